@@ -1,0 +1,109 @@
+"""The compiled R4 definitions as frozen values, loaded once.
+
+`scripts/compile_definitions.py` reads the official definitions in `conformance/definitions/` and writes the tables that this module
+loads in a few tens of milliseconds. Nothing here is typed by hand.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+import msgspec
+
+COMPILED = Path(__file__).parent / "definitions" / "compiled" / "r4.msgpack"
+
+
+class Constraint(msgspec.Struct, frozen=True):
+    """An invariant: `key` (dom-6), severity error or warning, the sentence for a person, the FHIRPath expression."""
+
+    key: str
+    severity: str
+    human: str
+    expression: str
+
+
+class Element(msgspec.Struct, frozen=True):
+    """One element of a type, by its definition name (`value` for value[x]).
+
+    `json`: JSON property name -> type code (`valueQuantity` -> `Quantity`; one pair for plain elements). A backbone element's type
+    is its own path ("Patient.contact"), a contentReference's the path it refers to, a contained resource's "Resource".
+    `many`: max > 1. `targets`: resource types that a Reference or canonical may point to (empty: any). `binding`: ValueSet URL
+    (without version) of a required binding. `constraints`: keys of the invariants of this place (ele-1 and ext-1 left out: every
+    walk checks those by itself); the invariants of the element's type stand at the type.
+    """
+
+    name: str
+    json: dict[str, str]
+    many: bool
+    min: int
+    targets: tuple[str, ...] = ()
+    binding: str | None = None
+    summary: bool = False
+    modifier: bool = False
+    constraints: tuple[str, ...] = ()
+
+
+class TypeDefinition(msgspec.Struct, frozen=True):
+    """A resource, complex, backbone ("Patient.contact") or primitive type. `elements` include the inherited ones, in order.
+
+    `kind`: resource | complex | backbone | primitive. `base`: the parent type's code (DomainResource, BackboneElement, `string` for
+    `code`…). `constraints`: keys of the invariants of the type's root.
+    """
+
+    name: str
+    kind: str
+    base: str | None
+    abstract: bool
+    elements: dict[str, Element]
+    constraints: tuple[str, ...] = ()
+
+
+class SearchParameterDefinition(msgspec.Struct, frozen=True):
+    """An official SearchParameter. `base`: resource types as published; `components`: (definition url, expression) of a composite."""
+
+    url: str
+    code: str
+    kind: str
+    base: tuple[str, ...]
+    expression: str
+    targets: tuple[str, ...] = ()
+    components: tuple[tuple[str, str], ...] = ()
+    description: str = ""
+
+
+class ExtensionDefinition(msgspec.Struct, frozen=True):
+    """A core extension: allowed value types (empty: it has nested extensions), and contexts (kind, expression)."""
+
+    url: str
+    values: tuple[str, ...]
+    contexts: tuple[tuple[str, str], ...]
+    modifier: bool = False
+
+
+class Definitions(msgspec.Struct, frozen=True):
+    """Everything the program needs of the R4 specification.
+
+    `constraints`: by key; where R4 gives one key to different rules (inv-1), the later ones by "key@path".
+    `value_sets`: ValueSet URL -> {system: codes}, for the required bindings that can be enumerated. `code_systems`: complete
+    CodeSystems, URL -> codes. `compartments`: compartment type -> {resource type: parameter codes ("{def}": the resource itself)}.
+    """
+
+    types: dict[str, TypeDefinition]
+    constraints: dict[str, Constraint]
+    search_parameters: tuple[SearchParameterDefinition, ...]
+    value_sets: dict[str, dict[str, frozenset[str]]]
+    code_systems: dict[str, frozenset[str]]
+    compartments: dict[str, dict[str, tuple[str, ...]]]
+    extensions: dict[str, ExtensionDefinition]
+
+    @property
+    def resource_types(self) -> tuple[str, ...]:
+        """The 146 concrete resource types, sorted."""
+        return tuple(sorted(t.name for t in self.types.values() if t.kind == "resource" and not t.abstract))
+
+
+@lru_cache(maxsize=1)
+def definitions() -> Definitions:
+    """The compiled definitions. Raises FileNotFoundError with what to do if they were never compiled."""
+    if not COMPILED.is_file():
+        raise FileNotFoundError(f"{COMPILED} is missing: run `make setup`, which compiles the FHIR definitions")
+    return msgspec.msgpack.decode(COMPILED.read_bytes(), type=Definitions)

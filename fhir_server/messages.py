@@ -1,0 +1,60 @@
+"""A FHIR request and its answer as plain values: handlers know nothing of HTTP's wire, so a batch calls them the same way."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+Return = Literal["minimal", "representation", "OperationOutcome"]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who asks. Until tokens are checked there is one identity, that of `--auth off`. `address` is the caller's network address."""
+
+    subject: str = "anonymous"
+    client: str = "anonymous"
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FhirRequest:
+    """One interaction, asked over HTTP or by a Bundle entry.
+
+    `path` and `query` are relative to the FHIR base, undecoded (`Patient/1`, `name=a&_count=5`). `type`, `id`, `version` and
+    `operation` are the decoded parts that the route found. `headers` have lower-case names. `base` is the FHIR base URL without a
+    slash at the end. `body` is the unpacked request body, b"" if none.
+    """
+
+    method: str
+    path: str
+    query: str = ""
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    base: str = ""
+    type: str = ""
+    id: str = ""
+    version: str = ""
+    operation: str = ""
+
+    def having(self, **changes: object) -> "FhirRequest":
+        """A copy with some fields changed."""
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+
+@dataclass(slots=True)
+class FhirResult:
+    """An interaction's answer. `body` is a whole JSON document in one or several pieces, or empty.
+
+    `version` and `instant` (microseconds since the epoch) become ETag and Last-Modified; `location` is relative to the base.
+    `touched` are the references ("Patient/1") that the AuditEvent names.
+    """
+
+    status: int
+    body: tuple[bytes, ...] = ()
+    version: int | None = None
+    instant: int | None = None
+    location: str | None = None
+    content_type: str = "application/fhir+json"
+    headers: dict[str, str] = field(default_factory=dict)
+    touched: tuple[str, ...] = ()
+    audited: bool = False

@@ -1,0 +1,130 @@
+"""The Query: what is asked, parsed once, as frozen values. Each index compiles the same Query to its own language.
+
+`search/match.py` evaluates it on one document in memory and is the oracle of every index's tests.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Literal
+
+from search.parameters import SearchParameter
+from search.values import Value
+
+
+class Prefix(StrEnum):
+    """The comparison prefixes of https://hl7.org/fhir/R4/search.html#prefix."""
+
+    EQ = "eq"
+    NE = "ne"
+    GT = "gt"
+    LT = "lt"
+    GE = "ge"
+    LE = "le"
+    SA = "sa"
+    EB = "eb"
+    AP = "ap"
+
+
+class Modifier(StrEnum):
+    """Modifiers that a clause may carry; NONE is the plain comparison of the parameter's type."""
+
+    NONE = ""
+    EXACT = "exact"
+    CONTAINS = "contains"
+    MISSING = "missing"
+    NOT = "not"
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One of a clause's alternatives: a value and how to compare with it.
+
+    For tokens, `system_given` tells `|code` (True, system "") from `code` (False), `code_given` tells `system|` (False).
+    For quantities, `unit_given` tells `5.4` from `5.4||mg`; value.code then holds the unit asked for (code or unit), value.system
+    its system or "". For references without a type, `value.target` is the bare id and `types` the allowed target types.
+    """
+
+    value: Value
+    prefix: Prefix = Prefix.EQ
+    system_given: bool = False
+    code_given: bool = True
+    unit_given: bool = False
+    types: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """One parameter of the query: it holds if any of its terms does (OR). All clauses of a Query must hold (AND).
+
+    With Modifier.MISSING, `terms` is empty and `missing` says which is wanted. NOT holds if none of the terms does (also where the
+    element is absent).
+    """
+
+    parameter: SearchParameter
+    modifier: Modifier
+    terms: tuple[Term, ...]
+    missing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Compartment:
+    """A filter that no parameter can widen: only documents in this Patient's compartment (an access decision, or $everything)."""
+
+    patient: str
+
+
+@dataclass(frozen=True, slots=True)
+class SortKey:
+    """One key of `_sort`. Documents without a value come last in both directions.
+
+    Ascending compares the smallest value of a document, descending the largest; dates compare their low end, strings their folded
+    form, tokens their code, references their target, quantities and numbers their value. Ties: the index's own order by row.
+    """
+
+    parameter: SearchParameter
+    descending: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Include:
+    """`_include=Source:param[:Target]` (reverse False) or `_revinclude` (reverse True). `parameters` is more than one for `Source:*`."""
+
+    source: str
+    parameters: tuple[SearchParameter, ...]
+    target: str | None
+    reverse: bool = False
+    iterate: bool = False
+
+
+Total = Literal["none", "estimate", "accurate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A search of one type. `count` is the page's size (0: only the total), `cursor` the place of the page after an earlier one."""
+
+    type: str
+    clauses: tuple[Clause, ...] = ()
+    compartment: Compartment | None = None
+    sort: tuple[SortKey, ...] = ()
+    count: int = 20
+    total: Total = "accurate"
+    includes: tuple[Include, ...] = ()
+    cursor: tuple[object, ...] | None = None
+
+    def with_filter(self, compartment: Compartment | None, clauses: Sequence[Clause] = ()) -> "Query":
+        """This query narrowed by an access decision, so that totals, pages and includes are right."""
+        return replace(self, compartment=compartment, clauses=(*self.clauses, *clauses))
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A query string, read. `applied` are the (name, value) pairs that count, in order, for the self link; `ignored` those that do
+    not (only with lenient handling), each with the reason. The rest shapes the answer, not the search."""
+
+    query: Query
+    applied: tuple[tuple[str, str], ...]
+    ignored: tuple[tuple[str, str], ...] = ()
+    summary: str | None = None
+    elements: tuple[str, ...] = field(default=())

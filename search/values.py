@@ -1,0 +1,100 @@
+"""What is stored of a resource for search, and compared: the same normalised values for every index.
+
+`search/extract.py` makes an Entry of a document, `search/parse.py` makes the same kinds of values of a query, each index compares
+them. Times are whole microseconds since 1970-01-01T00:00:00Z; intervals are half open: [low, high).
+"""
+
+import unicodedata
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import blake2b
+from typing import NamedTuple
+
+
+class TokenValue(NamedTuple):
+    """A code with its system ("" none given). Booleans are `true`/`false`; telecom, id, code and string elements have no system."""
+
+    system: str
+    code: str
+
+
+class StringValue(NamedTuple):
+    """`folded` for all comparisons but :exact (see `fold`), `exact` as written."""
+
+    folded: str
+    exact: str
+
+
+class DateValue(NamedTuple):
+    """The interval that a date, dateTime, instant, Period or Timing covers, [low, high) in microseconds since the epoch."""
+
+    low: int
+    high: int
+
+
+class NumberValue(NamedTuple):
+    """The interval that a number covers given its precision, and its value: 2.0 covers [1.95, 2.05)."""
+
+    low: float
+    high: float
+    value: float
+
+
+class QuantityValue(NamedTuple):
+    """A number with its unit. `code` is the coded unit, `unit` the one for people; "" where absent."""
+
+    system: str
+    code: str
+    unit: str
+    low: float
+    high: float
+    value: float
+
+
+class ReferenceValue(NamedTuple):
+    """A literal reference. `target` is "Type/id" for a resource of this server or any relative one, else the absolute URL.
+
+    Versioned references lose their version. Fragments (#x) and references with only an identifier or display make no value."""
+
+    target: str
+
+
+class UriValue(NamedTuple):
+    """A uri, url or canonical as written."""
+
+    uri: str
+
+
+Value = TokenValue | StringValue | DateValue | NumberValue | QuantityValue | ReferenceValue | UriValue
+
+
+@dataclass(slots=True)
+class Entry:
+    """All that an index keeps of one document.
+
+    `values`: search parameter code -> its values (never an empty list). `date`: the clinical date in microseconds since the epoch
+    (0 if the type has none, see `search/parameters.py`), part of the SQLite index's key. `patients`: ids of the Patients in
+    whose compartment the document lies (a Patient lies in its own).
+    `_id` and `_lastUpdated` are not among the values: the index knows them from the store.
+    """
+
+    values: dict[str, list[Value]]
+    date: int = 0
+    patients: tuple[str, ...] = field(default=())
+
+
+@lru_cache(maxsize=65_536)
+def fold(text: str) -> str:
+    """Text for comparison: without case, accents and other combining marks, white space collapsed to single spaces.
+
+    Done once, here, so that every index agrees to the letter (https://hl7.org/fhir/R4/search.html#string).
+    """
+    decomposed = unicodedata.normalize("NFKD", text)
+    bare = "".join(c for c in decomposed if not unicodedata.combining(c))
+    return " ".join(unicodedata.normalize("NFKC", bare.casefold()).split())
+
+
+@lru_cache(maxsize=65_536)
+def hash64(text: str) -> int:
+    """A signed 64-bit hash of text, the same in every process and for ever (BLAKE2b, 8 bytes, little endian)."""
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little", signed=True)
