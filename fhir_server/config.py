@@ -1,0 +1,195 @@
+"""Every setting, once: its name, its default, one line of help.
+
+The setting `data_dir` is the environment variable `FHIR_DATA_DIR`; a file `.env` in the working folder is read too, and the
+environment wins over it. Command line options win over both. `docs/configuration.md` is generated from this file.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from dotenv import dotenv_values
+from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "FHIR_"
+ENV_FILE = ".env"
+
+
+class SettingsError(Exception):
+    """Settings that cannot be used. The text is one line that names the variable and says what to do."""
+
+
+def _setting(default: Any, help: str, **limits: Any) -> Any:
+    return Field(default, description=help, **limits)
+
+
+class Settings(BaseSettings):
+    """The effective settings, fixed at start. Made by `load_settings`."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, env_prefix=PREFIX, env_file=ENV_FILE, env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore"
+    )
+
+    data_dir: Path = _setting(Path("data"), "Folder for everything the server keeps: database, load journal, secret.")
+    store_url: str = _setting(
+        "", "Where documents are kept: `sqlite:///PATH`; `memory://` forgets all. Empty: `fhir.db` in the data folder."
+    )
+    search_url: Literal["sqlite"] = _setting("sqlite", "The search index. `sqlite`: in the same file as the documents.")
+    base_url: str = _setting(
+        "", "FHIR base URL as clients see it, for links and absolute references. Empty: `http://HOST:PORT/fhir`."
+    )
+    host: str = _setting("127.0.0.1", "Address to listen on.")
+    port: int = _setting(8000, "Port to listen on; 0 takes a free one.", ge=0, le=65535)
+    workers: int = _setting(1, "Server processes. They share one database file.", ge=1, le=64)
+    auth: Literal["smart", "off"] = _setting(
+        "smart", "`smart`: SMART on FHIR sign-in. `off`: nobody is asked; loopback addresses only."
+    )
+    unauthenticated_address: str = _setting(
+        "",
+        "The one other address where `auth` may be `off`: in a container whose port is published on loopback only.",
+    )
+    secret: SecretStr | None = _setting(
+        None,
+        "Signs paging links, 16 characters or more. Empty: made at first start, kept in the data folder.",
+        min_length=16,
+    )
+    synchronous: Literal["FULL", "NORMAL"] = _setting(
+        "FULL", "When a write counts as done. `FULL`: it survives a power cut. `NORMAL`: it survives a crash of the server; faster."
+    )
+    max_body: ByteSize = _setting(50_000_000, "Largest request body, unpacked, in bytes (`50MB` is understood).", ge=1_000)
+    max_bundle_entries: int = _setting(10_000, "Most entries in a batch or transaction.", ge=1)
+    max_query_length: int = _setting(65_536, "Longest query string or search form, in bytes.", ge=256)
+    default_count: int = _setting(20, "Matches on a page when `_count` is not given.", ge=1)
+    max_count: int = _setting(1_000, "Most matches on a page, whatever `_count` says.", ge=1)
+    include_limit: int = _setting(1_000, "Most resources that `_include` and `_revinclude` add to a page.", ge=0)
+    search_timeout: float = _setting(10.0, "Seconds that one search may take before it is refused as too costly.", gt=0)
+    conditional_delete: Literal["single", "multiple"] = _setting(
+        "single", "Whether a conditional delete may delete several matches (`multiple`) or refuses to (`single`)."
+    )
+    idempotency_ttl: int = _setting(86_400, "Seconds for which the answer to a request with an `Idempotency-Key` is kept.", ge=1)
+    reference_existence: Literal["off", "on"] = _setting(
+        "off", "`on`: a write is refused when one of its references to this server points to nothing."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = _setting("info", "What is logged.")
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @field_validator("store_url")
+    @classmethod
+    def _known_store(cls, value: str) -> str:
+        if value and value != "memory://" and not (value.startswith("sqlite:///") and len(value) > len("sqlite:///")):
+            raise ValueError("this version keeps documents in sqlite:///PATH (or memory:// for tests)")
+        return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _http(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("it must begin with http:// or https://")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.auth == "off" and not is_loopback(self.host) and self.host != self.unauthenticated_address:
+            raise ValueError(
+                f"FHIR_AUTH=off is refused on {self.host}: without sign-in, listen on loopback only (FHIR_HOST=127.0.0.1)"
+            )
+        if self.default_count > self.max_count:
+            raise ValueError(f"FHIR_DEFAULT_COUNT={self.default_count} is more than FHIR_MAX_COUNT={self.max_count}")
+        if self.workers > 1 and self.in_memory:
+            raise ValueError("FHIR_WORKERS: the store memory:// lives in one process; use FHIR_WORKERS=1 or a sqlite:/// store")
+        return self
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether nothing outlives the process."""
+        return self.store_url == "memory://"
+
+    @property
+    def database(self) -> Path:
+        """The database file. PATH of `sqlite:///PATH` is taken as it is: relative to the working folder, or absolute."""
+        path = self.store_url.removeprefix("sqlite:///")
+        return Path(path).expanduser().absolute() if path and not self.in_memory else self.data_dir / "fhir.db"
+
+    @property
+    def base(self) -> str:
+        """The FHIR base URL, without a slash at the end."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.base_url or f"http://{host}:{self.port}/fhir"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def without_password(url: str) -> str:
+    """A URL fit to be shown: user name and password replaced."""
+    return re.sub(r"(?<=://)[^/@]*@", "***@", url)
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting: data_dir -> FHIR_DATA_DIR."""
+    return PREFIX + name.upper()
+
+
+def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
+    """The settings from `overrides` (by field name; None: not given), else the environment, else `.env`, else the defaults.
+
+    Raises SettingsError for an unknown FHIR_ variable, a bad value, or values that do not go together.
+    """
+    given = {name: value for name, value in (overrides or {}).items() if value is not None}
+    _refuse_unknown()
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise SettingsError("; ".join(_problem(details, given) for details in error.errors())) from None
+
+
+def check_sign_in(settings: Settings) -> None:
+    """Raises SettingsError where the server would have to ask who somebody is and cannot: it never starts half protected."""
+    if settings.auth == "smart":
+        raise SettingsError(
+            "FHIR_AUTH=smart: sign-in is not part of this version; use --auth off (FHIR_AUTH=off) on a loopback address"
+        )
+
+
+def _refuse_unknown() -> None:
+    known = {variable(name) for name in Settings.model_fields}
+    for source, names in (("the environment", os.environ), (ENV_FILE, _env_file())):
+        for name in names:
+            if name.upper().startswith(PREFIX) and name.upper() not in known:
+                close = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.6)
+                hint = f"did you mean {close[0]}?" if close else "`fhir-server check-config` lists the settings"
+                raise SettingsError(f"{name} (from {source}) is not a setting; {hint}")
+
+
+def _env_file() -> Mapping[str, str | None]:
+    path = Path(ENV_FILE)
+    try:
+        return dotenv_values(path, encoding="utf-8") if path.is_file() else {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{ENV_FILE} cannot be read: {error}") from None
+
+
+def _problem(details: Any, given: Mapping[str, Any]) -> str:
+    text = details["msg"].removeprefix("Value error, ")
+    if not details["loc"]:
+        return str(text)
+    name = str(details["loc"][0])
+    shown = "" if name == "secret" else f"={without_password(str(details['input']))}"
+    option = f" (--{name.replace('_', '-')})" if name in given else ""
+    if name == "port" and str(details["input"]).startswith("tcp://"):
+        text = "Kubernetes sets this for a Service named `fhir`; put `enableServiceLinks: false` in the pod"
+    return f"{variable(name)}{shown}{option}: {text}"
