@@ -179,14 +179,14 @@ class ResourceStore(Protocol):
         id: str | None,
         *,
         since: int | None = None,
-        at: int | None = None,
+        at: tuple[int, int] | None = None,
         before: int | None = None,
         limit: int = 100,
     ) -> HistoryPage:
         """Versions of one resource, a type or the whole system, newest first, at most `limit`.
 
-        `since`: instant, inclusive. `at`: versions that were current at that instant or came later up to it
-        (https://hl7.org/fhir/R4/http.html#history). `before`: position from an earlier page's `next`.
+        `since`: instant, inclusive. `at` (low, high): only versions that were current at some moment of [low, high)
+        (https://hl7.org/fhir/R4/http.html#history). All in microseconds since the epoch. `before`: position from an earlier page's `next`.
         AuditEvents that the store wrote itself appear in their own type's history, not in the system's.
         """
 
@@ -196,10 +196,13 @@ class ResourceStore(Protocol):
     async def receipt(self, key: bytes) -> Receipt | None:
         """The receipt kept under `key`, if it has not expired."""
 
-    def scan(self, types: Sequence[str], *, until: int, after: int = 0, shard: tuple[int, int] = (0, 1)) -> AsyncIterator[list[Version]]:
+    def scan(
+        self, types: Sequence[str], *, until: int, after: int = 0, shard: tuple[int, int] = (0, 1)
+    ) -> AsyncIterator[list[Version]]:
         """The live resources of these types (empty: all) as they were at position `until`, in lists, positions above `after`.
 
-        A stable snapshot whatever is written meanwhile, without an open transaction. `shard` (i, n) gives every n-th part.
+        A stable snapshot whatever is written meanwhile, without an open transaction, in order of position. `shard` (i, n) gives
+        every n-th part of the resources.
         """
 
     def outbox(self, *, after: int, limit: int = 1000) -> AsyncIterator[list[Version]]:
