@@ -2,11 +2,45 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check fmt bench docs lock
+
+help:  ## show what there is
+	@awk -F ':.*##' '/^[a-z]+:.*##/ { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
 setup: .venv/.ready  ## make .venv from the locked requirements and compile the FHIR definitions
 	@$(BIN)/python scripts/compile_definitions.py
 
-.venv/.ready: requirements/dev.txt
+.venv/.ready: requirements/dev.txt scripts/install_command.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "Python 3.11 or newer is needed (PYTHON=/path/to/python3.11 make $(MAKECMDGOALS)); '$(PYTHON)' is older or missing." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Python's venv module is missing: apt-get install python3-venv (Debian, Ubuntu)." >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python scripts/install_command.py
 	@touch $@
+
+run: setup  ## serve http://127.0.0.1:8000 with sample data on the first start
+	@$(BIN)/fhir-server serve --auth off --sample-data
+
+test: check  ## everything: check, then the whole test suite
+	$(BIN)/pytest -n auto
+
+check: setup  ## ruff, mypy and the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+fmt: setup  ## format the code and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup  ## measure a real server on this machine, results on the screen
+	$(BIN)/python benchmarks/run.py
+
+docs: setup  ## write the generated pages again (docs/configuration.md)
+	$(BIN)/python scripts/document_settings.py
+
+lock:  ## choose the versions of all requirements anew (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade pyproject.toml -o requirements/runtime.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --group dev pyproject.toml -o requirements/dev.txt
