@@ -1,0 +1,102 @@
+"""AuditEvents (https://hl7.org/fhir/R4/auditevent.html): who did what to which resource, when, from where, and how it ended.
+
+One event an interaction, built from templates as the bytes that `store.commit` takes: without `id` and `meta`, which the store
+adds. Of the request it names references and the query, never other content. Where nothing of a patient is touched (metadata,
+health, metrics) nothing is recorded.
+"""
+
+from base64 import b64encode
+from collections.abc import Sequence
+from functools import lru_cache
+
+import msgspec
+
+from fhir_server.messages import FhirRequest, Identity
+from resources.instants import instant_text
+
+ACTIONS = {
+    "create": "C",
+    "read": "R",
+    "vread": "R",
+    "update": "U",
+    "patch": "U",
+    "delete": "D",
+    "history-instance": "R",
+    "history-type": "R",
+    "history-system": "R",
+    "search-type": "E",
+    "search-system": "E",
+    "batch": "E",
+    "transaction": "E",
+    "operation": "E",
+}
+"""Interaction -> action code, as http://hl7.org/fhir/audit-event-action and IHE BALP pair them."""
+
+WITH_QUERY = frozenset(
+    ("search-type", "search-system", "operation", "history-instance", "history-type", "history-system", "patch", "update", "delete")
+)
+"""Interactions whose event names the query where there is one: for conditional writes it says which resources were meant."""
+
+_HEAD = (
+    b'{"resourceType":"AuditEvent","type":{"system":"http://terminology.hl7.org/CodeSystem/audit-event-type","code":"rest",'
+    b'"display":"RESTful Operation"},"subtype":[{"system":"http://hl7.org/fhir/restful-interaction","code":"%b","display":"%b"}],'
+    b'"action":"%b","recorded":"%%b","outcome":"%%b",%%b"agent":[%%b],%%b%%b}'
+)
+_HEADS = {code: _HEAD % (code.encode(), code.encode(), action.encode()) for code, action in ACTIONS.items()}
+
+_QUERY = (
+    b'{"type":{"system":"http://terminology.hl7.org/CodeSystem/audit-entity-type","code":"2","display":"System Object"},'
+    b'"role":{"system":"http://terminology.hl7.org/CodeSystem/object-role","code":"24","display":"Query"},"query":"%b"}'
+)
+_WHAT = b'{"what":{"reference":"%b"}}'
+
+_json = msgspec.json.Encoder().encode
+
+
+class Audit:
+    """Builds events. `observer` is what names this server in them: its base URL."""
+
+    def __init__(self, observer: str) -> None:
+        self._source = (
+            b'"source":{"observer":{"display":%b},"type":[{"system":"http://terminology.hl7.org/CodeSystem/security-source-type",'
+            b'"code":"4","display":"Application Server"}]}'
+        ) % _json(observer)
+
+    def success(self, now: int, who: Identity, request: FhirRequest, interaction: str, touched: Sequence[str]) -> bytes:
+        """The event of an interaction that was carried out at `now` (microseconds) on the resources `touched` ("Patient/1")."""
+        entities = [_WHAT % name.encode() for name in touched]
+        query = _query(request, interaction)
+        if query:
+            entities.append(query)
+        return self._event(now, who, interaction, b"0", b"", entities)
+
+    def failure(self, now: int, who: Identity, request: FhirRequest, interaction: str, status: int, code: str) -> bytes:
+        """The event of an interaction that was refused (4xx: outcome 4) or went wrong (5xx: outcome 8) with this issue code."""
+        entities = [_WHAT % f"{request.type}/{request.id}".encode()] if request.type and request.id else []
+        query = _query(request, interaction)
+        if query:
+            entities.append(query)
+        outcome = b"4" if status < 500 else b"8"
+        return self._event(now, who, interaction, outcome, b'"outcomeDesc":"%d %b",' % (status, code.encode()), entities)
+
+    def _event(self, now: int, who: Identity, interaction: str, outcome: bytes, why: bytes, entities: list[bytes]) -> bytes:
+        entity = b',"entity":[%b]' % b",".join(entities) if entities else b""
+        return _HEADS[interaction] % (instant_text(now).encode(), outcome, why, _agent(who), self._source, entity)
+
+
+def _query(request: FhirRequest, interaction: str) -> bytes:
+    """The entity of the query, with what a form body adds to it; b"" if nothing was asked."""
+    if interaction not in WITH_QUERY:
+        return b""
+    form = request.body if request.path.endswith("_search") else b""
+    if not (request.query or form or interaction == "operation"):
+        return b""
+    text = request.path.encode("utf-8", "replace")
+    asked = b"&".join(part for part in (request.query.encode("utf-8", "replace"), form) if part)
+    return _QUERY % b64encode(b"%b?%b" % (text, asked) if asked else text)
+
+
+@lru_cache(maxsize=4096)
+def _agent(who: Identity) -> bytes:
+    network = b',"network":{"address":%b,"type":"2"}' % _json(who.address) if who.address else b""
+    return b'{"who":{"display":%b},"requestor":true%b}' % (_json(who.subject), network)

@@ -1,0 +1,33 @@
+"""Everything a handler may use, wired once in `fhir_server/app.py` and handed to every handler as its first argument."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from conformance.validate import Validator
+from fhir_server.audit import Audit
+from fhir_server.config import Settings
+from fhir_server.observability import Metrics
+from fhir_server.rest.routing import Router
+from resources.store import ResourceStore
+from search.extract import Extractor
+from search.index import SearchIndex
+from search.paging import Cursors
+from search.parameters import Parameters
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The parts of one running server. `clock` gives microseconds since the epoch, `new_id` an id for a new resource."""
+
+    settings: Settings
+    store: ResourceStore
+    index: SearchIndex
+    parameters: Parameters
+    extractor: Extractor
+    validator: Validator
+    cursors: Cursors
+    audit: Audit
+    routes: Router
+    metrics: Metrics
+    clock: Callable[[], int]
+    new_id: Callable[[], str]

@@ -1,0 +1,56 @@
+"""The one path for every document that comes in: structure, rules, search entry, draft. Nothing is stored without it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from fhir_server.context import Context
+from resources import documents, structure
+from resources.outcomes import FhirError, Issue, bad_request, unprocessable
+from resources.store import Draft
+from search.values import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A document fit to be stored: what the store takes, what the index wants, and the decoded document itself.
+
+    `warnings` are what the checks found short of an error.
+    """
+
+    draft: Draft
+    entry: Entry
+    document: dict[str, Any]
+    warnings: tuple[Issue, ...] = ()
+
+
+def accept(ctx: Context, type: str, body: bytes, id: str) -> Accepted:
+    """The resource in `body` (UTF-8 JSON, of type `type`), to be stored under `id`; its own id and meta.versionId are replaced.
+
+    Raises FhirError with every problem found: 400 where the body is no resource of this type (syntax, unknown or misplaced
+    elements), 422 where it breaks a rule (https://hl7.org/fhir/R4/http.html#create).
+    """
+    document, warnings = examine(ctx, type, body)
+    entry = ctx.extractor.extract(type, document if document.get("id") == id else {**document, "id": id})
+    return Accepted(documents.draft(body, id), entry, document, tuple(warnings))
+
+
+def examine(ctx: Context, type: str, body: bytes) -> tuple[dict[str, Any], list[Issue]]:
+    """The decoded document and the warnings. Raises FhirError as `accept` does."""
+    if not body:
+        raise bad_request(f"The request has no body; a {type} resource in JSON is expected", code="required")
+    issues = structure.check(body)
+    if errors(issues):
+        raise FhirError(400, issues)
+    document = documents.decode(body)
+    found = document.get("resourceType")
+    if found != type:
+        raise bad_request(f"The body is a {found}, but the request is about {type}", "resourceType")
+    issues += ctx.validator.check(type, document)
+    if errors(issues):
+        raise unprocessable(issues)
+    return document, issues
+
+
+def errors(issues: list[Issue]) -> bool:
+    """Whether any of the issues is an error."""
+    return any(issue.severity in ("error", "fatal") for issue in issues)

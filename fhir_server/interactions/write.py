@@ -1,0 +1,58 @@
+"""The one caller of `store.commit` for interactions: every write carries its AuditEvent and its conflicts become answers."""
+
+from collections.abc import Sequence
+
+from fhir_server.context import Context
+from fhir_server.messages import FhirRequest, Identity
+from fhir_server.rest.routing import not_allowed
+from resources.outcomes import FhirError, conflict, precondition_failed
+from resources.store import Change, Claim, Conflict, Receipt, Written
+
+
+async def write(
+    ctx: Context,
+    who: Identity,
+    request: FhirRequest,
+    changes: Sequence[Change],
+    *,
+    interaction: str,
+    claims: Sequence[Claim] = (),
+    receipt: Receipt | None = None,
+) -> list[Written]:
+    """Commit the changes with one AuditEvent for all of them; one Written a change, in order.
+
+    `interaction` is a code of http://hl7.org/fhir/restful-interaction (create, update, patch, delete, transaction). The result
+    of the handler must say `audited=True`. Raises FhirError 412 or 409 where a precondition failed, and 405 for a change of an
+    existing AuditEvent. `Conflict` itself comes through for the reasons "claim" and "receipt": whoever gave these knows how to
+    go on.
+    """
+    for change in changes:
+        refuse_audit_change(change)
+    event = ctx.audit.success(ctx.clock(), who, request, interaction, tuple(f"{c.type}/{c.id}" for c in changes))
+    try:
+        return await ctx.store.commit(changes, events=(event,), claims=claims, receipt=receipt)
+    except Conflict as clash:
+        if clash.reason in ("claim", "receipt"):
+            raise
+        raise refusal(clash, changes[clash.index]) from None
+
+
+def refuse_audit_change(change: Change) -> None:
+    """Raises FhirError 405 if the change touches an AuditEvent that may exist: the record of accesses only grows."""
+    if change.type == "AuditEvent" and change.method != "POST":
+        raise not_allowed("AuditEvents cannot be changed or deleted; they can only be created and read", ("GET", "HEAD"))
+
+
+def refusal(clash: Conflict, change: Change) -> FhirError:
+    """What a failed precondition means to the caller (https://hl7.org/fhir/R4/http.html#concurrency)."""
+    name = f"{change.type}/{change.id}"
+    if clash.reason == "exists":
+        if change.method == "POST":
+            return conflict(f"{name} exists already")
+        return precondition_failed(f"{name} exists already, in version {clash.current}; the request asks that it does not")
+    if clash.reason == "version":
+        return precondition_failed(
+            f"{name} is in version {clash.current}, not {change.expect}; read it again and repeat the change on what it is now"
+        )
+    state = "was deleted" if clash.reason == "deleted" else "does not exist"
+    return precondition_failed(f"{name} {state}, so version {change.expect} of it cannot be changed", "not-found")

@@ -1,0 +1,58 @@
+"""Carry out one interaction: refusals, handler, AuditEvent. The HTTP edge and a batch's entries both come through here."""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from fhir_server.audit import ACTIONS
+from fhir_server.context import Context
+from fhir_server.messages import FhirRequest, FhirResult, Identity
+from fhir_server.rest.errors import as_fhir_error
+from fhir_server.rest.routing import Route, not_allowed
+from resources.outcomes import FhirError
+from resources.store import StoreUnavailable
+
+_log = logging.getLogger("fhir_server")
+
+ReadBody = Callable[[], Awaitable[bytes]]
+
+
+async def answer(ctx: Context, who: Identity, request: FhirRequest) -> FhirResult:
+    """Find the row for `request.method` and `request.path` and carry it out; for requests that did not come over HTTP.
+
+    Raises FhirError, also where there is no such row.
+    """
+    route, *names = ctx.routes.find(request.method, request.path)
+    type, id, version, operation = names
+    return await perform(ctx, who, route, request.having(type=type, id=id, version=version, operation=operation))
+
+
+async def perform(ctx: Context, who: Identity, route: Route, request: FhirRequest, body: ReadBody | None = None) -> FhirResult:
+    """Carry out `route` for a request whose parts are filled in. `body` gives the request's body once it is wanted.
+
+    The AuditEvent is durable before this returns, also that of a refused attempt. Raises FhirError only.
+    """
+    try:
+        if route.alters and request.type == "AuditEvent":
+            raise not_allowed("AuditEvents cannot be changed or deleted; they can only be created and read", ("GET", "HEAD"))
+        if body is not None:
+            request = request.having(body=await body())
+        result = await route.handler(ctx, who, request)
+        if not result.audited and route.interaction in ACTIONS:
+            event = ctx.audit.success(ctx.clock(), who, request, route.interaction, result.touched)
+            await ctx.store.commit((), events=(event,))
+    except Exception as failure:
+        refusal = as_fhir_error(failure, route.label, request.headers.get("x-request-id", ""))
+        await _record_refusal(ctx, who, route, request, refusal)
+        raise refusal from None
+    return result
+
+
+async def _record_refusal(ctx: Context, who: Identity, route: Route, request: FhirRequest, refusal: FhirError) -> None:
+    if route.interaction not in ACTIONS:
+        return
+    event = ctx.audit.failure(ctx.clock(), who, request, route.interaction, refusal.status, refusal.issues[0].code)
+    try:
+        await ctx.store.commit((), events=(event,))
+    except StoreUnavailable as failure:
+        # The caller gets the refusal all the same: nothing was read or written, so nothing went unrecorded but the attempt.
+        _log.error("refused attempt not recorded: %s", failure, extra={"interaction": route.label})
