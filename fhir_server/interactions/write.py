@@ -1,12 +1,15 @@
 """The one caller of `store.commit` for interactions: every write carries its AuditEvent and its conflicts become answers."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from fhir_server.context import Context
 from fhir_server.messages import FhirRequest, Identity
 from fhir_server.rest.routing import not_allowed
 from resources.outcomes import FhirError, conflict, precondition_failed
 from resources.store import Change, Claim, Conflict, Receipt, Written
+
+MOST_NAMED = 500
+"""Resources that one AuditEvent names; a larger transaction is recorded by several."""
 
 
 async def write(
@@ -18,21 +21,26 @@ async def write(
     interaction: str,
     claims: Sequence[Claim] = (),
     receipt: Receipt | None = None,
+    through: Collection[str] = ("claim", "receipt"),
 ) -> list[Written]:
-    """Commit the changes with one AuditEvent for all of them; one Written a change, in order.
+    """Commit the changes with one AuditEvent for all of them (one for each 500); one Written a change, in order.
 
     `interaction` is a code of http://hl7.org/fhir/restful-interaction (create, update, patch, delete, transaction). The result
     of the handler must say `audited=True`. Raises FhirError 412 or 409 where a precondition failed, and 405 for a change of an
-    existing AuditEvent. `Conflict` itself comes through for the reasons "claim" and "receipt": whoever gave these knows how to
-    go on.
+    existing AuditEvent. `Conflict` itself comes through for the reasons in `through`: whoever gave a claim or a receipt, or can
+    repeat the change on what is there now, knows how to go on.
     """
     for change in changes:
         refuse_audit_change(change)
-    event = ctx.audit.success(ctx.clock(), who, request, interaction, tuple(f"{c.type}/{c.id}" for c in changes))
+    touched, now = [f"{c.type}/{c.id}" for c in changes], ctx.clock()
+    events = [
+        ctx.audit.success(now, who, request, interaction, touched[start : start + MOST_NAMED])
+        for start in range(0, max(len(touched), 1), MOST_NAMED)
+    ]
     try:
-        return await ctx.store.commit(changes, events=(event,), claims=claims, receipt=receipt)
+        return await ctx.store.commit(changes, events=events, claims=claims, receipt=receipt)
     except Conflict as clash:
-        if clash.reason in ("claim", "receipt"):
+        if clash.reason in through:
             raise
         raise refusal(clash, changes[clash.index]) from None
 
