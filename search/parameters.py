@@ -1,14 +1,43 @@
-"""(type, code) -> SearchParameter, from the official definitions compiled in `conformance`."""
+"""(type, code) -> SearchParameter, from the official definitions compiled in `conformance`.
 
-from dataclasses import dataclass
-from typing import Literal
+Every official parameter is here for each type that it applies to, those of Resource and DomainResource for every type that inherits
+them. Which of them can be searched is `SearchParameter.searchable`.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Literal, cast
+
+from conformance.load import Definitions, Element, SearchParameterDefinition, definitions
 
 ParameterType = Literal["number", "date", "string", "token", "reference", "composite", "quantity", "uri", "special"]
+
+SEARCHABLE_KINDS = frozenset({"number", "date", "string", "token", "reference", "quantity", "uri"})
+
+CLINICAL_DATES = (
+    *("authoredon", "authored-on", "authored"),
+    *("date", "started", "onset-date", "start-date", "effective-time", "effective", "occurrence", "whenhandedover", "collected"),
+    *("created", "recorded", "sent", "start", "datetime", "datewritten", "identified", "issued", "timestamp", "period"),
+)
+"""A type's clinical date is the first of these that it has: when it was ordered or written, else when it happened, else when it
+was recorded. All are single-valued; birth dates and dates of expiry are none."""
+
+_NO_CODES: Mapping[str, frozenset[str]] = MappingProxyType({})
+_ANY_ROOT = ("", "Resource", "DomainResource")
 
 
 @dataclass(frozen=True, slots=True)
 class SearchParameter:
-    """One search parameter as it applies to one resource type. `targets` are the types that a reference may point to."""
+    """One search parameter as it applies to one resource type.
+
+    `expression` is narrowed to the type where the official one covers several. `targets` are the types that a reference may point
+    to (empty: any). `number` is a small positive integer that no other (type, code) has but an alias; `stored` is the code under
+    which extraction keeps the values: another one for an alias (Patient.phonetic is Patient.name), else `code`. `bound`: code
+    system -> codes, where the parameter is a `code` element with a required binding, whose values carry no system of their own.
+    """
 
     type: str
     code: str
@@ -17,3 +46,144 @@ class SearchParameter:
     url: str
     targets: tuple[str, ...] = ()
     number: int = 0
+    stored: str = ""
+    description: str = field(default="", compare=False, repr=False)
+    bound: Mapping[str, frozenset[str]] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def searchable(self) -> bool:
+        """Whether a query may use it: composites, `near`, and `_text`, `_content`, `_query` cannot be searched."""
+        return self.kind in SEARCHABLE_KINDS and bool(self.expression)
+
+
+class Parameters:
+    """All search parameters of all resource types. Immutable; `registry()` gives the one of the process."""
+
+    def __init__(self, source: Definitions) -> None:
+        self._by_type: dict[str, dict[str, SearchParameter]] = {name: {} for name in source.resource_types}
+        for parameter in _numbered(source):
+            self._by_type[parameter.type][parameter.code] = parameter
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The resource types, sorted."""
+        return tuple(self._by_type)
+
+    def of(self, type: str) -> Mapping[str, SearchParameter]:
+        """The parameters of a type by code; none for an unknown type."""
+        return self._by_type.get(type, {})
+
+    def find(self, type: str, code: str) -> SearchParameter | None:
+        """The parameter `code` of `type`, if there is one."""
+        return self.of(type).get(code)
+
+    def suggest(self, type: str, code: str) -> list[str]:
+        """Up to three codes of the type that look like `code`, for "did you mean"."""
+        codes = [c for c, parameter in self.of(type).items() if parameter.searchable]
+        folded = {c.replace("-", "").replace("_", "").lower(): c for c in codes}
+        close = get_close_matches(code.replace("-", "").replace("_", "").lower()[:64], folded, n=3, cutoff=0.7)
+        return [folded[c] for c in close]
+
+    def clinical_date(self, type: str) -> str | None:
+        """The code of the date parameter whose low end is `Entry.date`: the first of CLINICAL_DATES that the type has as a date."""
+        mine = self.of(type)
+        return next((code for code in CLINICAL_DATES if code in mine and mine[code].kind == "date"), None)
+
+
+@lru_cache(maxsize=1)
+def registry() -> Parameters:
+    """The parameters of R4 4.0.1, built once a process."""
+    return Parameters(definitions())
+
+
+def _numbered(source: Definitions) -> Iterator[SearchParameter]:
+    """Every (type, parameter) with its number.
+
+    Numbers count up from 1 over the definitions in their official order and, within one, over its types in alphabetical order.
+    They depend on nothing else, so all processes and starts agree, and a release that adds definitions after the present ones
+    changes none. A parameter of the same type, kind and expression as an earlier one is its alias and shares its number; the number
+    it would have had stays unused.
+    """
+    firsts: dict[tuple[str, str, tuple[str, ...]], SearchParameter] = {}
+    number = 0
+    for definition in source.search_parameters:
+        for type in _types(definition, source):
+            number += 1
+            parts = _parts(definition.expression, type)
+            first = firsts.get((type, definition.kind, parts)) if parts else None
+            parameter = SearchParameter(
+                type,
+                definition.code,
+                cast(ParameterType, definition.kind),
+                " | ".join(parts),
+                definition.url,
+                definition.targets,
+                first.number if first else number,
+                first.code if first else definition.code,
+                definition.description,
+                _bound_codes(parts, type, source) if definition.kind == "token" else _NO_CODES,
+            )
+            if definition.kind != "composite":
+                firsts.setdefault((type, definition.kind, parts), parameter)
+            yield parameter
+
+
+def _types(definition: SearchParameterDefinition, source: Definitions) -> list[str]:
+    """The concrete resource types that a definition applies to, sorted."""
+    found = set(definition.base) & set(source.resource_types)
+    for abstract in set(definition.base) - found:
+        found |= {name for name in source.resource_types if _descends(name, abstract, source)}
+    return sorted(found)
+
+
+def _descends(name: str, ancestor: str, source: Definitions) -> bool:
+    base = source.types[name].base
+    return base is not None and (base == ancestor or _descends(base, ancestor, source))
+
+
+def _parts(expression: str, type: str) -> tuple[str, ...]:
+    """The alternatives of an expression that speak of the type; those without a type's name at their root speak of any."""
+    alternatives = [part.strip() for part in _alternatives(expression)]
+    return tuple(part for part in alternatives if part and _root(part) in (*_ANY_ROOT, type))
+
+
+def _alternatives(expression: str) -> list[str]:
+    """An expression split at its outermost `|`."""
+    parts, depth, start = [], 0, 0
+    for at, character in enumerate(expression):
+        depth += (character == "(") - (character == ")")
+        if character == "|" and depth == 0:
+            parts.append(expression[start:at])
+            start = at + 1
+    return [*parts, expression[start:]]
+
+
+def _root(part: str) -> str:
+    """The type at the root of a path ("" if it begins with an element): `(Goal.target.due as date)` -> Goal."""
+    name = part.lstrip("( ").split(".", 1)[0]
+    return name if name[:1].isupper() else ""
+
+
+def _bound_codes(parts: tuple[str, ...], type: str, source: Definitions) -> Mapping[str, frozenset[str]]:
+    """The codes, by system, that a parameter over one plain path to a bound `code` element can have."""
+    if len(parts) != 1 or not parts[0].startswith(f"{type}."):
+        return _NO_CODES
+    element, owner = _walk(parts[0].split(".")[1:], type, source)
+    if element is None or owner is None or element.binding is None or set(element.json.values()) != {"code"}:
+        return _NO_CODES
+    return source.value_sets.get(element.binding, _NO_CODES)
+
+
+def _walk(names: list[str], type: str, source: Definitions) -> tuple[Element | None, str | None]:
+    """The element at the end of a plain path, and the type it belongs to."""
+    element: Element | None = None
+    owner: str | None = type
+    for name in names:
+        definition = source.types.get(owner) if owner else None
+        element = definition.elements.get(name) if definition else None
+        if element is None or len(element.json) != 1:
+            return None, None
+        last, owner = owner, next(iter(element.json.values()))
+        if name is names[-1]:
+            return element, last
+    return element, owner

@@ -6,14 +6,28 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from hashlib import blake2b
 from typing import Literal
 
 from search.parameters import SearchParameter
-from search.values import Value
+from search.values import StringValue, Value
 
 
 class Prefix(StrEnum):
-    """The comparison prefixes of https://hl7.org/fhir/R4/search.html#prefix."""
+    """The comparison prefixes of https://hl7.org/fhir/R4/search.html#prefix.
+
+    With a term's interval [l, h) and a document's [low, high), a date matches if
+        eq  l <= low and high <= h      ne  not eq
+        gt  high > h                    ge  gt or eq        sa  low >= h
+        lt  low < l                     le  lt or eq        eb  high <= l
+        ap  low < h and high > l        (the term was widened when it was parsed)
+    A number or quantity is exact for the ordering prefixes; with a term's value v and interval [l, h) and a document's closed
+    [low, high] it matches if
+        eq  l <= low and high < h       ne  not eq
+        gt  high > v    ge  high >= v   sa  low > v
+        lt  low < v     le  low <= v    eb  high < v
+        ap  low < h and high >= l       (the term was widened when it was parsed)
+    """
 
     EQ = "eq"
     NE = "ne"
@@ -40,9 +54,11 @@ class Modifier(StrEnum):
 class Term:
     """One of a clause's alternatives: a value and how to compare with it.
 
-    For tokens, `system_given` tells `|code` (True, system "") from `code` (False), `code_given` tells `system|` (False).
-    For quantities, `unit_given` tells `5.4` from `5.4||mg`; value.code then holds the unit asked for (code or unit), value.system
-    its system or "". For references without a type, `value.target` is the bare id and `types` the allowed target types.
+    A date, number or quantity with Prefix.AP is already widened. For tokens, `system_given` tells `|code` (True, system "") from
+    `code` (False), `code_given` tells `system|` (False). For quantities, `unit_given` tells `5.4` from `5.4||mg`; value.code then
+    holds the unit asked for (code or unit), value.system its system or "" (`system_given` False: any system, and the unit for
+    people counts too). For references without a type, `value.target` is the bare id and `types` the allowed target types (never
+    empty); otherwise `types` is empty.
     """
 
     value: Value
@@ -88,7 +104,9 @@ class SortKey:
 
 @dataclass(frozen=True, slots=True)
 class Include:
-    """`_include=Source:param[:Target]` (reverse False) or `_revinclude` (reverse True). `parameters` is more than one for `Source:*`."""
+    """`_include=Source:param[:Target]` (reverse False) or `_revinclude` (reverse True).
+
+    `parameters` is more than one for `Source:*`."""
 
     source: str
     parameters: tuple[SearchParameter, ...]
@@ -121,10 +139,35 @@ class Query:
 @dataclass(frozen=True, slots=True)
 class Parsed:
     """A query string, read. `applied` are the (name, value) pairs that count, in order, for the self link; `ignored` those that do
-    not (only with lenient handling), each with the reason. The rest shapes the answer, not the search."""
+    not (without a value, or unknown and handled leniently), each as (name, reason). `cursor` is the sealed place in the pages, as
+    `search.paging` wrote it. The rest shapes the answer, not the search."""
 
     query: Query
     applied: tuple[tuple[str, str], ...]
     ignored: tuple[tuple[str, str], ...] = ()
     summary: str | None = None
     elements: tuple[str, ...] = field(default=())
+    cursor: str | None = None
+
+
+def criteria_key(query: Query) -> bytes:
+    """A 16-byte hash of the type and what is asked of it, for the claims of conditional writes.
+
+    The order of clauses and of their terms, repeated ones and other spellings of the same value (`Jos%C3%A9` and `jose`) make no
+    difference; sort, page, includes and the access decision's compartment do not count.
+    """
+    clauses = sorted({_clause_text(clause) for clause in query.clauses})
+    return blake2b("\n".join((query.type, *clauses)).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _clause_text(clause: Clause) -> str:
+    terms = sorted({_term_text(clause.modifier, term) for term in clause.terms})
+    return repr((clause.parameter.stored or clause.parameter.code, clause.modifier.value, clause.missing, terms))
+
+
+def _term_text(modifier: Modifier, term: Term) -> str:
+    value: Value | str = term.value
+    if isinstance(value, StringValue) and modifier is not Modifier.EXACT:
+        value = value.folded
+    flags = (term.system_given, term.code_given, term.unit_given)
+    return repr((tuple(value), term.prefix.value, flags, sorted(term.types)))

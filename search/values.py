@@ -1,14 +1,30 @@
 """What is stored of a resource for search, and compared: the same normalised values for every index.
 
 `search/extract.py` makes an Entry of a document, `search/parse.py` makes the same kinds of values of a query, each index compares
-them. Times are whole microseconds since 1970-01-01T00:00:00Z; intervals are half open: [low, high).
+them. Times are whole microseconds since 1970-01-01T00:00:00Z; intervals of time are half open: [low, high), those of numbers that a
+document holds are closed: [low, high]. An open end is BEGIN or END, -UNBOUNDED or UNBOUNDED: never an infinity, which neither JSON
+nor every database can hold.
 """
 
 import unicodedata
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
+from sys import float_info
 from typing import NamedTuple
+
+BEGIN = -62_135_596_800_000_000
+"""Year 1: the low end of a Period without a start, in microseconds since the epoch."""
+
+END = 253_402_300_800_000_000
+"""The end of year 9999: the high end of a Period without an end."""
+
+UNBOUNDED = float_info.max
+"""The high end of a Range without `high` (negated: the low end of one without `low`)."""
+
+NO_DATE = BEGIN - 86_400_000_000
+"""`Entry.date` of a document that lacks the clinical date which its type has: below every date, so that it comes last when the
+newest come first."""
 
 
 class TokenValue(NamedTuple):
@@ -33,7 +49,12 @@ class DateValue(NamedTuple):
 
 
 class NumberValue(NamedTuple):
-    """The interval that a number covers given its precision, and its value: 2.0 covers [1.95, 2.05)."""
+    """A number.
+
+    In a query (`Term.value`) `low` and `high` are the interval [low, high) that the number covers given its precision: 2.0 covers
+    [1.95, 2.05); `value` is the number itself. In a document a plain number is a point (low == value == high): what is looked for
+    has a precision, what was measured is taken as written (https://hl7.org/fhir/R4/search.html#number).
+    """
 
     low: float
     high: float
@@ -41,7 +62,11 @@ class NumberValue(NamedTuple):
 
 
 class QuantityValue(NamedTuple):
-    """A number with its unit. `code` is the coded unit, `unit` the one for people; "" where absent."""
+    """A number with its unit. `code` is the coded unit, `unit` the one for people; "" where absent.
+
+    `low`, `high` and `value` as in NumberValue. In a document low < high for a Range, SampledData, or a Quantity with a comparator:
+    `>5` is [the next float above 5, UNBOUNDED]; `value` (for sorting) is then the known end, of two the lower.
+    """
 
     system: str
     code: str
@@ -54,13 +79,14 @@ class QuantityValue(NamedTuple):
 class ReferenceValue(NamedTuple):
     """A literal reference. `target` is "Type/id" for a resource of this server or any relative one, else the absolute URL.
 
-    Versioned references lose their version. Fragments (#x) and references with only an identifier or display make no value."""
+    Versioned references lose their version. Fragments (#x) and references with only an identifier or display make no value. A
+    canonical with a version (`url|1.0`) makes two values, with it and without."""
 
     target: str
 
 
 class UriValue(NamedTuple):
-    """A uri, url or canonical as written."""
+    """A uri, url or canonical as written. A canonical with a version (`url|1.0`) makes two values, with it and without."""
 
     uri: str
 
@@ -72,9 +98,10 @@ Value = TokenValue | StringValue | DateValue | NumberValue | QuantityValue | Ref
 class Entry:
     """All that an index keeps of one document.
 
-    `values`: search parameter code -> its values (never an empty list). `date`: the clinical date in microseconds since the epoch
-    (0 if the type has none, see `search/parameters.py`), part of the SQLite index's key. `patients`: ids of the Patients in
-    whose compartment the document lies (a Patient lies in its own).
+    `values`: search parameter code -> its values (never an empty list, each value once; an alias's values stand under its
+    `SearchParameter.stored` code only). `date`: the low end of the clinical date in microseconds since the epoch (0 if the type has
+    no clinical date, NO_DATE if only this document has none; see `search/parameters.py`), part of the SQLite index's key.
+    `patients`: ids of the Patients in whose compartment the document lies (a Patient lies in its own), sorted.
     `_id` and `_lastUpdated` are not among the values: the index knows them from the store.
     """
 

@@ -1,0 +1,38 @@
+"""The text of a search value: its separators and escapes (https://hl7.org/fhir/R4/search.html#escaping), and its prefix."""
+
+import re
+from functools import partial
+
+from search.query import Prefix
+
+_PART = {mark: re.compile(rf"(?:[^\\{mark}]|\\.|\\$)*", re.DOTALL) for mark in ",|$"}
+_ESCAPED = re.compile(r"\\([\\,|$])")
+_PREFIX = re.compile(r"(eq|ne|gt|lt|ge|le|sa|eb|ap)(?=[-+.\d])", re.ASCII)
+unescape = partial(_ESCAPED.sub, r"\1")
+"""`a\\,b` -> `a,b`: the four escapes of FHIR; any other backslash stands for itself."""
+
+
+class BadValue(ValueError):
+    """A search value that cannot be read; the text is a sentence for the person who sent it."""
+
+
+def split(text: str, mark: str) -> list[str]:
+    """`text` at each `mark` (one of `,`, `|`, `$`) that no backslash escapes; the parts keep their escapes."""
+    if mark not in text:
+        return [text]
+    if "\\" not in text:
+        return text.split(mark)
+    parts, start = [], 0
+    while True:
+        match = _PART[mark].match(text, start)
+        end = match.end() if match else start
+        parts.append(text[start:end])
+        if end >= len(text):
+            return parts
+        start = end + 1
+
+
+def prefixed(text: str) -> tuple[Prefix, str]:
+    """`ge2026` -> (Prefix.GE, "2026"). Without a prefix: EQ."""
+    match = _PREFIX.match(text)
+    return (Prefix(match.group(1)), text[2:]) if match else (Prefix.EQ, text)
