@@ -1,0 +1,10 @@
+"""FHIRPath for R4, compiled to Python closures and typed from the definitions.
+
+`compile_paths` for search parameters, `compile_expression` for everything else (invariants, Patch, filters), `locate` for places that
+are to be changed. Every failure is a FhirPathError.
+"""
+
+from conformance.fhirpath.nodes import FhirPathError
+from conformance.fhirpath.paths import Path, compile_paths
+
+__all__ = ["FhirPathError", "Path", "compile_paths"]

@@ -1,0 +1,106 @@
+"""The syntax tree of FHIRPath (http://hl7.org/fhirpath/N1) and the one error this package raises."""
+
+from dataclasses import dataclass
+
+
+class FhirPathError(ValueError):
+    """An expression that cannot be read, makes no sense for its type, or fails on its data.
+
+    `position` is the offset in the expression where that shows (0-based, in characters); -1 where there is none.
+    """
+
+    def __init__(self, message: str, position: int = -1) -> None:
+        super().__init__(message if position < 0 else f"{message} (at character {position + 1})")
+        self.position = position
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Any node. `at`: offset in the expression; `height`: 1 + the height of the highest child."""
+
+    at: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Literal(Node):
+    """A System value: bool, int, Decimal, str, Temporal or Quantity."""
+
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
+class Empty(Node):
+    """`{}`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope(Node):
+    """`$this`, `$index` or `$total`."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Variable(Node):
+    """`%name`."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Member(Node):
+    """`target.name`; without target the name is looked up in `$this`."""
+
+    target: Node | None
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Node):
+    """`target.name(arguments)`; without target the input is `$this`."""
+
+    target: Node | None
+    name: str
+    arguments: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Indexer(Node):
+    """`target[index]`."""
+
+    target: Node
+    index: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Unary(Node):
+    """`+operand`, `-operand`."""
+
+    operator: str
+    operand: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Binary(Node):
+    """Every operator with two operands but `is`, `as` and `|`."""
+
+    operator: str
+    left: Node
+    right: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Union(Node):
+    """`a | b | c`, flat."""
+
+    operands: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TypeTest(Node):
+    """`operand is type`, `operand as type`; `type` as written, with its namespace (`System.Boolean`)."""
+
+    operator: str
+    operand: Node
+    type: str

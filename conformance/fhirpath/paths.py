@@ -1,0 +1,74 @@
+"""Expressions of search parameters: values by their types, taken straight from the JSON (https://hl7.org/fhir/R4/searchparameter.html)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from conformance.fhirpath.expression import compile_expression, conditions, resource_type_of
+from conformance.fhirpath.model import definition
+from conformance.fhirpath.nodes import FhirPathError, Node, Union
+from conformance.fhirpath.parser import parse
+from conformance.fhirpath.static import Branch, StaticScope, branches
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """Values of one FHIR type. `get` takes the JSON object of the type the path was compiled for, and gives the values in order.
+
+    The list may be shared: read it, never change it. `of_resource`: the path begins at %resource, so `get` takes the whole resource even
+    though the expression was compiled for a part of it (components of a composite search parameter).
+    """
+
+    fhir_type: str
+    get: Callable[[Any], list[Any]]
+    of_resource: bool = False
+
+
+@lru_cache(maxsize=16_384)
+def compile_paths(expression: str, type_name: str) -> tuple[Path, ...]:
+    """The paths of a search parameter's expression for one type ("Patient", "Observation.component"), one for each type of value.
+
+    Parts of a union that belong to other types are left out (so the result may be empty). `as` gives all values of the type and of the
+    types derived from it, `resolve() is T` is decided by the text of the reference. Two paths may give the same value.
+    Raises FhirPathError for an expression that cannot be read, names unknown elements, or whose types cannot be told.
+    """
+    if definition(type_name) is None:
+        raise FhirPathError(f"{type_name} is no FHIR type")
+    tree = parse(expression)
+    resource_type = resource_type_of(type_name)
+    scope = StaticScope(type_name, resource_type, True, conditions(resource_type, search=True).truth)
+    made: dict[object, Path] = {}
+    for part in tree.operands if isinstance(tree, Union) else (tree,):
+        for path in _paths(part, expression, scope):
+            made.setdefault(path[0], path[1])
+    return tuple(made.values())
+
+
+def _paths(tree: Node, expression: str, scope: StaticScope) -> list[tuple[object, Path]]:
+    found = branches(tree, scope)
+    if found is None:
+        return [(object(), _computed(tree, scope))]
+    return [(_identity(b), Path(b.type, b.get, b.source == "resource")) for b in found]
+
+
+def _identity(branch: Branch) -> object:
+    return (branch.place, branch.type) if branch.place else object()
+
+
+def _computed(tree: Node, scope: StaticScope) -> Path:
+    """A condition (`Patient.deceased.exists() and …`), or any other expression with one type that is known."""
+    rules = conditions(scope.resource_type, search=True)
+    if rules.is_condition(tree):
+        holds = rules.truth(tree, scope.type)
+
+        def truth(node: Any) -> list[Any]:
+            value = holds(node, node, node)
+            return [] if value is None else [value]
+
+        return Path("boolean", truth)
+    compiled = compile_expression(tree, scope.type)
+    kind = compiled.fhir_type
+    if kind is None:
+        raise FhirPathError("the type of the values cannot be told from the definitions", tree.at)
+    return Path(kind, compiled.evaluate)
