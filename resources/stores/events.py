@@ -1,0 +1,43 @@
+"""AuditEvents that a store writes itself: how they are numbered, dated and packed.
+
+A commit's events come without `id` and `meta`; the store gives each its position as id (`event-123`) and keeps the events of a commit
+group together, since they are written once, never changed, and mostly read in order.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from resources.instants import instant_text
+from resources.store import Version
+
+TYPE = "AuditEvent"
+ROW = 1 << 48
+"""Row numbers of events begin here: row = ROW + position."""
+
+_OPENING = b'{"resourceType":"AuditEvent",'
+_ID = "event-"
+
+
+def stamp(events: Sequence[bytes], first: int, instant: int) -> bytes:
+    """The events as documents, one a line, numbered from position `first`. Raises ValueError for what is no event."""
+    text = instant_text(instant).encode()
+    out = []
+    for number, event in enumerate(events, first):
+        if not event.startswith(_OPENING):
+            raise ValueError('an event begins with {"resourceType":"AuditEvent",')
+        head = b'%b"id":"event-%d","meta":{"versionId":"1","lastUpdated":"%b"},' % (_OPENING, number, text)
+        out.append(head + event[len(_OPENING) :])
+    return b"\n".join(out)
+
+
+def unpack(lines: bytes, first: int, instant: int) -> Iterator[Version]:
+    """The events of a packed group as versions, in order."""
+    for number, body in enumerate(lines.split(b"\n"), first):
+        yield Version(TYPE, f"{_ID}{number}", 1, instant, "POST", body, number)
+
+
+def position_of(type: str, id: str) -> int | None:
+    """The position that an event's id names, or None if this is not the id of an event."""
+    digits = id[len(_ID) :]
+    if type == TYPE and id.startswith(_ID) and digits.isascii() and digits.isdigit() and len(digits) < 16:
+        return int(digits)
+    return None

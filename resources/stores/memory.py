@@ -1,0 +1,187 @@
+"""A store that keeps everything in memory: for tests, and the plainest reading of the contract."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+
+from resources.instants import instant_text
+from resources.store import (
+    ABSENT,
+    ANY,
+    Applied,
+    Change,
+    Claim,
+    Conflict,
+    HistoryPage,
+    Key,
+    Participant,
+    Receipt,
+    Version,
+    Written,
+)
+from resources.stores import events
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
+
+
+class MemoryStore:
+    """ResourceStore in Python's own memory. Nothing survives the process."""
+
+    def __init__(self, *, participant: Participant | None = None, clock: Callable[[], int] = _now) -> None:
+        self._participant, self._clock = participant, clock
+        self._versions: list[Version] = []
+        self._resources: dict[tuple[str, str], list[Version]] = {}
+        self._rows: dict[tuple[str, str], int] = {}
+        self._claims: dict[bytes, int] = {}
+        self._receipts: dict[bytes, Receipt] = {}
+        self._position = self._instant = 0
+
+    async def open(self) -> None:
+        """See ResourceStore.open."""
+        if self._participant is not None:
+            self._participant.install(None)
+
+    async def close(self) -> None:
+        """See ResourceStore.close."""
+
+    async def commit(
+        self,
+        changes: Sequence[Change],
+        *,
+        events: Sequence[bytes] = (),
+        claims: Sequence[Claim] = (),
+        receipt: Receipt | None = None,
+    ) -> list[Written]:
+        """See ResourceStore.commit."""
+        if len({(c.type, c.id) for c in changes}) < len(changes):
+            raise ValueError("a commit may hold one change of a resource only")
+        for number, change in enumerate(changes):
+            self._check(number, change)
+        for number, claim in enumerate(claims):
+            if self._claims.get(claim.key, 0) > claim.since:
+                raise Conflict("claim", number)
+        if receipt is not None and await self.receipt(receipt.key) is not None:
+            raise Conflict("receipt")
+        self._instant = max(self._clock() // 1000 * 1000, self._instant)
+        written = [self._write(change) for change in changes]
+        self._claims.update((claim.key, self._position) for claim in claims)
+        if receipt is not None:
+            answer = receipt.answer(written) if callable(receipt.answer) else receipt.answer
+            self._receipts[receipt.key] = Receipt(receipt.key, receipt.digest, answer, receipt.expires)
+        self._log(events)
+        return written
+
+    def _check(self, number: int, change: Change) -> None:
+        """Raise Conflict if the change's precondition does not hold."""
+        versions = self._resources.get((change.type, change.id), [])
+        live = bool(versions) and versions[-1].body is not None
+        current = versions[-1].version if live else 0
+        reason = "version" if live else ("deleted" if versions else "missing")
+        if change.expect == ABSENT:
+            if live:
+                raise Conflict("exists", number, current)
+        elif (change.expect != ANY and change.expect != current) or (change.draft is None and not live):
+            raise Conflict(reason, number, current)
+
+    def _write(self, change: Change) -> Written:
+        key = (change.type, change.id)
+        versions = self._resources.setdefault(key, [])
+        created, new = not versions or versions[-1].body is None, not versions
+        row = self._rows.setdefault(key, len(self._rows) + 1)
+        number = versions[-1].version + 1 if versions else 1
+        body = None if change.draft is None else change.draft.stamp(number, instant_text(self._instant))
+        self._position += 1
+        version = Version(change.type, change.id, number, self._instant, change.method, body, self._position)
+        versions.append(version)
+        self._versions.append(version)
+        if self._participant is not None:
+            self._participant.write(None, [Applied(row, *key, self._instant, change.entry, created, new)])
+        return Written(version, created)
+
+    def _log(self, made: Sequence[bytes]) -> None:
+        if not made:
+            return
+        first = self._position + 1
+        for event in events.unpack(events.stamp(made, first, self._instant), first, self._instant):
+            self._position = event.position
+            self._resources[(event.type, event.id)] = [event]
+            self._versions.append(event)
+            if self._participant is not None:
+                entry = self._participant.prepare(event.type, event.body or b"")
+                row = events.ROW + event.position
+                self._participant.write(None, [Applied(row, event.type, event.id, event.instant, entry, True, True)])
+
+    async def read(self, type: str, id: str) -> Version | None:
+        """See ResourceStore.read."""
+        versions = self._resources.get((type, id))
+        return versions[-1] if versions else None
+
+    async def read_version(self, type: str, id: str, version: int) -> Version | None:
+        """See ResourceStore.read_version."""
+        return next((v for v in self._resources.get((type, id), []) if v.version == version), None)
+
+    async def read_many(self, keys: Sequence[Key]) -> list[Version | None]:
+        """See ResourceStore.read_many."""
+        return [await self.read(key.type, key.id) for key in keys]
+
+    async def history(
+        self,
+        type: str | None,
+        id: str | None,
+        *,
+        since: int | None = None,
+        at: tuple[int, int] | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> HistoryPage:
+        """See ResourceStore.history."""
+        found = [
+            v
+            for v in reversed(self._versions)
+            if (v.type == type if type is not None else events.position_of(v.type, v.id) is None)
+            and (id is None or v.id == id)
+            and (since is None or v.instant >= since)
+            and (before is None or v.position < before)
+            and (at is None or self._current_within(v, at))
+        ]
+        return HistoryPage(found[:limit], found[limit - 1].position if len(found) > limit else None)
+
+    def _current_within(self, version: Version, at: tuple[int, int]) -> bool:
+        later = [v for v in self._resources[(version.type, version.id)] if v.version > version.version]
+        return version.instant < at[1] and (not later or later[0].instant > at[0])
+
+    def position(self) -> int:
+        """See ResourceStore.position."""
+        return self._position
+
+    async def receipt(self, key: bytes) -> Receipt | None:
+        """See ResourceStore.receipt."""
+        kept = self._receipts.get(key)
+        return kept if kept is not None and kept.expires > self._clock() else None
+
+    async def scan(
+        self, types: Sequence[str], *, until: int, after: int = 0, shard: tuple[int, int] = (0, 1)
+    ) -> AsyncIterator[list[Version]]:
+        """See ResourceStore.scan."""
+        latest: dict[tuple[str, str], Version] = {}
+        for version in self._versions:
+            if version.position <= until and (not types or version.type in types):
+                latest[(version.type, version.id)] = version
+        kept = [
+            v
+            for v in latest.values()
+            if v.body is not None and v.position > after and self._rows.get((v.type, v.id), v.position) % shard[1] == shard[0]
+        ]
+        if kept:
+            yield sorted(kept, key=lambda v: v.position)
+
+    async def outbox(self, *, after: int, limit: int = 1000) -> AsyncIterator[list[Version]]:
+        """See ResourceStore.outbox."""
+        for part in _parts([v for v in self._versions if v.position > after], limit):
+            yield part
+
+
+def _parts(versions: list[Version], size: int) -> Iterable[list[Version]]:
+    for start in range(0, len(versions), size):
+        yield versions[start : start + size]

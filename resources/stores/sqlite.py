@@ -1,0 +1,351 @@
+"""The embedded store: one SQLite file, written by any number of worker processes, nothing to install (docs/adr/0003).
+
+All statements run on the event loop's own thread in short groups: short statements in a thread beside a busy loop wait for the
+interpreter lock longer than they run. What waits for the disk or for another process (fsync, the write lock) waits in a thread.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import apsw
+
+from resources.store import Change, Claim, HistoryPage, Key, Participant, Receipt, StoreUnavailable, Version, Written
+from resources.stores.bodies import Bodies
+from resources.stores.sqlite_maintenance import Maintenance
+from resources.stores.sqlite_read import Reader
+from resources.stores.sqlite_schema import connect, migrate
+from resources.stores.sqlite_types import Types
+from resources.stores.sqlite_write import CHUNK, Job, Writer
+
+log = logging.getLogger(__name__)
+
+GROUP = 64
+"""Changes after which a group of commits is closed (one larger commit makes a group of its own)."""
+
+WAITING = 10_000
+"""Commits that may wait before new ones are refused (503): a bound on memory when the disk does not keep up."""
+
+QUICK = 0.002
+"""Seconds: on a disk that syncs faster (a running mean) the loop waits itself, which is cheaper than a thread's way there and back."""
+
+EVENTS = 256
+"""Events indexed in one transaction (about 10 ms)."""
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
+
+
+class SqliteStore:
+    """ResourceStore on one SQLite file.
+
+    `synchronous`: FULL answers a commit when it would survive a power cut, NORMAL when it would survive the death of the process.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        participant: Participant | None = None,
+        synchronous: Literal["FULL", "NORMAL"] = "FULL",
+        clock: Callable[[], int] = _now,
+        cache_kib: int = 16_000,
+    ) -> None:
+        self._path = Path(path)
+        self._participant, self._full, self._clock, self._cache_kib = participant, synchronous == "FULL", clock, cache_kib
+        self._queue: deque[tuple[Job, asyncio.Future[list[Written]]]] = deque()
+        self._flusher: asyncio.Task[None] | None = None
+        self._maintenance: Maintenance | None = None
+        self._closing = False
+        self.log_pages = 0
+        self._sync_time = 0.0
+        self._wal = -1
+
+    # -- opening and closing
+
+    async def open(self) -> None:
+        """See ResourceStore.open."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock_file = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as problem:
+            raise StoreUnavailable(f"The folder {self._path.parent} is not writable: {problem.strerror}.") from None
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="disk")
+        fcntl.flock(self._lock_file, fcntl.LOCK_EX)
+        try:
+            self._open_connections()
+        finally:
+            fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+        self._maintenance = Maintenance(self._path, self)
+        self._maintenance.start()
+
+    def _open_connections(self) -> None:
+        bodies = Bodies()
+        writing = connect(self._path, cache_kib=self._cache_kib)
+        try:
+            writing.execute("BEGIN IMMEDIATE")
+            migrate(writing)
+            if self._participant is not None:
+                self._participant.install(writing)
+            writing.execute("COMMIT")
+        except apsw.Error as problem:
+            raise StoreUnavailable(f"The database {self._path} cannot be made ready: {problem}.") from None
+        types = Types(writing)
+        types.load()
+        self._writing, self._types = writing, types
+        writing.set_wal_hook(self._note_log_size)
+        self._writer = Writer(writing, bodies, types, self._participant, self._clock)
+        self._reading = connect(self._path, cache_kib=self._cache_kib, read_only=True)
+        reading_types = Types(self._reading)
+        reading_types.load()
+        self._reader = Reader(self._reading, bodies, reading_types)
+
+    def _note_log_size(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
+        self.log_pages = pages
+        return apsw.SQLITE_OK
+
+    async def close(self) -> None:
+        """See ResourceStore.close."""
+        self._closing = True
+        while self._flusher is not None:
+            await asyncio.wait([self._flusher])
+        if self._maintenance is not None:
+            await self._maintenance.stop()
+        self._disk.shutdown()
+        self._reading.close()
+        self._writing.close()
+        for descriptor in (self._wal, self._lock_file):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    # -- writing
+
+    async def commit(
+        self,
+        changes: Sequence[Change],
+        *,
+        events: Sequence[bytes] = (),
+        claims: Sequence[Claim] = (),
+        receipt: Receipt | None = None,
+    ) -> list[Written]:
+        """See ResourceStore.commit."""
+        if len(changes) > 1 and len({(c.type, c.id) for c in changes}) < len(changes):
+            raise ValueError("a commit may hold one change of a resource only")
+        if self._closing:
+            raise StoreUnavailable("The server is stopping; send the request again in a moment.")
+        if len(self._queue) >= WAITING:
+            raise StoreUnavailable("Too many writes are waiting for the disk; send the request again in a moment.")
+        future: asyncio.Future[list[Written]] = asyncio.get_running_loop().create_future()
+        self._queue.append((Job(changes, events, claims, receipt), future))
+        if self._flusher is None:
+            self._flusher = asyncio.get_running_loop().create_task(self._flush())
+        return await asyncio.shield(future) if changes else await future
+
+    async def _flush(self) -> None:
+        """Write group after group until nothing waits. Everything that comes in while one group goes to disk makes the next."""
+        try:
+            while self._queue:
+                await self._write_group(self._take_group())
+        finally:
+            self._flusher = None
+
+    def _take_group(self) -> list[tuple[Job, asyncio.Future[list[Written]]]]:
+        group: list[tuple[Job, asyncio.Future[list[Written]]]] = []
+        changes = 0
+        while self._queue and (not group or changes + len(self._queue[0][0].changes) <= GROUP):
+            group.append(self._queue.popleft())
+            changes += max(1, len(group[-1][0].changes))
+        return group
+
+    async def _write_group(self, group: list[tuple[Job, asyncio.Future[list[Written]]]]) -> None:
+        failed: Exception | None = None
+        try:
+            await self._transact(self._writer.run([job for job, _ in group]), large=len(group[0][0].changes) > CHUNK)
+            if self._full:
+                await self._sync()
+        except StoreUnavailable as problem:
+            failed = problem
+        except (apsw.Error, OSError) as problem:
+            failed = _unavailable(problem)
+        except Exception as problem:
+            failed = problem
+        if failed is not None and len(group) > 1 and not isinstance(failed, StoreUnavailable):
+            for one in group:  # one of them is at fault: each alone, so that the others are written
+                await self._write_group([one])
+            return
+        for job, future in group:
+            if not future.cancelled():
+                _settle(future, failed if failed is not None else job.result)
+
+    async def _transact(self, steps: Iterator[None], *, large: bool) -> None:
+        """Run a transaction's steps under the file's write lock; a large one lets the loop breathe between its steps."""
+        await self._lock()
+        try:
+            for _ in steps:
+                if large:
+                    await asyncio.sleep(0)
+        except BaseException:
+            self._types.forget()
+            raise
+        finally:
+            fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+
+    async def _lock(self) -> None:
+        """The write lock of the file, fair among processes: the kernel queues those who wait."""
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            await asyncio.get_running_loop().run_in_executor(self._disk, fcntl.flock, self._lock_file, fcntl.LOCK_EX)
+
+    async def _sync(self) -> None:
+        """Wait until the write-ahead log is on disk. SQLite itself syncs it before it copies pages from it (synchronous=NORMAL), so
+        with this a commit is as durable as with synchronous=FULL, and the loop works while the disk does."""
+        path = f"{self._path}-wal"
+        if self._wal < 0 or os.fstat(self._wal).st_nlink == 0:
+            if self._wal >= 0:
+                os.close(self._wal)
+            self._wal = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        began = time.perf_counter()
+        try:
+            if self._sync_time < QUICK:
+                os.fdatasync(self._wal)
+            else:
+                await asyncio.get_running_loop().run_in_executor(self._disk, os.fdatasync, self._wal)
+        except OSError as problem:
+            log.critical("the disk failed while a commit was flushed: %s", problem)
+            raise StoreUnavailable(
+                "The disk failed while writing; whether this change was kept is not certain. Read it again."
+            ) from None
+        self._sync_time += (time.perf_counter() - began - self._sync_time) / 8
+
+    async def settle(self, limit: int | None = None) -> int:
+        """Index the events that are not indexed yet (at most about `limit`); returns how many. Searches of AuditEvent call it first."""
+        total = 0
+        while limit is None or total < limit:
+            await self._lock()
+            try:
+                done = self._writer.index_events(EVENTS)
+            except (apsw.Error, OSError) as problem:
+                raise _unavailable(problem) from None
+            finally:
+                fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+            total += done
+            if not done:
+                break
+            await asyncio.sleep(0)
+        return total
+
+    async def sweep(self) -> None:
+        """Forget expired receipts and old claims."""
+        await self._lock()
+        try:
+            self._writer.sweep()
+        finally:
+            fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+
+    async def checkpoint(self) -> None:
+        """Finish a checkpoint that ran beside the writers, while none of them writes, so that the log starts over."""
+        await self._lock()
+        try:
+            self._writing.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        finally:
+            fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+
+    # -- reading
+
+    async def read(self, type: str, id: str) -> Version | None:
+        """See ResourceStore.read."""
+        with _clear():
+            return self._reader.read(type, id)
+
+    async def read_version(self, type: str, id: str, version: int) -> Version | None:
+        """See ResourceStore.read_version."""
+        with _clear():
+            return self._reader.read_version(type, id, version)
+
+    async def read_many(self, keys: Sequence[Key]) -> list[Version | None]:
+        """See ResourceStore.read_many."""
+        with _clear():
+            return self._reader.read_many(keys)
+
+    async def history(
+        self,
+        type: str | None,
+        id: str | None,
+        *,
+        since: int | None = None,
+        at: tuple[int, int] | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> HistoryPage:
+        """See ResourceStore.history."""
+        with _clear():
+            return self._reader.history(type, id, since, at, before, limit)
+
+    def position(self) -> int:
+        """See ResourceStore.position."""
+        with _clear():
+            return self._reader.position()
+
+    async def receipt(self, key: bytes) -> Receipt | None:
+        """See ResourceStore.receipt."""
+        with _clear():
+            return self._reader.receipt(key, self._clock())
+
+    async def scan(
+        self, types: Sequence[str], *, until: int, after: int = 0, shard: tuple[int, int] = (0, 1)
+    ) -> AsyncIterator[list[Version]]:
+        """See ResourceStore.scan."""
+        while True:
+            with _clear():
+                found = self._reader.scan(types, until, after, shard)
+            if not found:
+                return
+            yield found
+            after = found[-1].position
+
+    async def outbox(self, *, after: int, limit: int = 1000) -> AsyncIterator[list[Version]]:
+        """See ResourceStore.outbox."""
+        while True:
+            with _clear():
+                found = self._reader.outbox(after, limit)
+            if not found:
+                return
+            yield found
+            after = found[-1].position
+
+
+@contextmanager
+def _clear() -> Iterator[None]:
+    """SQLite's own errors as the contract's."""
+    try:
+        yield
+    except apsw.Error as problem:
+        raise _unavailable(problem) from None
+
+
+def _unavailable(problem: Exception) -> StoreUnavailable:
+    log.error("the database refused: %s", problem)
+    if isinstance(problem, apsw.FullError) or (isinstance(problem, OSError) and problem.errno == 28):
+        return StoreUnavailable("The disk of the server is full; nothing was written. Free some space and try again.", full=True)
+    if isinstance(problem, apsw.BusyError | apsw.LockedError):
+        return StoreUnavailable("The database was locked too long; nothing was written. Send the request again.")
+    if isinstance(problem, apsw.ReadOnlyError):
+        return StoreUnavailable("The database file cannot be written; nothing was written.")
+    return StoreUnavailable("The database cannot be reached; nothing was written. The server's log has the reason.")
+
+
+def _settle(future: asyncio.Future[list[Written]], result: list[Written] | Exception | None) -> None:
+    if isinstance(result, list):
+        future.set_result(result)
+    else:
+        future.set_exception(result if result is not None else RuntimeError("a commit ended without a result"))

@@ -1,0 +1,96 @@
+"""What one process does for all on a SQLite file: index events, copy the write-ahead log into the database, forget old claims.
+
+The process that holds `<file>.maintenance` does it; when it dies the kernel frees the lock and another one takes over.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+from pathlib import Path
+from typing import Protocol
+
+import apsw
+
+from resources.store import StoreUnavailable
+from resources.stores.sqlite_schema import connect
+
+log = logging.getLogger(__name__)
+
+TICK = 0.2
+"""Seconds between two rounds: what an AuditEvent may lag behind in the index (a search of AuditEvent does not wait for it)."""
+
+COPY = 1_000
+RESTART = 4_000
+"""Pages in the log from which it is copied beside the writers, and from which a writer pauses once to let it start over."""
+
+SWEEP = 300
+"""Rounds between two sweeps."""
+
+
+class _Store(Protocol):
+    log_pages: int
+    """Pages in the write-ahead log at this process's last commit; the next commit after a restart of the log tells a small number."""
+
+    async def settle(self, limit: int | None = None) -> int: ...
+    async def sweep(self) -> None: ...
+    async def checkpoint(self) -> None: ...
+
+
+class Maintenance:
+    """The background rounds of one process."""
+
+    def __init__(self, path: Path, store: _Store) -> None:
+        self._path, self._store = path, store
+        self._task: asyncio.Task[None] | None = None
+        self._connection: apsw.Connection | None = None
+        self._lock_file = -1
+
+    def start(self) -> None:
+        """Begin the rounds on the running loop."""
+        self._lock_file = os.open(f"{self._path}.maintenance", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._task = asyncio.get_running_loop().create_task(self._rounds())
+
+    async def stop(self) -> None:
+        """End the rounds after the one under way."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._connection is not None:
+            self._connection.close()
+        os.close(self._lock_file)
+
+    async def _rounds(self) -> None:
+        number = 0
+        while True:
+            await asyncio.sleep(TICK)
+            number += 1
+            try:
+                await self._round(number)
+            except (apsw.Error, StoreUnavailable, OSError) as problem:
+                log.warning("upkeep of the database failed and is tried again: %s", problem)
+
+    async def _round(self, number: int) -> None:
+        await self._copy_log()
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return  # another process looks after the rest
+        await self._store.settle()
+        if number % SWEEP == 0:
+            await self._store.sweep()
+
+    async def _copy_log(self) -> None:
+        """Each process does this for what it wrote; SQLite lets only one of them copy at a time."""
+        pages = self._store.log_pages
+        if pages > COPY:
+            self._store.log_pages = 0
+            await asyncio.to_thread(self._copy)
+            if pages > RESTART:
+                await self._store.checkpoint()
+
+    def _copy(self) -> None:
+        if self._connection is None:
+            self._connection = connect(self._path, cache_kib=1_000)
+            self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()  # a connection that never read copies nothing
+        self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)

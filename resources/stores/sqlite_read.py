@@ -1,0 +1,205 @@
+"""Reading from SQLite: statements of a connection that only reads. Bodies are handed on as bytes, never parsed."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import merge
+from typing import Any
+
+import apsw
+
+from resources.store import HistoryPage, Key, Receipt, Version
+from resources.stores import events
+from resources.stores.bodies import Bodies
+from resources.stores.sqlite_schema import rows
+from resources.stores.sqlite_types import METHODS, Types, row_hash
+
+_CURRENT = (
+    "SELECT r.version, d.instant, d.method, d.body, d.seq FROM res r CROSS JOIN doc d ON d.seq = r.seq"
+    " WHERE r.hash = ? AND r.type = ? AND r.id = ?"
+)
+_CURRENT_ROW = (
+    "SELECT r.type, r.id, r.version, d.instant, d.method, d.body, d.seq FROM res r CROSS JOIN doc d ON d.seq = r.seq"
+    " WHERE r.row = ?"
+)
+_ROW = "SELECT row FROM res WHERE hash = ? AND type = ? AND id = ?"
+_POSITION = "SELECT (SELECT max(seq) FROM doc), (SELECT seq + count - 1 FROM log ORDER BY seq DESC LIMIT 1)"
+_VERSION = "SELECT version, instant, method, body, seq FROM doc WHERE row = ? AND version = ?"
+_NOT_PASSED = "NOT EXISTS (SELECT 1 FROM doc n WHERE n.row = d.row AND n.version = d.version + 1 AND n.{column} <= ?)"
+
+BATCH = 500
+"""Versions in one list of a scan or of the outbox."""
+
+
+class Reader:
+    """The read connection's statements."""
+
+    def __init__(self, connection: apsw.Connection, bodies: Bodies, types: Types) -> None:
+        self._connection, self._bodies, self._types = connection, bodies, types
+
+    def position(self) -> int:
+        """The newest position that is committed."""
+        document, event = rows(
+            self._connection, "SELECT (SELECT max(seq) FROM doc), (SELECT seq + count - 1 FROM log ORDER BY seq DESC LIMIT 1)"
+        )[0]
+        return max(document or 0, event or 0)
+
+    def read(self, type: str, id: str) -> Version | None:
+        """The current version of a resource, or None."""
+        position = events.position_of(type, id)
+        if position is not None:
+            event = self._event(position)
+            if event is not None:
+                return event
+        number = self._types.known(type)
+        found = rows(self._connection, _CURRENT, (row_hash(type, id), number, id))
+        return self._version(type, id, found[0]) if found else None
+
+    def read_version(self, type: str, id: str, version: int) -> Version | None:
+        """One version of a resource, or None."""
+        position = events.position_of(type, id)
+        if position is not None and (event := self._event(position)) is not None:
+            return event if version == 1 else None
+        row = self._row(type, id)
+        if row is None:
+            return None
+        found = rows(self._connection, _VERSION, (row, version))
+        return self._version(type, id, found[0]) if found else None
+
+    def read_many(self, keys: Sequence[Key]) -> list[Version | None]:
+        """The current versions of several resources, in order."""
+        return [self._read_key(key) for key in keys]
+
+    def _read_key(self, key: Key) -> Version | None:
+        if key.hint >= events.ROW:
+            return self._event(key.hint - events.ROW)
+        if key.hint:
+            found = rows(self._connection, _CURRENT_ROW, (key.hint,))
+            if found and found[0][1] == key.id and found[0][0] == self._types.known(key.type):
+                return self._version(key.type, key.id, found[0][2:])
+        return self.read(key.type, key.id)
+
+    def receipt(self, key: bytes, now: int) -> Receipt | None:
+        """The receipt under `key`, unless it has expired by `now`."""
+        found = rows(self._connection, "SELECT digest, answer, expires FROM receipt WHERE key = ?", (key,))
+        return Receipt(key, *found[0]) if found and found[0][2] > now else None
+
+    def history(
+        self, type: str | None, id: str | None, since: int | None, at: tuple[int, int] | None, before: int | None, limit: int
+    ) -> HistoryPage:
+        """One page of history, newest first."""
+        where, values = ["d.seq < ?"], [before if before is not None else 1 << 62]
+        if at is not None:
+            where.append(f"d.instant < ? AND {_NOT_PASSED.format(column='instant')}")
+            values += [at[1], at[0]]
+        documents: Iterable[Version] = ()
+        logged: Iterable[Version] = ()
+        if type is None:
+            documents = self._walk(where, values, "")
+        elif id is None:
+            documents = self._walk(["d.type = ?", *where], [self._types.known(type), *values], "")
+            logged = self._events_before(before, at) if type == events.TYPE else ()
+        else:
+            event = self.read(type, id) if events.position_of(type, id) is not None else None
+            row = self._row(type, id)
+            if event is not None and row is None:
+                logged = [event] if before is None or event.position < before else []
+            elif row is not None:
+                documents = self._walk(["d.row = ?", *where], [row, *values], "ORDER BY d.version DESC")
+        return _page(merge(documents, logged, key=lambda v: -v.position), since, limit)
+
+    def _walk(self, where: Sequence[str], values: Sequence[Any], order: str) -> Iterator[Version]:
+        """Versions that satisfy the conditions, newest first."""
+        sql = f"SELECT d.type, d.row, d.version, d.instant, d.method, d.body, d.seq FROM doc d WHERE {' AND '.join(where)}"
+        ids: dict[int, str] = {}
+        for number, row, *rest in _lazily(self._connection, f"{sql} {order or 'ORDER BY d.seq DESC'}", tuple(values)):
+            if row not in ids:
+                ids[row] = rows(self._connection, "SELECT id FROM res WHERE row = ?", (row,))[0][0]
+            yield self._version(self._types.name(number), ids[row], rest)
+
+    def scan(self, types: Sequence[str], until: int, after: int, shard: tuple[int, int]) -> list[Version]:
+        """The next list of live resources as of position `until`, above position `after`; empty at the end."""
+        documents = self._walk(
+            [
+                "d.seq > ?",
+                "d.seq <= ?",
+                "d.body IS NOT NULL",
+                "d.row % ? = ?",
+                _NOT_PASSED.format(column="seq"),
+                *self._of_types(types),
+            ],
+            [after, until, shard[1], shard[0], until],
+            "ORDER BY d.seq LIMIT 500",
+        )
+        wanted = not types or events.TYPE in types
+        logged = (e for e in self._events_after(after, until) if e.position % shard[1] == shard[0]) if wanted else ()
+        return _first(merge(documents, logged, key=lambda v: v.position), BATCH)
+
+    def _of_types(self, types: Sequence[str]) -> list[str]:
+        if not types:
+            return []
+        numbers = [n for t in types if (n := self._types.known(t)) is not None]
+        return [f"d.type IN ({', '.join(map(str, numbers))})"]
+
+    def outbox(self, after: int, limit: int) -> list[Version]:
+        """The next versions and events after a position, in order."""
+        documents = self._walk(["d.seq > ?"], [after], "ORDER BY d.seq")
+        return _first(merge(documents, self._events_after(after, 1 << 62), key=lambda v: v.position), limit)
+
+    def _event(self, position: int) -> Version | None:
+        found = rows(
+            self._connection, "SELECT seq, count, instant, body FROM log WHERE seq <= ? ORDER BY seq DESC LIMIT 1", (position,)
+        )
+        if not found or position >= found[0][0] + found[0][1]:
+            return None
+        seq, _, instant, body = found[0]
+        lines = self._bodies.unpack(body).split(b"\n")
+        return Version(events.TYPE, f"event-{position}", 1, instant, "POST", lines[position - seq], position)
+
+    def _events_before(self, before: int | None, at: tuple[int, int] | None) -> Iterator[Version]:
+        top = before if before is not None else 1 << 62
+        for seq, instant, body in _lazily(
+            self._connection, "SELECT seq, instant, body FROM log WHERE seq < ? ORDER BY seq DESC", (top,)
+        ):
+            if at is None or instant < at[1]:
+                group = [e for e in events.unpack(self._bodies.unpack(body), seq, instant) if e.position < top]
+                yield from reversed(group)
+
+    def _events_after(self, after: int, until: int) -> Iterator[Version]:
+        for seq, instant, body in _lazily(
+            self._connection,
+            "SELECT seq, instant, body FROM log WHERE seq + count > ? + 1 AND seq <= ?"
+            " AND seq >= (SELECT coalesce(max(seq), 0) FROM log WHERE seq <= ? + 1) ORDER BY seq",
+            (after, until, after),
+        ):
+            for event in events.unpack(self._bodies.unpack(body), seq, instant):
+                if after < event.position <= until:
+                    yield event
+
+    def _row(self, type: str, id: str) -> int | None:
+        found = rows(self._connection, _ROW, (row_hash(type, id), self._types.known(type), id))
+        return int(found[0][0]) if found else None
+
+    def _version(self, type: str, id: str, row: Sequence[Any]) -> Version:
+        version, instant, method, body, position = row
+        unpacked = None if body is None else self._bodies.unpack(body)
+        return Version(type, id, version, instant, METHODS[method], unpacked, position)
+
+
+def _lazily(connection: apsw.Connection, sql: str, values: Sequence[Any]) -> Iterator[Any]:
+    """The rows of a statement, read as they are asked for."""
+    return iter(connection.execute(sql, tuple(values)))
+
+
+def _first(versions: Iterator[Version], limit: int) -> list[Version]:
+    return [version for _, version in zip(range(limit), versions, strict=False)]
+
+
+def _page(versions: Iterator[Version], since: int | None, limit: int) -> HistoryPage:
+    """The first `limit` versions; instants never grow going back, so the first one before `since` ends the walk."""
+    page: list[Version] = []
+    for version in versions:
+        if since is not None and version.instant < since:
+            break
+        if len(page) == limit:
+            return HistoryPage(page, page[-1].position)
+        page.append(version)
+    return HistoryPage(page, None)

@@ -1,0 +1,269 @@
+"""Writing to SQLite: one transaction for a group of commits.
+
+Every precondition is checked in Python against the database and against what earlier commits of the same group did; a commit that
+conflicts is left out and the others go on. Only then rows are written, one `executemany` a table (docs/adr/0003).
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import apsw
+
+from resources.instants import instant_text
+from resources.store import ABSENT, ANY, Applied, Change, Claim, Conflict, Participant, Receipt, Version, Written
+from resources.stores import events
+from resources.stores.bodies import Bodies
+from resources.stores.sqlite_schema import rows
+from resources.stores.sqlite_types import METHODS, Types, row_hash
+
+CHUNK = 100
+"""Changes between two breaths of the event loop in a large commit (about 15 ms)."""
+
+_FIND = "SELECT row, version, live FROM res WHERE hash = ? AND type = ? AND id = ?"
+_ADD = "INSERT INTO res (row, hash, type, id, version, seq, live) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_MOVE = "UPDATE res SET version = ?, seq = ?, live = ? WHERE row = ?"
+_BODY = "INSERT INTO doc (seq, row, type, version, instant, method, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_LOG = "INSERT INTO log (seq, count, instant, body) VALUES (?, ?, ?, ?)"
+_CLAIM = (
+    "INSERT INTO claim (key, seq, instant) VALUES (?, ?, ?)"
+    " ON CONFLICT (key) DO UPDATE SET seq = excluded.seq, instant = excluded.instant"
+)
+_RECEIPT = (
+    "INSERT INTO receipt (key, digest, answer, expires) VALUES (?, ?, ?, ?) "
+    "ON CONFLICT (key) DO UPDATE SET digest = excluded.digest, answer = excluded.answer, expires = excluded.expires"
+)
+
+
+@dataclass(slots=True)
+class Job:
+    """One call of `commit`, waiting for its group. After the group, `result` holds what it wrote or the Conflict that refused it."""
+
+    changes: Sequence[Change]
+    events: Sequence[bytes]
+    claims: Sequence[Claim]
+    receipt: Receipt | None
+    result: list[Written] | Exception | None = None
+
+
+class _State(NamedTuple):
+    row: int
+    version: int
+    live: bool
+    new: bool
+
+
+@dataclass(slots=True)
+class _Group:
+    """What a group of commits will write, and the states as they are after its earlier commits."""
+
+    instant: int
+    text: str
+    states: dict[tuple[str, str], _State] = field(default_factory=dict)
+    added: list[tuple[object, ...]] = field(default_factory=list)
+    moved: list[tuple[object, ...]] = field(default_factory=list)
+    bodies: list[tuple[object, ...]] = field(default_factory=list)
+    claims: dict[bytes, int] = field(default_factory=dict)
+    receipts: dict[bytes, tuple[object, ...]] = field(default_factory=dict)
+    events: list[bytes] = field(default_factory=list)
+    applied: dict[int, Applied] = field(default_factory=dict)
+
+
+class Writer:
+    """The write connection's statements. All calls happen while the store holds the file's write lock."""
+
+    def __init__(
+        self, connection: apsw.Connection, bodies: Bodies, types: Types, participant: Participant | None, clock: Callable[[], int]
+    ) -> None:
+        self._connection, self._bodies, self._types = connection, bodies, types
+        self._participant, self._clock = participant, clock
+        self._data_version = -1
+        self._seq = self._row = self._instant = 0
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[None]:
+        """Write the jobs in one transaction, pausing (yield) now and then so that the caller may let others run.
+
+        Each job gets its `result`. An error that is no Conflict rolls everything back and is raised.
+        """
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            group = self._begin()
+            for job in jobs:
+                yield from self._plan(group, job)
+            yield from self._flush(group)
+            connection.execute("COMMIT")
+        except BaseException:
+            self._data_version = -1
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def _begin(self) -> _Group:
+        """Counters as they stand: read again only if another process wrote since our last commit."""
+        data_version = self._connection.pragma("data_version")
+        if data_version != self._data_version:
+            self.recount()
+            self._data_version = data_version
+        self._instant = max(self._clock() // 1000 * 1000, self._instant)
+        return _Group(self._instant, instant_text(self._instant))
+
+    def recount(self) -> None:
+        """Read the newest position, row number and instant from the file."""
+        found = rows(
+            self._connection,
+            "SELECT (SELECT max(seq) FROM doc), (SELECT max(seq + count - 1) FROM log WHERE seq = (SELECT max(seq) FROM log)),"
+            " (SELECT max(row) FROM res), (SELECT instant FROM doc ORDER BY seq DESC LIMIT 1),"
+            " (SELECT instant FROM log ORDER BY seq DESC LIMIT 1)",
+        )
+        document, event, row, written, logged = found[0]
+        self._seq, self._row = max(document or 0, event or 0), row or 0
+        self._instant = max(written or 0, logged or 0)
+
+    def _plan(self, group: _Group, job: Job) -> Iterator[None]:
+        """Check a job's preconditions and, if all hold, add its rows to the group."""
+        try:
+            states = []
+            for number, change in enumerate(job.changes):
+                states.append(self._check(group, number, change))
+                if number % CHUNK == CHUNK - 1:
+                    yield
+            self._check_claims(group, job)
+        except Conflict as refused:
+            job.result = refused
+            return
+        written = []
+        for number, (change, state) in enumerate(zip(job.changes, states, strict=True)):
+            written.append(self._write(group, change, state))
+            if number % CHUNK == CHUNK - 1:
+                yield
+        for claim in job.claims:
+            group.claims[claim.key] = self._seq
+        if job.receipt is not None:
+            answer = job.receipt.answer
+            kept = answer(written) if callable(answer) else answer
+            group.receipts[job.receipt.key] = (job.receipt.key, job.receipt.digest, kept, job.receipt.expires)
+        group.events.extend(job.events)
+        job.result = written
+
+    def _check(self, group: _Group, number: int, change: Change) -> _State:
+        """The state a change starts from. Raises Conflict if its precondition does not hold."""
+        state = group.states.get((change.type, change.id)) or self._find(change)
+        expect, current = change.expect, state.version if state.live else 0
+        if expect == ABSENT:
+            if state.live:
+                raise Conflict("exists", number, current)
+        elif (expect != ANY and expect != current) or (change.draft is None and not state.live):
+            raise Conflict(_reason(state), number, current)
+        return state
+
+    def _find(self, change: Change) -> _State:
+        type_ = self._types.number(change.type)
+        found = rows(self._connection, _FIND, (row_hash(change.type, change.id), type_, change.id))
+        return _State(found[0][0], found[0][1], bool(found[0][2]), False) if found else _State(0, 0, False, True)
+
+    def _check_claims(self, group: _Group, job: Job) -> None:
+        for number, claim in enumerate(job.claims):
+            seq = group.claims.get(claim.key)
+            if seq is None:
+                found = rows(self._connection, "SELECT seq FROM claim WHERE key = ?", (claim.key,))
+                seq = found[0][0] if found else 0
+            if seq > claim.since:
+                raise Conflict("claim", number)
+        if job.receipt is not None:
+            kept = rows(self._connection, "SELECT expires FROM receipt WHERE key = ?", (job.receipt.key,))
+            if job.receipt.key in group.receipts or (kept and kept[0][0] > group.instant):
+                raise Conflict("receipt")
+
+    def _write(self, group: _Group, change: Change, state: _State) -> Written:
+        """Add a change's rows to the group and return what it became."""
+        self._seq += 1
+        type_, version, live = self._types.number(change.type), state.version + 1, change.draft is not None
+        row = state.row
+        if not row:
+            self._row = row = self._row + 1
+            group.added.append((row, row_hash(change.type, change.id), type_, change.id, version, self._seq, live))
+        else:
+            group.moved.append((version, self._seq, live, row))
+        body = None if change.draft is None else change.draft.stamp(version, group.text)
+        packed = None if body is None else self._bodies.pack(body)
+        group.bodies.append((self._seq, row, type_, version, group.instant, METHODS.index(change.method), packed))
+        earlier = group.applied.get(row)
+        new = state.new if earlier is None else earlier.new
+        created = (not state.live) if earlier is None else earlier.created
+        group.applied[row] = Applied(row, change.type, change.id, group.instant, change.entry, created, new)
+        group.states[(change.type, change.id)] = _State(row, version, live, False)
+        written = Version(change.type, change.id, version, group.instant, change.method, body, self._seq)
+        return Written(written, created=not state.live)
+
+    def _flush(self, group: _Group) -> Iterator[None]:
+        """Write the group's rows."""
+        many = self._connection.executemany
+        for statement, values in ((_ADD, group.added), (_MOVE, group.moved), (_BODY, group.bodies)):
+            for start in range(0, len(values), CHUNK):
+                many(statement, values[start : start + CHUNK])
+                if len(values) > CHUNK:
+                    yield
+        if group.claims:
+            many(_CLAIM, [(key, seq, group.instant) for key, seq in group.claims.items()])
+        if group.receipts:
+            many(_RECEIPT, list(group.receipts.values()))
+        if self._participant is not None and group.applied:
+            applied = list(group.applied.values())
+            for start in range(0, len(applied), CHUNK):
+                self._participant.write(self._connection, applied[start : start + CHUNK])
+                if len(applied) > CHUNK:
+                    yield
+        if group.events:
+            self._log(group)
+
+    def _log(self, group: _Group) -> None:
+        first, count = self._seq + 1, len(group.events)
+        packed = self._bodies.pack(events.stamp(group.events, first, group.instant))
+        self._connection.execute(_LOG, (first, count, group.instant, packed))
+        self._seq += count
+
+    def index_events(self, limit: int) -> int:
+        """Let the participant write its rows of the next `limit` or so events; returns how many were done (0: all are)."""
+        if self._participant is None:
+            return 0
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            done = self._index_events(self._participant, limit)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return done
+
+    def _index_events(self, participant: Participant, limit: int) -> int:
+        after = rows(self._connection, "SELECT value FROM state WHERE name = 'events_indexed'")[0][0]
+        applied: list[Applied] = []
+        for seq, count, instant, body in rows(
+            self._connection, "SELECT seq, count, instant, body FROM log WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
+        ):
+            for event in events.unpack(self._bodies.unpack(body), seq, instant):
+                entry = participant.prepare(event.type, event.body or b"")
+                applied.append(Applied(events.ROW + event.position, event.type, event.id, instant, entry, True, True))
+            after = seq + count - 1
+            if len(applied) >= limit:
+                break
+        if applied:
+            participant.write(self._connection, applied)
+            self._connection.execute("UPDATE state SET value = ? WHERE name = 'events_indexed'", (after,))
+        return len(applied)
+
+    def sweep(self) -> None:
+        """Forget receipts that have expired and claims that no running request can hold any more."""
+        now = time.time_ns() // 1000
+        self._connection.execute("DELETE FROM receipt WHERE expires < ?", (now,))
+        self._connection.execute("DELETE FROM claim WHERE instant < ?", (now - 3_600_000_000,))
+
+
+def _reason(state: _State) -> str:
+    if state.live:
+        return "version"
+    return "deleted" if state.version else "missing"
