@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import takewhile
 from typing import Any
 
 from conformance.fhirpath.expression import compile_expression, conditions, resource_type_of
@@ -17,12 +18,16 @@ class Path:
     """Values of one FHIR type. `get` takes the JSON object of the type the path was compiled for, and gives the values in order.
 
     The list may be shared: read it, never change it. `of_resource`: the path begins at %resource, so `get` takes the whole resource even
-    though the expression was compiled for a part of it (components of a composite search parameter).
+    though the expression was compiled for a part of it (components of a composite search parameter). `keys`: the JSON properties on the
+    way to the values, up to the first condition or index on it (empty: not known); `plain`: there is none, so that paths with equal
+    `keys` give equal values.
     """
 
     fhir_type: str
     get: Callable[[Any], list[Any]]
     of_resource: bool = False
+    keys: tuple[str, ...] = ()
+    plain: bool = False
 
 
 @lru_cache(maxsize=16_384)
@@ -49,7 +54,13 @@ def _paths(tree: Node, expression: str, scope: StaticScope) -> list[tuple[object
     found = branches(tree, scope)
     if found is None:
         return [(object(), _computed(tree, scope))]
-    return [(_identity(b), Path(b.type, b.get, b.source == "resource")) for b in found]
+    return [(_identity(b), Path(b.type, b.get, b.source == "resource", *_keys(b.place))) for b in found]
+
+
+def _keys(place: tuple[object, ...]) -> tuple[tuple[str, ...], bool]:
+    steps = place[1:]
+    keys = tuple(str(step) for step in takewhile(lambda step: isinstance(step, str) and step != "where", steps))
+    return keys, 0 < len(keys) == len(steps)
 
 
 def _identity(branch: Branch) -> object:
