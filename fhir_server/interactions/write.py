@@ -4,9 +4,10 @@ from collections.abc import Collection, Sequence
 
 from fhir_server.context import Context
 from fhir_server.messages import FhirRequest, Identity
+from fhir_server.rest.conditional import if_match
 from fhir_server.rest.routing import not_allowed
 from resources.outcomes import FhirError, conflict, precondition_failed
-from resources.store import Change, Claim, Conflict, Receipt, Written
+from resources.store import ABSENT, ANY, Change, Claim, Conflict, Receipt, Written
 
 MOST_NAMED = 500
 """Resources that one AuditEvent names; a larger transaction is recorded by several."""
@@ -43,6 +44,24 @@ async def write(
         if clash.reason in through:
             raise
         raise refusal(clash, changes[clash.index]) from None
+
+
+async def expected(ctx: Context, request: FhirRequest) -> int:
+    """`Change.expect` for a write of `request.type`/`request.id` from its If-Match and If-None-Match headers.
+
+    `If-Match: *` means the version that is current now, `If-None-Match: *` that there must be none. Raises FhirError 400 for a
+    header that cannot be read, 412 where `If-Match: *` finds nothing.
+    """
+    headers = request.headers
+    if "if-match" not in headers:
+        return ABSENT if headers.get("if-none-match", "").strip() == "*" else ANY
+    number = if_match(headers)
+    if number is not None:
+        return number
+    current = await ctx.store.read(request.type, request.id)
+    if current is None or current.body is None:
+        raise precondition_failed(f"{request.type}/{request.id} does not exist, but If-Match asks that it does", "not-found")
+    return current.version
 
 
 def refuse_audit_change(change: Change) -> None:

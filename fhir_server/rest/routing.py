@@ -6,9 +6,9 @@ a row is two dictionary look-ups.
 
 import difflib
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import unquote
 
 from fhir_server.messages import FhirRequest, FhirResult, Identity
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from fhir_server.context import Context
 
 Handler = Callable[["Context", Identity, FhirRequest], Awaitable[FhirResult]]
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+"""ASGI: gives the next message of the request."""
 
 Body = Literal["none", "fhir", "patch", "form", "parameters"]
 

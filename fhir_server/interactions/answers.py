@@ -1,0 +1,78 @@
+"""What handlers answer: a version as it was asked for, or what became of a write."""
+
+from urllib.parse import unquote_plus
+
+from conformance.summary import subset
+from fhir_server.messages import FhirRequest, FhirResult
+from fhir_server.rest.conditional import not_modified
+from fhir_server.rest.prefer import preferences
+from resources.outcomes import Issue, bad_request, gone, not_found, operation_outcome
+from resources.store import Version, Written
+
+SUMMARIES = ("true", "text", "data", "false", "count")
+
+
+def of_version(request: FhirRequest, version: Version) -> FhirResult:
+    """200 with a live version, cut to `_summary` or `_elements` if asked; 304 without a body if the caller has it already."""
+    assert version.body is not None
+    touched = (f"{version.type}/{version.id}",)
+    if not_modified(request.headers, version.version, version.instant):
+        return FhirResult(304, version=version.version, instant=version.instant, touched=touched)
+    body = version.body
+    if "_summary" in request.query or "_elements" in request.query:
+        body = shorten(version.type, body, *shape(request.query))
+    return FhirResult(200, (body,), version.version, version.instant, touched=touched)
+
+
+def live(request: FhirRequest, version: Version | None) -> Version:
+    """The version if it is one to show. Raises FhirError 404 where there is none, 410 where it is a deletion."""
+    if version is None:
+        raise not_found(f"{request.type}/{request.id} does not exist")
+    if version.body is None:
+        raise gone(f"{request.type}/{request.id} was deleted; its earlier versions are in {request.type}/{request.id}/_history")
+    return version
+
+
+def shape(query: str) -> tuple[str | None, tuple[str, ...]]:
+    """`_summary` and `_elements` of a query string that has no search parameters. Raises FhirError 400 for unknown values."""
+    summary: str | None = None
+    elements: tuple[str, ...] = ()
+    for pair in query.split("&"):
+        name, _, value = pair.partition("=")
+        if name == "_summary":
+            summary = unquote_plus(value)
+            if summary not in SUMMARIES:
+                raise bad_request(f"_summary must be one of {', '.join(SUMMARIES)}", code="value")
+        elif name == "_elements":
+            elements = tuple(part.strip() for part in unquote_plus(value).split(",") if part.strip())
+    return summary, elements
+
+
+def shorten(type: str, body: bytes, summary: str | None, elements: tuple[str, ...]) -> bytes:
+    """The part of a document that `_summary` or `_elements` leave; the document itself if neither asks for less."""
+    if (summary is None or summary == "false") and not elements:
+        return body
+    return subset(type, body, summary, elements)
+
+
+def of_write(request: FhirRequest, written: Written, warnings: tuple[Issue, ...] = ()) -> FhirResult:
+    """200 or 201 with what `Prefer: return` asks for (https://hl7.org/fhir/R4/http.html#ops). The write has been audited."""
+    version = written.version
+    name = f"{version.type}/{version.id}"
+    wanted = preferences(request.headers).answer
+    body: tuple[bytes, ...] = ()
+    if wanted == "representation":
+        assert version.body is not None
+        body = (version.body,)
+    elif wanted == "OperationOutcome":
+        done = f"{name} was {'created' if written.created else 'updated'} as version {version.version}"
+        body = (operation_outcome([Issue("information", "informational", done), *warnings]),)
+    return FhirResult(
+        201 if written.created else 200,
+        body,
+        version.version,
+        version.instant,
+        f"{name}/_history/{version.version}",
+        touched=(name,),
+        audited=True,
+    )

@@ -1,0 +1,110 @@
+"""history of a resource, a type, or everything (https://hl7.org/fhir/R4/http.html#history), newest version first.
+
+Pages go on from a position in the commit order, so they are stable whatever is written meanwhile; the place is in a signed cursor.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+from fhir_server.context import Context
+from fhir_server.interactions.answers import SUMMARIES, shorten
+from fhir_server.interactions.query_string import CURSOR, instant_range, page_size, pairs
+from fhir_server.messages import FhirRequest, FhirResult, Identity
+from fhir_server.rest.prefer import preferences
+from resources.bundles import bundle, history_entry
+from resources.outcomes import bad_request, not_found
+from resources.store import HistoryPage, Version
+
+_PARAMETERS = ("_count", "_since", "_at", "_summary", "_elements")
+
+
+class Asked(NamedTuple):
+    """The parameters of a history, read. Instants are in microseconds since the epoch."""
+
+    count: int
+    since: int | None
+    at: int | None
+    summary: str | None
+    elements: tuple[str, ...]
+    applied: dict[str, str]
+    cursor: str | None
+
+
+async def instance(ctx: Context, who: Identity, request: FhirRequest) -> FhirResult:
+    """All versions of one resource, its deletions too. Raises FhirError 404 if it never existed."""
+    asked = _read(ctx, request)
+    page = await _page(ctx, request, asked, request.type, request.id)
+    if not page.versions and await ctx.store.read(request.type, request.id) is None:
+        raise not_found(f"{request.type}/{request.id} does not exist and never did")
+    return _answer(ctx, request, asked, page)
+
+
+async def type(ctx: Context, who: Identity, request: FhirRequest) -> FhirResult:
+    """All versions of all resources of one type."""
+    asked = _read(ctx, request)
+    return _answer(ctx, request, asked, await _page(ctx, request, asked, request.type, None))
+
+
+async def system(ctx: Context, who: Identity, request: FhirRequest) -> FhirResult:
+    """All versions of everything but the AuditEvents that the server wrote itself (they are in AuditEvent/_history)."""
+    asked = _read(ctx, request)
+    return _answer(ctx, request, asked, await _page(ctx, request, asked, None, None))
+
+
+def _read(ctx: Context, request: FhirRequest) -> Asked:
+    given = pairs(request.query)
+    cursor = next((value for name, value in given if name == CURSOR), None)
+    applied = {name: value for name, value in given if name in _PARAMETERS}
+    unknown = [name for name, _ in given if name not in _PARAMETERS and name != CURSOR]
+    if unknown and not preferences(request.headers).lenient:
+        raise bad_request(f"A history has no parameter {unknown[0][:64]}; it has {', '.join(_PARAMETERS)}", code="not-supported")
+    summary = applied.get("_summary")
+    if summary is not None and summary not in SUMMARIES:
+        raise bad_request(f"_summary must be one of {', '.join(SUMMARIES)}", code="value")
+    elements = tuple(name for name in applied.get("_elements", "").split(",") if name)
+    since, at = _instants(applied)
+    return Asked(page_size(ctx, applied.get("_count")), since, at, summary, elements, applied, cursor)
+
+
+def _instants(applied: Mapping[str, str]) -> tuple[int | None, int | None]:
+    since = instant_range("_since", applied["_since"])[0] if "_since" in applied else None
+    # The last moment of what _at names: the versions current then, and none after.
+    at = instant_range("_at", applied["_at"])[1] - 1 if "_at" in applied else None
+    return since, at
+
+
+async def _page(ctx: Context, request: FhirRequest, asked: Asked, type: str | None, id: str | None) -> HistoryPage:
+    before = None
+    if asked.cursor is not None:
+        opened = ctx.cursors.open(asked.cursor, _context(request, asked))[0]
+        assert isinstance(opened, int)
+        before = opened
+    if asked.count == 0 or asked.summary == "count":
+        return HistoryPage([], None)
+    return await ctx.store.history(type, id, since=asked.since, at=asked.at, before=before, limit=asked.count)
+
+
+def _context(request: FhirRequest, asked: Asked) -> str:
+    """What a cursor belongs to: the same path and the same parameters."""
+    return f"{request.path}?{urlencode(sorted(asked.applied.items()))}"
+
+
+def _answer(ctx: Context, request: FhirRequest, asked: Asked, page: HistoryPage) -> FhirResult:
+    url = f"{request.base}/{request.path}"
+    query = urlencode(asked.applied)
+    links = [("self", f"{url}?{query}" if query else url)]
+    if page.next is not None:
+        cursor = ctx.cursors.seal((page.next,), _context(request, asked))
+        links.append(("next", f"{url}?{urlencode([*asked.applied.items(), (CURSOR, cursor)])}"))
+    entries = [history_entry(request.base, version, _shown(version, asked)) for version in page.versions]
+    touched = tuple(dict.fromkeys(f"{v.type}/{v.id}" for v in page.versions)) or _self(request)
+    return FhirResult(200, (bundle("history", entries, links=links),), touched=touched)
+
+
+def _shown(version: Version, asked: Asked) -> bytes | None:
+    return None if version.body is None else shorten(version.type, version.body, asked.summary, asked.elements)
+
+
+def _self(request: FhirRequest) -> tuple[str, ...]:
+    return (f"{request.type}/{request.id}",) if request.id else ()

@@ -1,0 +1,129 @@
+"""search: the resources of a type that match (https://hl7.org/fhir/R4/http.html#search, https://hl7.org/fhir/R4/search.html).
+
+A Bundle tells what was done: `self` has exactly the parameters that were applied, an OperationOutcome entry names those that were
+not and says when included resources were cut off. Next links carry a signed cursor and need no state in the server.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from urllib.parse import unquote, urlencode
+
+from fhir_server.context import Context
+from fhir_server.interactions.answers import shorten
+from fhir_server.interactions.query_string import CURSOR, take
+from fhir_server.messages import FhirRequest, FhirResult, Identity
+from fhir_server.rest.negotiation import without_output
+from fhir_server.rest.prefer import preferences
+from resources.bundles import Mode, outcome_entry, search_entry, searchset
+from resources.outcomes import Issue, bad_request, error, not_found, operation_outcome
+from resources.store import Key, Version
+from search.index import Included, Result
+from search.parse import parse
+from search.query import Compartment, Parsed
+
+_NOTHING = Included([])
+
+
+async def search_type(ctx: Context, who: Identity, request: FhirRequest) -> FhirResult:
+    """GET [type]?… and POST [type]/_search: 200 with a searchset. Raises FhirError 400 with every wrong parameter."""
+    return await _search(ctx, request, request.type, f"{request.base}/{request.type}", None)
+
+
+async def search_compartment(ctx: Context, who: Identity, request: FhirRequest) -> FhirResult:
+    """GET Patient/[id]/[type]?…: what matches within one patient's compartment (https://hl7.org/fhir/R4/compartmentdefinition.html)."""
+    if request.operation not in ctx.routes.types:
+        raise not_found(f"{request.operation[:64]} is not a resource type, so {request.type}/{request.id} has no such part")
+    url = f"{request.base}/{request.type}/{request.id}/{request.operation}"
+    return await _search(ctx, request, request.operation, url, Compartment(request.id))
+
+
+async def search_system(ctx: Context, who: Identity, request: FhirRequest) -> FhirResult:
+    """GET [base]?…: a search over several types, which this server does not do. Raises FhirError 400."""
+    text = "A search over several resource types is not offered; search each type on its own, as in [base]/Patient?name=…"
+    raise error(400, "not-supported", text)
+
+
+async def _search(ctx: Context, request: FhirRequest, type: str, url: str, within: Compartment | None) -> FhirResult:
+    query, sealed = take(_asked(request), CURSOR)
+    parsed = parse(
+        type,
+        query,
+        parameters=ctx.parameters,
+        base_url=request.base,
+        lenient=preferences(request.headers).lenient,
+        default_count=ctx.settings.default_count,
+        max_count=ctx.settings.max_count,
+    )
+    if within is not None:
+        parsed = replace(parsed, query=parsed.query.with_filter(within))
+    applied = urlencode(parsed.applied)
+    page = await _page(ctx, parsed, f"{url.removeprefix(request.base)}?{applied}", sealed)
+    links = _links(ctx, url, request.base, applied, page)
+    matches, included, truncated = await _documents(ctx, parsed, page)
+    outcome = _outcome(parsed, truncated, ctx.settings.include_limit)
+    entries = [*_entries(request.base, parsed, matches, "match"), *_entries(request.base, parsed, included, "include"), *outcome]
+    touched = tuple(f"{v.type}/{v.id}" for v in (*matches, *included))
+    return FhirResult(200, (searchset(entries, links=links, total=page.total),), touched=touched)
+
+
+def _asked(request: FhirRequest) -> str:
+    """The whole query, undecoded: that of the URL and that of a form body."""
+    query = request.query
+    if request.body:
+        try:
+            form = request.body.decode("ascii").strip()
+        except UnicodeDecodeError:
+            raise bad_request("The form body must be percent encoded (application/x-www-form-urlencoded)") from None
+        query = f"{query}&{form}" if query else form
+    return without_output(query)
+
+
+async def _page(ctx: Context, parsed: Parsed, context: str, sealed: str | None) -> Result:
+    """The page asked for. The total is counted for the first page only; the others have it in their cursor."""
+    query = parsed.query
+    if parsed.summary == "count" or query.count == 0:
+        return Result([], None, await ctx.index.count(query))
+    if sealed is None:
+        return await ctx.index.search(query)
+    total, *place = ctx.cursors.open(unquote(sealed), context)
+    assert total is None or isinstance(total, int)
+    result = await ctx.index.search(replace(query, cursor=tuple(place), total="none"))
+    return replace(result, total=total)
+
+
+def _links(ctx: Context, url: str, base: str, applied: str, page: Result) -> Iterator[tuple[str, str]]:
+    own = f"{url}?{applied}" if applied else url
+    yield "self", own
+    if page.cursor is not None:
+        yield "first", own
+        cursor = ctx.cursors.seal((page.total, *page.cursor), f"{url.removeprefix(base)}?{applied}")
+        yield "next", f"{own}{'&' if applied else '?'}{CURSOR}={cursor}"
+
+
+async def _documents(ctx: Context, parsed: Parsed, page: Result) -> tuple[list[Version], list[Version], bool]:
+    """The documents of the page, those included, and whether some were left out. What was deleted since the search is dropped."""
+    matches = await _live(ctx, page.keys)
+    extra = _NOTHING
+    if parsed.query.includes and page.keys:
+        extra = await ctx.index.include(page.keys, parsed.query.includes, limit=ctx.settings.include_limit)
+    return matches, await _live(ctx, extra.keys) if extra.keys else [], extra.truncated
+
+
+async def _live(ctx: Context, keys: Sequence[Key]) -> list[Version]:
+    return [v for v in await ctx.store.read_many(keys) if v is not None and v.body is not None] if keys else []
+
+
+def _entries(base: str, parsed: Parsed, versions: Sequence[Version], mode: Mode) -> Iterator[bytes]:
+    for version in versions:
+        assert version.body is not None
+        body = shorten(version.type, version.body, parsed.summary, parsed.elements)
+        yield search_entry(base, version.type, version.id, body, mode)
+
+
+def _outcome(parsed: Parsed, truncated: bool, limit: int) -> list[bytes]:
+    """The entry that says what was not done, if anything."""
+    issues = [Issue("warning", "not-supported", f"{name} was ignored: {reason}") for name, reason in parsed.ignored]
+    if truncated:
+        text = f"More than {limit} resources were to be included (FHIR_INCLUDE_LIMIT); the rest is left out. Ask for fewer matches"
+        issues.append(Issue("warning", "incomplete", f"{text} with _count, or search for them directly"))
+    return [outcome_entry(operation_outcome(issues))] if issues else []

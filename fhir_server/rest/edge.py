@@ -1,0 +1,126 @@
+"""The FHIR interface as a bare ASGI application: HTTP in, a FhirRequest to `perform`, the answer out.
+
+It stands in front of the web framework, so that a read costs no more than it must.
+"""
+
+import logging
+import os
+import re
+import time
+from collections.abc import Mapping, MutableMapping
+from functools import lru_cache
+from typing import Any
+
+from fhir_server.context import Context
+from fhir_server.messages import FhirRequest, FhirResult, Identity
+from fhir_server.perform import ReadBody, perform
+from fhir_server.rest.bodies import read_body
+from fhir_server.rest.errors import as_fhir_error
+from fhir_server.rest.negotiation import check_content, output
+from fhir_server.rest.responses import Send, of_error, respond
+from fhir_server.rest.routing import Receive, Route
+from resources.outcomes import FhirError, bad_request, error
+
+_log = logging.getLogger("fhir_server.requests")
+
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 32_768
+MAX_PATH = 2_048
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}", re.ASCII)
+_HOST = re.compile(r"[A-Za-z0-9.\-_]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?", re.ASCII)
+
+Scope = MutableMapping[str, Any]
+
+
+class Edge:
+    """Answers every request below `prefix` ("/fhir"). One for the process."""
+
+    def __init__(self, ctx: Context, prefix: str = "/fhir") -> None:
+        self._ctx, self._prefix = ctx, prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One HTTP request."""
+        started = time.perf_counter()
+        metrics = self._ctx.metrics
+        metrics.running += 1
+        headers = _headers(scope["headers"])
+        request_id = _request_id(headers)
+        base = self._ctx.settings.base_url or base_of(scope["scheme"], headers.get("host", ""), self._prefix)
+        label, pretty, accept_encoding = "none", False, headers.get("accept-encoding", "")
+        try:
+            query = scope["query_string"].decode("latin-1")
+            path = scope["raw_path"].decode("latin-1")[len(self._prefix) :].strip("/")
+            self._limits(scope["headers"], path, query)
+            method = scope["method"]
+            route, type, id, version, operation = self._ctx.routes.find(method, path)
+            label = route.label
+            pretty = output(query, headers.get("accept", ""))
+            request = FhirRequest(method, path, query, b"", headers, base, type, id, version, operation)
+            who = Identity(address=scope["client"][0] if scope["client"] else "")
+            result = await perform(self._ctx, who, route, request, self._body(route, headers, receive))
+        except FhirError as failure:
+            result = of_error(failure)
+        except Exception as failure:
+            result = of_error(as_fhir_error(failure, label, request_id))
+        try:
+            await respond(send, result, base=base, request_id=request_id, pretty=pretty, accept_encoding=accept_encoding)
+        finally:
+            metrics.running -= 1
+            self._account(scope["method"], label, result, time.perf_counter() - started, request_id)
+
+    def _limits(self, headers: list[tuple[bytes, bytes]], path: str, query: str) -> None:
+        most = self._ctx.settings.max_query_length
+        if len(query) > most:
+            text = f"The query string is longer than {most} bytes (FHIR_MAX_QUERY_LENGTH); send long searches with POST to [type]/_search"
+            raise error(414, "too-long", text)
+        if len(path) > MAX_PATH:
+            raise error(414, "too-long", f"The path is longer than {MAX_PATH} bytes")
+        if len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
+            raise error(431, "too-long", f"The request has more than {MAX_HEADERS} headers or {MAX_HEADER_BYTES} bytes of them")
+
+    def _body(self, route: Route, headers: Mapping[str, str], receive: Receive) -> ReadBody | None:
+        """How to read the body of this request; None if the row takes none (one that is sent all the same does not count)."""
+        kind = route.body
+        if kind == "none":
+            return None
+        limit = int(self._ctx.settings.max_query_length if kind == "form" else self._ctx.settings.max_body)
+
+        async def read() -> bytes:
+            content_type = headers.get("content-type", "")
+            if content_type:
+                check_content(content_type, kind)
+            body = await read_body(receive, headers, limit)
+            if body and not content_type:
+                raise bad_request("The request has a body but no Content-Type; send Content-Type: application/fhir+json")
+            return body
+
+        return read
+
+    def _account(self, method: str, label: str, result: FhirResult, seconds: float, request_id: str) -> None:
+        self._ctx.metrics.observe(label, result.status, seconds)
+        if result.status >= 500 or _log.isEnabledFor(logging.DEBUG):
+            level = logging.ERROR if result.status >= 500 else logging.DEBUG
+            extra = {"method": method[:16], "interaction": label, "status": result.status, "request": request_id}
+            _log.log(level, "request", extra=extra | {"milliseconds": round(seconds * 1000, 2)})
+
+
+def _headers(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    """The headers by name; the values of a repeated one joined with commas (RFC 9110, 5.3)."""
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
+    if len(headers) != len(raw):
+        for name in headers:
+            headers[name] = ", ".join(v.decode("latin-1") for n, v in raw if n.decode("latin-1") == name)
+    return headers
+
+
+def _request_id(headers: Mapping[str, str]) -> str:
+    """The caller's X-Request-Id if it is one that can stand in logs and headers, else a new one."""
+    given = headers.get("x-request-id")
+    return given if given is not None and _REQUEST_ID.fullmatch(given) else os.urandom(8).hex()
+
+
+@lru_cache(maxsize=256)
+def base_of(scheme: str, host: str, prefix: str) -> str:
+    """The base URL as the caller wrote it. A Host header that is no host becomes localhost, so that it reaches no link."""
+    return f"{scheme}://{host if _HOST.fullmatch(host) else 'localhost'}{prefix}"
