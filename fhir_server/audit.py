@@ -50,6 +50,12 @@ _QUERY = (
 )
 _WHAT = b'{"what":{"reference":"%b"}}'
 
+_REQUEST = (
+    b'{"what":{"identifier":{"value":%b}},"type":{"system":"https://profiles.ihe.net/ITI/BALP/CodeSystem/BasicAuditEntityType",'
+    b'"code":"XrequestId"}}'
+)
+"""Ties an event to its request, as IHE BALP does: the X-Request-Id that the answer carries too."""
+
 _json = msgspec.json.Encoder().encode
 
 
@@ -65,23 +71,29 @@ class Audit:
     def success(self, now: int, who: Identity, request: FhirRequest, interaction: str, touched: Sequence[str]) -> bytes:
         """The event of an interaction that was carried out at `now` (microseconds) on the resources `touched` ("Patient/1")."""
         entities = [_WHAT % name.encode() for name in touched]
-        query = _query(request, interaction)
-        if query:
-            entities.append(query)
+        entities += _asked(request, interaction)
         return self._event(now, who, interaction, b"0", b"", entities)
 
     def failure(self, now: int, who: Identity, request: FhirRequest, interaction: str, status: int, code: str) -> bytes:
         """The event of an interaction that was refused (4xx: outcome 4) or went wrong (5xx: outcome 8) with this issue code."""
         entities = [_WHAT % f"{request.type}/{request.id}".encode()] if request.type and request.id else []
-        query = _query(request, interaction)
-        if query:
-            entities.append(query)
+        entities += _asked(request, interaction)
         outcome = b"4" if status < 500 else b"8"
         return self._event(now, who, interaction, outcome, b'"outcomeDesc":"%d %b",' % (status, code.encode()), entities)
 
     def _event(self, now: int, who: Identity, interaction: str, outcome: bytes, why: bytes, entities: list[bytes]) -> bytes:
         entity = b',"entity":[%b]' % b",".join(entities) if entities else b""
         return _HEADS[interaction] % (instant_text(now).encode(), outcome, why, _agent(who), self._source, entity)
+
+
+def _asked(request: FhirRequest, interaction: str) -> list[bytes]:
+    """The entities of what was asked: the query, and the request by its id."""
+    query = _query(request, interaction)
+    request_id = request.headers.get("x-request-id", "")
+    entities = [query] if query else []
+    if request_id:
+        entities.append(_REQUEST % _json(request_id))
+    return entities
 
 
 def _query(request: FhirRequest, interaction: str) -> bytes:

@@ -45,7 +45,7 @@ class Edge:
         metrics = self._ctx.metrics
         metrics.running += 1
         headers = _headers(scope["headers"])
-        request_id = _request_id(headers)
+        headers["x-request-id"] = request_id = _request_id(headers)
         base = self._ctx.settings.base_url or base_of(scope["scheme"], headers.get("host", ""), self._prefix)
         label, pretty, accept_encoding = "none", False, headers.get("accept-encoding", "")
         try:
