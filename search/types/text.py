@@ -1,9 +1,16 @@
 """The text of a search value: its separators and escapes (https://hl7.org/fhir/R4/search.html#escaping), and its prefix."""
 
 import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from search.query import Prefix
+from search.values import Value
+
+Converter = Callable[[Any], Iterable[Value]]
+"""A JSON value of one FHIR type (never None) -> what is stored of it for search."""
 
 _PART = {mark: re.compile(rf"(?:[^\\{mark}]|\\.|\\$)*", re.DOTALL) for mark in ",|$"}
 _ESCAPED = re.compile(r"\\([\\,|$])")
@@ -14,6 +21,14 @@ unescape = partial(_ESCAPED.sub, r"\1")
 
 class BadValue(ValueError):
     """A search value that cannot be read; the text is a sentence for the person who sent it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What reading a value may need to know: this server's base URL without a final slash, and the time, in microseconds."""
+
+    base_url: str
+    now: int
 
 
 def split(text: str, mark: str) -> list[str]:

@@ -1,0 +1,110 @@
+"""A document -> the Entry that an index keeps of it: the values of all search parameters of its type.
+
+The official FHIRPath expressions are compiled once a type, grouped by the JSON property of the resource that they begin with, so that
+a document is looked at only where it has something.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from conformance.fhirpath import Path, compile_paths
+from search.compartments import owners
+from search.parameters import Parameters, SearchParameter
+from search.types.kinds import KINDS
+from search.types.text import Converter
+from search.values import NO_DATE, DateValue, Entry, Value
+
+_KNOWN_TO_THE_STORE = frozenset({"_id", "_lastUpdated"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """Values at one place of a document, converted for one kind, for the parameters (`codes`) that look there."""
+
+    get: Callable[[Any], list[Any]]
+    convert: Converter
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """The steps of a type by the JSON property that they begin with, those whose beginning is not known, and the clinical date's code."""
+
+    by_key: dict[str, tuple[_Step, ...]]
+    always: tuple[_Step, ...]
+    clinical_date: str | None
+
+
+class Extractor:
+    """Extracts by the parameters given. `base_url` is this server's own (references to it become relative), without a final slash."""
+
+    def __init__(self, parameters: Parameters, base_url: str) -> None:
+        self._parameters = parameters
+        self._base_url = base_url.rstrip("/")
+        self._plans: dict[str, _Plan] = {}
+
+    def extract(self, type: str, document: dict[str, Any]) -> Entry:
+        """The Entry of a valid document of the type, numbers as int or Decimal. What is no valid date or reference makes no value.
+
+        `document["id"]` must be the id that it is stored under: it tells the Patient's own compartment.
+        """
+        plan = self._plans.get(type) or self._make_plan(type)
+        values: dict[str, list[Value]] = {}
+        by_key = plan.by_key
+        for key in document:
+            steps = by_key.get(key)
+            if steps is not None:
+                _take(steps, document, values)
+        if plan.always:
+            _take(plan.always, document, values)
+        for code, found in values.items():
+            if len(found) > 1:
+                values[code] = list(dict.fromkeys(found))
+        return Entry(values, _clinical_date(plan.clinical_date, values), owners("Patient", type, document.get("id", ""), values))
+
+    def _make_plan(self, type: str) -> _Plan:
+        made = _plan(self._parameters, type, self._base_url)
+        self._plans[type] = made
+        return made
+
+
+def _take(steps: tuple[_Step, ...], document: dict[str, Any], values: dict[str, list[Value]]) -> None:
+    for step in steps:
+        items = step.get(document)
+        if not items:
+            continue
+        convert = step.convert
+        found = [value for item in items for value in convert(item)]
+        if found:
+            for code in step.codes:
+                before = values.get(code)
+                values[code] = found if before is None else before + found
+
+
+def _clinical_date(code: str | None, values: dict[str, list[Value]]) -> int:
+    if code is None:
+        return 0
+    lows = [value.low for value in values.get(code, ()) if isinstance(value, DateValue)]
+    return min(lows) if lows else NO_DATE
+
+
+def _plan(parameters: Parameters, type: str, base_url: str) -> _Plan:
+    steps: dict[str, dict[object, _Step]] = {}
+    for parameter in parameters.of(type).values():
+        if not parameter.searchable or parameter.code in _KNOWN_TO_THE_STORE or parameter.stored != parameter.code:
+            continue
+        for path in compile_paths(parameter.expression, type):
+            convert = KINDS[parameter.kind].converter(path.fhir_type, base_url)
+            if convert is not None:
+                _add(steps.setdefault(path.keys[0] if path.keys else "", {}), path, convert, parameter)
+    by_key = {key: tuple(found.values()) for key, found in steps.items()}
+    return _Plan(by_key, by_key.pop("", ()), parameters.clinical_date(type))
+
+
+def _add(steps: dict[object, _Step], path: Path, convert: Converter, parameter: SearchParameter) -> None:
+    """One more step, or one more code for the step that makes the same values of the same place."""
+    same = (path.keys, path.fhir_type, parameter.kind) if path.plain else object()
+    before = steps.get(same)
+    codes = (*before.codes, parameter.code) if before else (parameter.code,)
+    steps[same] = _Step(path.get, convert, codes)

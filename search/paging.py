@@ -1,0 +1,59 @@
+"""Links to other pages: an index's cursor, signed, so that nobody can make one up or use it with another search."""
+
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from hashlib import blake2b, sha256
+
+import msgspec
+
+from resources.outcomes import FhirError, bad_request
+from search.query import Parsed
+
+_VERSION = b"\x01"
+_MAC_BYTES = 16
+_LONGEST = 4096
+_SHAPING = frozenset(
+    {"_count", "_total", "_summary", "_elements", "_format", "_pretty", "_include", "_revinclude", "_contained", "_containedType"}
+)
+
+
+def page_context(parsed: Parsed) -> bytes:
+    """A hash of the type, the criteria as they were sent, and the sort: what a cursor belongs to. Page size and includes may change."""
+    pairs = [pair for pair in parsed.applied if pair[0].partition(":")[0] not in _SHAPING]
+    return blake2b(msgspec.json.encode([parsed.query.type, pairs]), digest_size=16).digest()
+
+
+class Cursors:
+    """Seals and opens cursors with one secret, the same on all servers that share a store."""
+
+    def __init__(self, secret: bytes) -> None:
+        if not secret:
+            raise ValueError("the secret for page links is empty")
+        self._secret = sha256(b"page links\x00" + secret).digest()
+
+    def seal(self, cursor: tuple[object, ...], context: bytes) -> str:
+        """A cursor of ints, floats, strings, booleans and None as URL-safe text that only opens with the same context."""
+        payload = msgspec.json.encode(cursor)
+        return urlsafe_b64encode(_VERSION + self._sign(context, payload) + payload).rstrip(b"=").decode("ascii")
+
+    def open(self, text: str, context: bytes) -> tuple[object, ...]:
+        """The cursor that was sealed. Raises FhirError 400 if the text was changed, cut, or belongs to another search."""
+        if len(text) > _LONGEST:
+            raise _unusable()
+        try:
+            sealed = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+        except ValueError as wrong:
+            raise _unusable() from wrong
+        start = len(_VERSION) + _MAC_BYTES
+        version, mac, payload = sealed[: len(_VERSION)], sealed[len(_VERSION) : start], sealed[start:]
+        if version != _VERSION or not hmac.compare_digest(mac, self._sign(context, payload)):
+            raise _unusable()
+        return tuple(msgspec.json.decode(payload, type=list[object]))
+
+    def _sign(self, context: bytes, payload: bytes) -> bytes:
+        message = _VERSION + len(context).to_bytes(4, "big") + context + payload
+        return hmac.digest(self._secret, message, "sha256")[:_MAC_BYTES]
+
+
+def _unusable() -> FhirError:
+    return bad_request("This page link does not belong to this search or was changed: start again from the first page", "_cursor")

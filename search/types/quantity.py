@@ -1,0 +1,116 @@
+"""Quantity parameters: a number, with a unit where one is given (https://hl7.org/fhir/R4/search.html#quantity).
+
+Units are compared as written: nothing is converted between units.
+"""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from math import inf, nextafter
+from typing import Any
+
+from search.parameters import SearchParameter
+from search.query import Modifier, Term
+from search.types.number import as_float, compare, interval, range_ends
+from search.types.text import BadValue, Converter, Reading, prefixed, split, unescape
+from search.values import UNBOUNDED, QuantityValue, Value
+
+_CURRENCIES = "urn:iso:std:iso:4217"
+_FORMS = "write 5.4, 5.4|system|code or 5.4||unit"
+
+
+def parse(text: str, parameter: SearchParameter, modifier: Modifier, reading: Reading) -> tuple[Term, ...]:
+    """`5.4` (any unit), `5.4|system|code`, `5.4||unit` (as code or as unit for people), each with a prefix. Raises BadValue."""
+    prefix, written = prefixed(text)
+    number, *unit = [unescape(part) for part in split(written, "|")]
+    if len(unit) not in (0, 2):
+        raise BadValue(f"'{text}' is no quantity: {_FORMS}")
+    system, code = unit or ("", "")
+    if system and not code:
+        raise BadValue(f"'{text}' names a system of units but no unit: {_FORMS}")
+    low, high, value = interval(number, prefix)
+    asked = QuantityValue(system, code, "", low, high, value)
+    return (Term(asked, prefix, system_given=bool(system), unit_given=bool(code)),)
+
+
+def converter(fhir_type: str, base_url: str) -> Converter | None:
+    """A Quantity is a point, or what its comparator leaves open; Range and SampledData are intervals; Money has its currency as unit."""
+    return _CONVERTERS.get(fhir_type)
+
+
+def match(term: Term, modifier: Modifier, value: Value) -> bool:
+    """The unit asked for, and the number compared as the table at `search.query.Prefix` says."""
+    assert isinstance(term.value, QuantityValue) and isinstance(value, QuantityValue)
+    asked = term.value
+    if term.unit_given:
+        if term.system_given:
+            same_unit = (value.system, value.code) == (asked.system, asked.code)
+        else:
+            same_unit = asked.code in (value.code, value.unit)
+        if not same_unit:
+            return False
+    return compare(term.prefix, asked, value)
+
+
+def _quantity(value: dict[str, Any]) -> tuple[Value, ...]:
+    number = value.get("value")
+    if number is None:
+        return ()
+    low, high, point = _widened(value.get("comparator"), as_float(number))
+    return (QuantityValue(value.get("system", ""), value.get("code", ""), value.get("unit", ""), low, high, point),)
+
+
+def _widened(comparator: str | None, point: float) -> tuple[float, float, float]:
+    """The closed interval that a measured number stands for: `<5` is everything up to the float before 5."""
+    if comparator == "<":
+        return -UNBOUNDED, nextafter(point, -inf), point
+    if comparator == "<=":
+        return -UNBOUNDED, point, point
+    if comparator == ">":
+        return nextafter(point, inf), UNBOUNDED, point
+    if comparator == ">=":
+        return point, UNBOUNDED, point
+    return point, point, point
+
+
+def _range(value: dict[str, Any]) -> tuple[Value, ...]:
+    low, high = value.get("low", {}), value.get("high", {})
+    ends = range_ends(low.get("value"), high.get("value"))
+    return _with_unit(low or high, ends) if ends else ()
+
+
+def _with_unit(quantity: dict[str, Any], ends: tuple[float, float, float]) -> tuple[Value, ...]:
+    return (QuantityValue(quantity.get("system", ""), quantity.get("code", ""), quantity.get("unit", ""), *ends),)
+
+
+def _money(value: dict[str, Any]) -> tuple[Value, ...]:
+    number, currency = value.get("value"), value.get("currency", "")
+    if number is None:
+        return ()
+    point = as_float(number)
+    return (QuantityValue(_CURRENCIES if currency else "", currency, currency, point, point, point),)
+
+
+def _sampled(value: dict[str, Any]) -> tuple[Value, ...]:
+    """From the lowest to the highest sample."""
+    origin = value.get("origin", {})
+    samples = [Decimal(text) for text in value.get("data", "").split() if text not in ("E", "U", "L")]
+    if not samples or "value" not in origin:
+        return ()
+    factor, zero = Decimal(value.get("factor", 1)), Decimal(origin["value"])
+    ends: Iterable[Decimal] = (zero + min(samples) * factor, zero + max(samples) * factor)
+    low, high = sorted(as_float(end) for end in ends)
+    return _with_unit(origin, (low, high, low))
+
+
+_CONVERTERS: dict[str, Converter] = {
+    "Quantity": _quantity,
+    "SimpleQuantity": _quantity,
+    "Age": _quantity,
+    "Count": _quantity,
+    "Distance": _quantity,
+    "Duration": _quantity,
+    "MoneyQuantity": _quantity,
+    "Money": _money,
+    "Range": _range,
+    "SampledData": _sampled,
+}

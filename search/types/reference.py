@@ -1,0 +1,102 @@
+"""Reference parameters: what a document points to (https://hl7.org/fhir/R4/search.html#reference).
+
+This server's own base URL and versions (`/_history/n`) are cut off on both sides.
+"""
+
+import re
+from dataclasses import replace
+from functools import lru_cache, partial
+from typing import Any
+
+from conformance.load import definitions
+from search.parameters import SearchParameter
+from search.query import Modifier, Term
+from search.types.text import BadValue, Converter, Reading, unescape
+from search.values import ReferenceValue, Value
+
+_RELATIVE = re.compile(r"([A-Z][A-Za-z]+)/([^/?#|\s]+)")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_ID = re.compile(r"[^/?#|:\s]+")
+
+
+def parse(text: str, parameter: SearchParameter, modifier: Modifier, reading: Reading) -> tuple[Term, ...]:
+    """`Type/id`, an id (of any type that the parameter may point to), or an absolute URL. Raises BadValue."""
+    target = _target(written := unescape(text), reading.base_url)
+    if target is not None:
+        return (Term(ReferenceValue(target)),)
+    if not _ID.fullmatch(written):
+        raise BadValue(f"'{text}' is no reference: write Type/id with a FHIR resource type, an id, or an absolute URL")
+    types = parameter.targets or definitions().resource_types
+    if len(types) == 1:
+        return (Term(ReferenceValue(f"{types[0]}/{written}")),)
+    return (Term(ReferenceValue(written), types=types),)
+
+
+def parse_typed(text: str, parameter: SearchParameter, type: str, reading: Reading) -> tuple[Term, ...]:
+    """The value of `parameter:Type=`: as `parse`, but a bare id is of that type, and another type is a contradiction (BadValue)."""
+    terms = parse(text, replace(parameter, targets=(type,)), Modifier.NONE, reading)
+    for term in terms:
+        target = str(term.value[0])
+        if _RELATIVE.fullmatch(target) and not target.startswith(f"{type}/"):
+            raise BadValue(f"'{text}' is no {type}, which is what {parameter.code}:{type} asks for")
+    return terms
+
+
+def converter(fhir_type: str, base_url: str) -> Converter | None:
+    """A Reference or URL is one value, a canonical with a version two; a whole resource (Bundle.composition) is its own address."""
+    if fhir_type == "Reference":
+        return partial(_reference, base_url)
+    if fhir_type == "canonical":
+        return partial(_canonical, base_url)
+    if fhir_type in ("uri", "url"):
+        return partial(_url, base_url)
+    return _resource if fhir_type in ("Resource", "DomainResource") else None
+
+
+def match(term: Term, modifier: Modifier, value: Value) -> bool:
+    """The same target; for a bare id, that id in one of the types."""
+    assert isinstance(term.value, ReferenceValue) and isinstance(value, ReferenceValue)
+    if not term.types:
+        return value.target == term.value.target
+    type, _, id = value.target.partition("/")
+    return id == term.value.target and type in term.types
+
+
+@lru_cache(maxsize=32_768)
+def _target(text: str, base_url: str) -> str | None:
+    """`Type/id` or an absolute URL, without own base and version; None for anything else."""
+    text = text.partition("/_history/")[0]
+    own = base_url + "/"
+    relative = _RELATIVE.fullmatch(text.removeprefix(own))
+    if relative and relative.group(1) in _resource_types():
+        return relative.group()
+    return text if _SCHEME.match(text) else None
+
+
+@lru_cache(maxsize=1)
+def _resource_types() -> frozenset[str]:
+    return frozenset(definitions().resource_types)
+
+
+def _reference(base_url: str, value: dict[str, Any]) -> tuple[Value, ...]:
+    text = value.get("reference")
+    return _url(base_url, text) if text is not None else ()
+
+
+def _url(base_url: str, text: str) -> tuple[Value, ...]:
+    target = _target(text, base_url)
+    return (ReferenceValue(target),) if target is not None else ()
+
+
+def _canonical(base_url: str, text: str) -> tuple[Value, ...]:
+    url, mark, version = text.partition("|")
+    target = _target(url, base_url)
+    if target is None:
+        return ()
+    plain = ReferenceValue(target)
+    return (ReferenceValue(f"{target}|{version}"), plain) if mark else (plain,)
+
+
+def _resource(value: dict[str, Any]) -> tuple[Value, ...]:
+    id = value.get("id")
+    return (ReferenceValue(f"{value['resourceType']}/{id}"),) if id is not None else ()

@@ -1,0 +1,59 @@
+"""String parameters: text compared from its start, without case and accents (https://hl7.org/fhir/R4/search.html#string)."""
+
+from typing import Any
+
+from search.parameters import SearchParameter
+from search.query import Modifier, Term
+from search.types.text import BadValue, Converter, Reading, unescape
+from search.values import StringValue, Value, fold
+
+_PARTS = {
+    "HumanName": ("text", "family", "given", "prefix", "suffix"),
+    "Address": ("text", "line", "city", "district", "state", "country", "postalCode"),
+}
+"""The parts of a complex type, each compared by itself."""
+
+
+def parse(text: str, parameter: SearchParameter, modifier: Modifier, reading: Reading) -> tuple[Term, ...]:
+    """`peter` -> one term. Raises BadValue for text in which nothing is left to compare (such as a lone accent)."""
+    value = StringValue(fold(exact := unescape(text)), exact)
+    if not value.folded and modifier is not Modifier.EXACT:
+        raise BadValue(f"'{text}' has no characters to compare with")
+    return (Term(value),)
+
+
+def converter(fhir_type: str, base_url: str) -> Converter | None:
+    """Plain text is one value, a HumanName or Address one for each of its parts."""
+    if fhir_type in ("string", "markdown", "code", "uri", "url", "id"):
+        return _text
+    if fhir_type in _PARTS:
+        return _complex(_PARTS[fhir_type])
+    return None
+
+
+def match(term: Term, modifier: Modifier, value: Value) -> bool:
+    """Starts with, or as the modifier says: equal as written, or contains."""
+    assert isinstance(term.value, StringValue) and isinstance(value, StringValue)
+    if modifier is Modifier.EXACT:
+        return value.exact == term.value.exact
+    if modifier is Modifier.CONTAINS:
+        return term.value.folded in value.folded
+    return value.folded.startswith(term.value.folded)
+
+
+def _text(value: str) -> tuple[Value, ...]:
+    return (StringValue(fold(value), value),)
+
+
+def _complex(names: tuple[str, ...]) -> Converter:
+    def convert(value: dict[str, Any]) -> list[Value]:
+        found: list[Value] = []
+        for name in names:
+            part = value.get(name)
+            if isinstance(part, str):
+                found.append(StringValue(fold(part), part))
+            elif part:
+                found += [StringValue(fold(text), text) for text in part if text is not None]
+        return found
+
+    return convert

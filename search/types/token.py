@@ -1,0 +1,100 @@
+"""Token parameters: codes and identifiers, with or without their system (https://hl7.org/fhir/R4/search.html#token).
+
+Codes and systems are compared as written, case included. Elements of type `code` carry no system; where their binding tells the code
+systems (`SearchParameter.bound`), a query may name one of these.
+"""
+
+from typing import Any
+
+from search.parameters import SearchParameter
+from search.query import Modifier, Term
+from search.types.text import BadValue, Converter, Reading, split, unescape
+from search.values import TokenValue, Value
+
+_SPECIAL_VALUES = "http://hl7.org/fhir/special-values"
+_PLAIN = frozenset(
+    {"code", "string", "id", "uri", "url", "canonical", "oid", "uuid", "markdown", "date", "dateTime", "instant", "time"}
+)
+_NUMBERS = frozenset({"integer", "positiveInt", "unsignedInt", "decimal"})
+
+
+def parse(text: str, parameter: SearchParameter, modifier: Modifier, reading: Reading) -> tuple[Term, ...]:
+    """`code`, `system|code`, `|code` (no system) or `system|` (any code of it). Raises BadValue."""
+    if parameter.code == "_id":
+        return (Term(TokenValue("", unescape(text))),)
+    parts = [unescape(part) for part in split(text, "|")]
+    if len(parts) == 1:
+        return (Term(TokenValue("", parts[0])),)
+    if len(parts) > 2:
+        raise BadValue(f"'{text}' has more than one |: write system|code, and \\| for a | that belongs to the code")
+    system, code = parts
+    if not system and not code:
+        raise BadValue("'|' names neither a system nor a code")
+    if system in parameter.bound:
+        return _bound(parameter.bound[system], code)
+    if system == _SPECIAL_VALUES and code in ("true", "false"):
+        return (Term(TokenValue("", code)),)
+    return (Term(TokenValue(system, code), system_given=True, code_given=bool(code)),)
+
+
+def _bound(codes: frozenset[str], code: str) -> tuple[Term, ...]:
+    """Terms for a code of the implied system, or for all of them."""
+    wanted = [code] if code else sorted(codes)
+    return tuple(Term(TokenValue("", each)) for each in wanted)
+
+
+def converter(fhir_type: str, base_url: str) -> Converter | None:
+    """Makes (system, code) of each coding, identifier or plain value; what has no code makes nothing."""
+    if fhir_type in _PLAIN:
+        return _plain
+    if fhir_type in _NUMBERS:
+        return _number
+    return _CONVERTERS.get(fhir_type)
+
+
+def match(term: Term, modifier: Modifier, value: Value) -> bool:
+    """Equal code and, where asked for, equal system. (`:not` is the clause's to turn round.)"""
+    assert isinstance(term.value, TokenValue) and isinstance(value, TokenValue)
+    if term.system_given and value.system != term.value.system:
+        return False
+    return not term.code_given or value.code == term.value.code
+
+
+def _plain(value: str) -> tuple[Value, ...]:
+    return (TokenValue("", value),)
+
+
+def _number(value: object) -> tuple[Value, ...]:
+    return (TokenValue("", str(value)),)
+
+
+def _boolean(value: bool) -> tuple[Value, ...]:
+    return (TokenValue("", "true" if value else "false"),)
+
+
+def _coding(value: dict[str, Any]) -> tuple[Value, ...]:
+    code = value.get("code")
+    return (TokenValue(value.get("system", ""), code),) if code is not None else ()
+
+
+def _concept(value: dict[str, Any]) -> list[Value]:
+    return [TokenValue(c.get("system", ""), c["code"]) for c in value.get("coding", ()) if "code" in c]
+
+
+def _identifier(value: dict[str, Any]) -> tuple[Value, ...]:
+    text = value.get("value")
+    return (TokenValue(value.get("system", ""), text),) if text is not None else ()
+
+
+def _contact(value: dict[str, Any]) -> tuple[Value, ...]:
+    text = value.get("value")
+    return (TokenValue("", text),) if text is not None else ()
+
+
+_CONVERTERS: dict[str, Converter] = {
+    "boolean": _boolean,
+    "Coding": _coding,
+    "CodeableConcept": _concept,
+    "Identifier": _identifier,
+    "ContactPoint": _contact,
+}
