@@ -1,0 +1,43 @@
+"""All commands together, and what they have in common: one clear line for an error, and exit codes.
+
+| exit code | meaning |
+|---|---|
+| 0 | done |
+| 1 | carried out, but something in it failed (the output says what) |
+| 2 | not carried out: wrong options, settings, files, or a port or data folder that cannot be used |
+| 130 | stopped with Ctrl+C |
+"""
+
+import sys
+
+import typer
+
+from fhir_server.cli.check_config import check_config
+from fhir_server.cli.load import load
+from fhir_server.cli.serve import serve
+from fhir_server.cli.show import fail
+from fhir_server.cli.token import token
+from fhir_server.cli.version import version
+from fhir_server.config import SettingsError
+
+application = typer.Typer(
+    name="fhir-server",
+    help="A FHIR R4 server. Settings are environment variables: `fhir-server check-config` shows them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+for name, command in (("serve", serve), ("load", load), ("check-config", check_config), ("token", token), ("version", version)):
+    application.command(name)(command)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        application(prog_name="fhir-server")
+    except SettingsError as error:
+        fail(str(error))
+    except BrokenPipeError:  # whoever read our output has gone (`| head`)
+        sys.stderr.close()
+        sys.exit(1)

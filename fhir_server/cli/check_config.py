@@ -1,0 +1,60 @@
+"""`fhir-server check-config`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fhir_server.cli.show import REFUSED, err, escaped, fail, out
+from fhir_server.config import Settings, SettingsError, check_sign_in, load_settings, variable, without_password
+from fhir_server.data_folder import problem
+
+
+def check_config(
+    data_dir: Annotated[Path | None, typer.Option(help="Look at this data folder (FHIR_DATA_DIR).")] = None,
+    auth: Annotated[str | None, typer.Option(help="smart or off (FHIR_AUTH).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: settings and problems.")] = False,
+) -> None:
+    """Print the effective settings, secrets hidden, and say whether the server could start with them.
+
+    Exit code 0: it could. 2: it could not, and why.
+    """
+    try:
+        settings = load_settings({"data_dir": data_dir, "auth": auth})
+    except SettingsError as error:
+        if as_json:
+            typer.echo(json.dumps({"settings": None, "problems": [str(error)]}))
+            raise typer.Exit(REFUSED) from None
+        fail(str(error))
+    shown, problems = effective(settings), _problems(settings)
+    if as_json:
+        typer.echo(json.dumps({"settings": shown, "problems": problems}, indent=2))
+    else:
+        for name, value in shown.items():
+            out.print(f"{name}={escaped(str(value))}")
+        for text in problems:
+            err.print(f"[bold red]problem:[/] {escaped(text)}")
+        if not problems:
+            err.print("[green]The server can start with these settings.[/]")
+    raise typer.Exit(REFUSED if problems else 0)
+
+
+def effective(settings: Settings) -> dict[str, Any]:
+    """Variable -> value as JSON, as the server understands it; what is secret is hidden."""
+    shown = {variable(name): value for name, value in settings.model_dump(mode="json").items()}
+    shown["FHIR_STORE_URL"] = without_password(settings.store_url) or f"sqlite:///{settings.database}"
+    shown["FHIR_BASE_URL"] = settings.base
+    shown["FHIR_SECRET"] = "(set)" if settings.secret else "(kept in the data folder)"
+    return shown
+
+
+def _problems(settings: Settings) -> list[str]:
+    found = []
+    try:
+        check_sign_in(settings)
+    except SettingsError as error:
+        found.append(str(error))
+    if not settings.in_memory and (text := problem(settings)):
+        found.append(text)
+    return found

@@ -1,0 +1,130 @@
+"""`fhir-server serve`."""
+
+import os
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fhir_server.cli.show import err, escaped, fail
+from fhir_server.config import Settings, check_sign_in, load_settings, variable
+from fhir_server.data_folder import prepare
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+SAMPLE = Path(__file__).resolve().parents[2] / "sample_data"
+GRACE = 20
+"""Seconds that requests under way have to finish when the server is asked to stop."""
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (FHIR_HOST).", show_default="127.0.0.1")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on; 0 takes a free one (FHIR_PORT).", show_default="8000")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Server processes (FHIR_WORKERS).", show_default="1")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder for all data (FHIR_DATA_DIR).", show_default="./data")] = None,
+    auth: Annotated[
+        str | None,
+        typer.Option(help="smart, or off on loopback addresses (FHIR_AUTH).", show_default="smart", metavar="[smart|off]"),
+    ] = None,
+    log_level: Annotated[
+        str | None, typer.Option(help="debug, info, warning or error (FHIR_LOG_LEVEL).", show_default="info")
+    ] = None,
+    sample_data: Annotated[
+        bool, typer.Option("--sample-data", help="If the store is empty, load 20 synthetic patients first.")
+    ] = False,
+) -> None:
+    """Serve the FHIR API until stopped (Ctrl+C or SIGTERM; requests under way are finished)."""
+    options = {"host": host, "port": port, "workers": workers, "data_dir": data_dir, "auth": auth, "log_level": log_level}
+    settings = load_settings(options)
+    check_sign_in(settings)
+    prepare(settings)
+    listening = listen(settings.host, settings.port)
+    options["port"] = listening.getsockname()[1]
+    os.environ.update({variable(name): str(value) for name, value in options.items() if value is not None})
+    settings = load_settings()
+    if sample_data:
+        _load_sample(settings)
+    _run(settings, listening)
+
+
+def application() -> "FastAPI":
+    """The ASGI application of one server process; its settings come from the environment that `serve` has set."""
+    from fhir_server.app import create_app
+
+    return create_app(load_settings())
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """The listening socket that all server processes share; exits with one line where the address cannot be had."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except (OSError, UnicodeError):
+        fail(f"FHIR_HOST={host} is not an address of this machine")
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(address)
+        listening.listen(2048)
+    except OSError as error:
+        listening.close()
+        fail(
+            f"cannot listen on {host}:{port}: {error.strerror}. Another program may use the port; choose one with --port or FHIR_PORT"
+        )
+    listening.set_inheritable(True)
+    return listening
+
+
+def _run(settings: Settings, listening: socket.socket) -> None:
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+
+    from fhir_server.observability import configure_logging
+
+    configure_logging(settings.log_level)
+    config = uvicorn.Config(
+        "fhir_server.cli.serve:application",
+        factory=True,
+        workers=settings.workers,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE,
+        timeout_worker_healthcheck=60,
+    )
+    _welcome(settings)
+    if settings.workers > 1:
+        Multiprocess(config, sockets=[listening]).run()
+        return
+    server = uvicorn.Server(config)
+    server.run(sockets=[listening])
+    if not server.started:
+        raise SystemExit(1)
+
+
+def _welcome(settings: Settings) -> None:
+    base = settings.base
+    lines = [
+        f"[bold]FHIR R4 server[/] at [bold]{escaped(base)}[/]  (data in {escaped(str(settings.data_dir))})",
+        f"  try:   curl '{escaped(base)}/Patient?_count=2'",
+        "  next:  README.md has a tour of five minutes. Stop with Ctrl+C.",
+    ]
+    if settings.auth == "off":
+        lines.insert(1, f"  [yellow]sign-in is off: everybody who reaches {escaped(settings.host)} reads and writes everything[/]")
+    err.print("\n".join(lines))
+
+
+def _load_sample(settings: Settings) -> None:
+    from fhir_server.cli.load import load_sample
+
+    totals: Any = load_sample(settings, SAMPLE)
+    if totals is not None:
+        err.print(f"Loaded the sample data: {totals.resources:,} resources of 20 synthetic patients.")

@@ -1,0 +1,54 @@
+"""The data folder: whether it can be used, said before anything starts."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from fhir_server.config import Settings, SettingsError
+
+
+def prepare(settings: Settings) -> None:
+    """Make the folders for the data. Raises SettingsError where they cannot be made or written to."""
+    if settings.in_memory:
+        return
+    for folder in _folders(settings):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(f"{_name(settings, folder)}={folder} cannot be made: {error.strerror}") from None
+    if text := problem(settings):
+        raise SettingsError(text)
+
+
+def problem(settings: Settings) -> str | None:
+    """Why the data folder or the database cannot be used; None if they can. Changes nothing: a folder may still have to be made."""
+    for folder in _folders(settings):
+        name = _name(settings, folder)
+        if not folder.exists():
+            parent = next(above for above in folder.parents if above.exists())
+            if not os.access(parent, os.W_OK | os.X_OK):
+                return f"{name}={folder} cannot be made: {parent} is not writable"
+        elif not folder.is_dir():
+            return f"{name}={folder} is not a folder"
+        elif (reason := _unwritable(folder)) is not None:
+            return f"{name}={folder} is not writable: {reason}"
+    database = settings.database
+    if database.exists() and not os.access(database, os.R_OK | os.W_OK):
+        return f"the database {database} is not readable and writable for this user"
+    return None
+
+
+def _folders(settings: Settings) -> list[Path]:
+    return list(dict.fromkeys((settings.data_dir, settings.database.parent)))
+
+
+def _name(settings: Settings, folder: Path) -> str:
+    return "FHIR_DATA_DIR" if folder == settings.data_dir else "FHIR_STORE_URL"
+
+
+def _unwritable(folder: Path) -> str | None:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return error.strerror
