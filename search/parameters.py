@@ -4,6 +4,7 @@ Every official parameter is here for each type that it applies to, those of Reso
 them. Which of them can be searched is `SearchParameter.searchable`.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -27,6 +28,7 @@ was recorded. All are single-valued; birth dates and dates of expiry are none.""
 
 _NO_CODES: Mapping[str, frozenset[str]] = MappingProxyType({})
 _ANY_ROOT = ("", "Resource", "DomainResource")
+_ONLY_TYPE = re.compile(r"\.where\(resolve\(\) is ([A-Za-z]+)\)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ def _numbered(source: Definitions) -> Iterator[SearchParameter]:
                 cast(ParameterType, definition.kind),
                 " | ".join(parts),
                 definition.url,
-                definition.targets,
+                _targets(definition.targets, parts, type, source),
                 first.number if first else number,
                 first.code if first else definition.code,
                 definition.description,
@@ -162,6 +164,21 @@ def _root(part: str) -> str:
     """The type at the root of a path ("" if it begins with an element): `(Goal.target.due as date)` -> Goal."""
     name = part.lstrip("( ").split(".", 1)[0]
     return name if name[:1].isupper() else ""
+
+
+def _targets(official: tuple[str, ...], parts: tuple[str, ...], type: str, source: Definitions) -> tuple[str, ...]:
+    """The official targets, less those that this type's elements cannot refer to (Observation.patient is no Group)."""
+    possible: set[str] = set()
+    for part in parts:
+        only = _ONLY_TYPE.search(part)
+        element = None if only else _walk(part.split(".")[1:], type, source)[0]
+        if only:
+            possible.add(only.group(1))
+        elif element is not None and element.targets and part.startswith(f"{type}."):
+            possible.update(element.targets)
+        else:
+            return official
+    return tuple(target for target in official if target in possible) or official
 
 
 def _bound_codes(parts: tuple[str, ...], type: str, source: Definitions) -> Mapping[str, frozenset[str]]:

@@ -1,0 +1,133 @@
+"""One criterion of a query, `name=value`, read as a Clause."""
+
+from dataclasses import dataclass, field
+
+from conformance.load import definitions
+from resources.outcomes import Issue
+from search.parameters import Parameters, SearchParameter
+from search.query import Clause, Modifier, Term
+from search.types import reference
+from search.types.kinds import KINDS, MODIFIERS
+from search.types.text import BadValue, Reading, split
+
+MAX_TERMS = 1_000
+"""Most alternatives (`a,b,c`) that one parameter may have."""
+
+_LONGEST_TEXT = 500
+
+_UNSUPPORTED = {
+    "_has": "reverse chaining (_has)",
+    "_text": "search in the narrative (_text)",
+    "_content": "search in the whole content (_content)",
+    "_list": "search by list (_list)",
+    "_filter": "filter expressions (_filter)",
+    "_query": "named queries (_query)",
+    "_type": "search across types (_type)",
+}
+_OF_THE_ADDRESS = {"_id": frozenset({Modifier.NOT}), "_lastUpdated": frozenset[Modifier]()}
+"""Every document has these two, so `:missing` says nothing."""
+
+
+@dataclass(slots=True)
+class Notes:
+    """What reading a query brings to light: problems, what was applied, what was ignored and why; (name, text) each."""
+
+    lenient: bool = False
+    issues: list[Issue] = field(default_factory=list)
+    applied: list[tuple[str, str]] = field(default_factory=list)
+    ignored: list[tuple[str, str]] = field(default_factory=list)
+
+    def refuse(self, name: str, text: str, code: str = "value") -> None:
+        """The request fails; `name` is the parameter as it was sent. Long texts (they quote what was sent) are cut."""
+        self.issues.append(Issue("error", code, text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "…", name[:100]))
+
+    def pass_over(self, name: str, text: str) -> None:
+        """The parameter cannot be used: an error, or ignored where the client asked for lenient handling."""
+        if self.lenient:
+            self.ignored.append((name[:100], text))
+        else:
+            self.refuse(name, f"{text}. Send 'Prefer: handling=lenient' to have such parameters ignored", "not-supported")
+
+
+def read_clause(type: str, name: str, value: str, parameters: Parameters, reading: Reading, notes: Notes) -> Clause | None:
+    """The Clause of `name[:modifier]=value`; None if there is none to apply, with the reason in `notes`."""
+    code, _, suffix = name.partition(":")
+    parameter = parameters.find(type, code)
+    if parameter is None or not parameter.searchable or "." in suffix:
+        notes.pass_over(name, _unusable(type, code, name, parameter, parameters))
+        return None
+    target = _target_type(parameter, suffix)
+    modifier = Modifier.NONE if target else _modifier(suffix)
+    if modifier is None or not (modifier is Modifier.NONE or modifier in allowed_modifiers(parameter)):
+        notes.refuse(name, _bad_modifier(parameter, suffix), "not-supported")
+        return None
+    if modifier is Modifier.MISSING:
+        return _missing(parameter, name, value, notes)
+    terms = _terms(parameter, modifier, target, name, value, reading, notes)
+    return Clause(parameter, modifier, terms) if terms else None
+
+
+def allowed_modifiers(parameter: SearchParameter) -> frozenset[Modifier]:
+    """The modifiers that a searchable parameter takes, beside `:Type` for references."""
+    return _OF_THE_ADDRESS.get(parameter.code, MODIFIERS[parameter.kind])
+
+
+def _unusable(type: str, code: str, name: str, parameter: SearchParameter | None, parameters: Parameters) -> str:
+    """Why a parameter cannot be used, in a sentence without its full stop."""
+    if code in _UNSUPPORTED:
+        return f"This server does not support {_UNSUPPORTED[code]}"
+    if parameter is not None and parameter.kind in ("composite", "special"):
+        return f"{code} is a {parameter.kind} parameter, which this server does not support"
+    if "." in name:
+        return f"This server does not support chained parameters such as {name[:100]}"
+    close = parameters.suggest(type, code)
+    hint = f" (did you mean {' or '.join(close)}?)" if close else ""
+    return f"{type} has no search parameter {code[:100]!r}{hint}"
+
+
+def _target_type(parameter: SearchParameter, suffix: str) -> str | None:
+    """The resource type of `subject:Patient`, if that is what the suffix says."""
+    if parameter.kind != "reference" or suffix not in definitions().types or definitions().types[suffix].kind != "resource":
+        return None
+    return suffix if not parameter.targets or suffix in parameter.targets else None
+
+
+def _modifier(suffix: str) -> Modifier | None:
+    return Modifier(suffix) if suffix in set(Modifier) else None
+
+
+def _bad_modifier(parameter: SearchParameter, suffix: str) -> str:
+    allowed = sorted(f":{modifier}" for modifier in allowed_modifiers(parameter))
+    if parameter.kind == "reference":
+        allowed += [f":{type}" for type in parameter.targets[:5]] or [":Type"]
+    choice = f"; it takes {', '.join(allowed)}" if allowed else "; it takes none"
+    return f"The modifier :{suffix[:100]} cannot be used with {parameter.code}{choice}"
+
+
+def _missing(parameter: SearchParameter, name: str, value: str, notes: Notes) -> Clause | None:
+    if value not in ("true", "false"):
+        notes.refuse(name, f"{name} is either true or false, not {value[:100]!r}")
+        return None
+    return Clause(parameter, Modifier.MISSING, (), missing=value == "true")
+
+
+def _terms(
+    parameter: SearchParameter, modifier: Modifier, target: str | None, name: str, value: str, reading: Reading, notes: Notes
+) -> tuple[Term, ...]:
+    """The terms of all alternatives, each once. Empty alternatives (`a,,b`) are passed over."""
+    texts = [text for text in split(value, ",") if text]
+    if len(texts) > MAX_TERMS:
+        notes.refuse(name, f"{name} has {len(texts)} alternatives; at most {MAX_TERMS} are allowed", "too-costly")
+        return ()
+    found: dict[Term, None] = {}
+    for text in texts:
+        try:
+            if target:
+                terms = reference.parse_typed(text, parameter, target, reading)
+            else:
+                terms = KINDS[parameter.kind].parse(text, parameter, modifier, reading)
+        except BadValue as problem:
+            notes.refuse(name, f"{name}: {problem}")
+        else:
+            found.update(dict.fromkeys(terms))
+    return tuple(found)

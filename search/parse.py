@@ -1,0 +1,118 @@
+"""A query string -> Query. Every problem is reported at once (https://hl7.org/fhir/R4/search.html#errors)."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from urllib.parse import parse_qsl
+
+from resources.outcomes import FhirError, bad_request
+from search.clauses import Notes, read_clause
+from search.parameters import Parameters
+from search.query import Clause, Parsed, Query
+from search.shaping import RESULT_PARAMETERS, Shape, read_shape
+from search.types.text import Reading
+
+MAX_LENGTH = 131_072
+"""Longest query string, in characters (a POST to `_search` may carry more than a URL)."""
+
+MAX_PARAMETERS = 200
+"""Most parameters in one query."""
+
+Pairs = Sequence[tuple[str, str]]
+_OF_THE_EDGE = frozenset({"_format", "_pretty"})
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000
+
+
+def parse(
+    type: str,
+    query: str | Pairs,
+    *,
+    parameters: Parameters,
+    base_url: str,
+    lenient: bool = False,
+    default_count: int = 20,
+    max_count: int = 1_000,
+    now: Callable[[], int] = _now,
+) -> Parsed:
+    """The search of `type` that a query string (or its decoded pairs) asks for.
+
+    `base_url` is this server's own, without a final slash; `now` (microseconds since the epoch) is what `ap` measures from. A
+    parameter without a value is ignored, one that does not exist or is not supported only with `lenient`; both are told in
+    `Parsed.ignored`. `_count` above `max_count` is cut to it, and so told in `Parsed.applied`. Raises FhirError 400 with all
+    problems; `expression` is the parameter's name.
+    """
+    notes = Notes(lenient)
+    shape = Shape(type, parameters, notes, default_count, max_count)
+    reading = Reading(base_url.rstrip("/"), now())
+    clauses: list[Clause] = []
+    for name, value in pairs_of(query):
+        if not value.strip(" ,"):
+            notes.ignored.append((name, "it has no value"))
+        elif not read_shape(shape, name, value):
+            clause = read_clause(type, name, value, parameters, reading, notes)
+            if clause is not None:
+                clauses.append(clause)
+                notes.applied.append((name, value))
+    if notes.issues:
+        raise FhirError(400, notes.issues)
+    return _parsed(shape, tuple(dict.fromkeys(clauses)))
+
+
+def _parsed(shape: Shape, clauses: tuple[Clause, ...]) -> Parsed:
+    only_count = shape.summary == "count"
+    query = Query(
+        shape.type,
+        clauses,
+        sort=shape.sort,
+        count=0 if only_count else shape.count,
+        total="accurate" if only_count else shape.total,
+        includes=tuple(shape.includes),
+    )
+    notes = shape.notes
+    return Parsed(query, tuple(notes.applied), tuple(notes.ignored), shape.summary, shape.elements, shape.cursor)
+
+
+def parse_criteria(type: str, criteria: str, *, parameters: Parameters, base_url: str, now: Callable[[], int] = _now) -> Query:
+    """The criteria of a conditional interaction (https://hl7.org/fhir/R4/http.html#ccreate): `identifier=system|value`.
+
+    Stricter than a search: every parameter counts, none may be empty or shape an answer, and there must be at least one.
+    Raises FhirError 400.
+    """
+    text = criteria.removeprefix(f"{type}?").removeprefix("?")
+    pairs = [pair for pair in pairs_of(text) if pair[0] not in _OF_THE_EDGE]
+    for name, value in pairs:
+        if name.partition(":")[0] in RESULT_PARAMETERS:
+            raise bad_request(
+                f"{name} shapes the answer of a search; it has no place in the criteria of a conditional request", name
+            )
+        if not value.strip(" ,"):
+            raise bad_request(f"{name} has no value; criteria without a value would match more than was meant", name)
+    parsed = parse(type, pairs, parameters=parameters, base_url=base_url, now=now)
+    if not parsed.query.clauses:
+        raise bad_request(
+            f"The criteria select nothing in particular: give search parameters of {type}, such as identifier=system|value"
+        )
+    return replace(parsed.query, total="none")
+
+
+def pairs_of(query: str | Pairs) -> Pairs:
+    """The decoded (name, value) pairs of a query string. Raises FhirError 400 if it is too long or not UTF-8."""
+    if not isinstance(query, str):
+        if len(query) > MAX_PARAMETERS:
+            raise _too_many(len(query))
+        return query
+    if len(query) > MAX_LENGTH:
+        raise bad_request(f"The query has {len(query)} characters; at most {MAX_LENGTH} are allowed", code="too-long")
+    if (count := query.count("&") + 1) > MAX_PARAMETERS:
+        raise _too_many(count)
+    try:
+        return parse_qsl(query, keep_blank_values=True, encoding="utf-8", errors="strict")
+    except UnicodeDecodeError as wrong:
+        raise bad_request("The query is not UTF-8: percent-encode each byte of the UTF-8 form") from wrong
+
+
+def _too_many(count: int) -> FhirError:
+    return bad_request(f"The query has {count} parameters; at most {MAX_PARAMETERS} are allowed", code="too-costly")

@@ -1,0 +1,191 @@
+"""The parameters that shape an answer (https://hl7.org/fhir/R4/search.html#return): `_sort`, `_count`, `_include` and the rest."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from search.clauses import Notes
+from search.parameters import Parameters, SearchParameter
+from search.query import Include, SortKey, Total
+
+MAX_SORT_KEYS = 8
+MAX_INCLUDES = 50
+_TOTALS: Mapping[str, Total] = {"none": "none", "estimate": "estimate", "accurate": "accurate"}
+_SUMMARIES = ("true", "text", "data", "count", "false")
+
+
+@dataclass(slots=True)
+class Shape:
+    """How the answer is to look, as far as it has been read. `count` starts as the default page size."""
+
+    type: str
+    parameters: Parameters
+    notes: Notes
+    count: int
+    max_count: int
+    total: Total = "accurate"
+    sort: tuple[SortKey, ...] = ()
+    includes: list[Include] = field(default_factory=list)
+    summary: str | None = None
+    elements: tuple[str, ...] = ()
+    cursor: str | None = None
+    seen: set[str] = field(default_factory=set)
+
+
+def read_shape(shape: Shape, name: str, value: str) -> bool:
+    """Takes in `name=value` if it is one of these parameters, and notes what was applied; False if it is none of them."""
+    code, _, suffix = name.partition(":")
+    reader = _READERS.get(code)
+    if reader is None:
+        return False
+    if suffix:
+        what = "iterated includes are not supported" if code in _REPEATABLE else f"{code} takes no modifier"
+        shape.notes.refuse(name, f"{name}: {what}", "not-supported")
+    elif code in shape.seen and code not in _REPEATABLE:
+        shape.notes.refuse(name, f"{name} is given more than once")
+    else:
+        shape.seen.add(code)
+        applied = reader(shape, name, value)
+        if applied is not None:
+            shape.notes.applied.append((name, applied))
+    return True
+
+
+def _count(shape: Shape, name: str, value: str) -> str | None:
+    if not value.isascii() or not value.isdigit() or len(value) > 18:
+        shape.notes.refuse(name, f"_count is a whole number from 0 on, not {value[:100]!r}")
+        return None
+    shape.count = min(int(value), shape.max_count)
+    return str(shape.count)
+
+
+def _total(shape: Shape, name: str, value: str) -> str | None:
+    if value not in _TOTALS:
+        shape.notes.refuse(name, f"_total is one of {', '.join(_TOTALS)}, not {value[:100]!r}")
+        return None
+    shape.total = _TOTALS[value]
+    return value
+
+
+def _summary(shape: Shape, name: str, value: str) -> str | None:
+    if value not in _SUMMARIES:
+        shape.notes.refuse(name, f"_summary is one of {', '.join(_SUMMARIES)}, not {value[:100]!r}")
+        return None
+    shape.summary = value
+    return value
+
+
+def _elements(shape: Shape, name: str, value: str) -> str | None:
+    shape.elements = tuple(dict.fromkeys(part for part in (p.strip() for p in value.split(",")) if part))
+    return value
+
+
+def _sort(shape: Shape, name: str, value: str) -> str | None:
+    keys: dict[str, SortKey] = {}
+    applied: list[str] = []
+    for text in filter(None, value.split(",")):
+        code = text.removeprefix("-")
+        parameter = shape.parameters.find(shape.type, code)
+        if parameter is None or not parameter.searchable:
+            close = shape.parameters.suggest(shape.type, code)
+            hint = f" (did you mean {' or '.join(close)}?)" if close else ""
+            shape.notes.pass_over(name, f"{shape.type} cannot be sorted by {code[:100]!r}{hint}")
+            continue
+        applied.append(text)
+        keys.setdefault(code, SortKey(parameter, text.startswith("-")))
+    if len(keys) > MAX_SORT_KEYS:
+        shape.notes.refuse(name, f"_sort has {len(keys)} keys; at most {MAX_SORT_KEYS} are allowed", "too-costly")
+        return None
+    shape.sort = tuple(keys.values())
+    return ",".join(applied) if applied else None
+
+
+def _include(shape: Shape, name: str, value: str) -> str | None:
+    source, _, rest = value.partition(":")
+    if value == "*":
+        source, rest = shape.type, "*"
+    if source != shape.type:
+        return _refuse_include(
+            shape, name, f"{name} begins with the type searched for: {shape.type}:parameter, not {value[:100]!r}"
+        )
+    code, _, target = rest.partition(":")
+    return _add_include(shape, name, value, Include(source, _references(shape.parameters, source, code), target or None))
+
+
+def _revinclude(shape: Shape, name: str, value: str) -> str | None:
+    source, _, rest = value.partition(":")
+    if source == "*":
+        return _refuse_include(shape, name, f"{name}=* would look through every type: name one, such as Provenance:target")
+    if source not in shape.parameters.types:
+        return _refuse_include(shape, name, f"{name} begins with a resource type, such as Provenance:target, not {value[:100]!r}")
+    code, _, target = rest.partition(":")
+    found = tuple(p for p in _references(shape.parameters, source, code) if not p.targets or shape.type in p.targets)
+    if target and target != shape.type:
+        return _refuse_include(
+            shape, name, f"{name}: the target can only be {shape.type}, the type searched for, not {target[:100]!r}"
+        )
+    return _add_include(shape, name, value, Include(source, found, target or None, reverse=True))
+
+
+def _add_include(shape: Shape, name: str, value: str, include: Include) -> str | None:
+    if not include.parameters:
+        wanted = "any" if not include.reverse else shape.type
+        text = f"{value[:100]!r} names no reference parameter of {include.source} (to {wanted} resource)"
+        return _refuse_include(shape, name, f"{name}: {text}")
+    if include.target and not any(not p.targets or include.target in p.targets for p in include.parameters):
+        return _refuse_include(shape, name, f"{name}: {value[:100]!r} never refers to a {include.target[:100]}")
+    if len(shape.includes) >= MAX_INCLUDES:
+        shape.notes.refuse(name, f"More than {MAX_INCLUDES} includes are given", "too-costly")
+        return None
+    if include not in shape.includes:
+        shape.includes.append(include)
+    return value
+
+
+def _refuse_include(shape: Shape, name: str, text: str) -> str | None:
+    shape.notes.pass_over(name, text)
+    return None
+
+
+def _references(parameters: Parameters, type: str, code: str) -> tuple[SearchParameter, ...]:
+    """The reference parameter of that code, or all of a type (`*`), aliases left out; none if there is no such parameter."""
+    if code == "*":
+        return tuple(p for p in parameters.of(type).values() if p.kind == "reference" and p.stored == p.code)
+    parameter = parameters.find(type, code)
+    return (parameter,) if parameter is not None and parameter.kind == "reference" else ()
+
+
+def _contained(shape: Shape, name: str, value: str) -> str | None:
+    if value != "false":
+        shape.notes.refuse(name, "Contained resources cannot be searched for: _contained is false", "not-supported")
+        return None
+    return value
+
+
+def _cursor(shape: Shape, name: str, value: str) -> str | None:
+    shape.cursor = value
+    return None
+
+
+def _of_the_edge(shape: Shape, name: str, value: str) -> str | None:
+    """Not about the search, but links to other pages have to carry it."""
+    return value
+
+
+_READERS: Mapping[str, Callable[[Shape, str, str], str | None]] = {
+    "_count": _count,
+    "_total": _total,
+    "_summary": _summary,
+    "_elements": _elements,
+    "_sort": _sort,
+    "_include": _include,
+    "_revinclude": _revinclude,
+    "_contained": _contained,
+    "_containedType": _of_the_edge,
+    "_cursor": _cursor,
+    "_format": _of_the_edge,
+    "_pretty": _of_the_edge,
+}
+_REPEATABLE = ("_include", "_revinclude")
+
+RESULT_PARAMETERS = frozenset(_READERS)
+"""The names that shape an answer and select nothing."""
