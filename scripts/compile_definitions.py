@@ -138,7 +138,13 @@ def search_parameters() -> tuple[SearchParameterDefinition, ...]:
         components = tuple((c["definition"], c["expression"]) for c in p.get("component", []))
         made.append(
             SearchParameterDefinition(
-                p["url"], p["code"], p["type"], tuple(p["base"]), p.get("expression", ""), tuple(p.get("target", [])), components,
+                p["url"],
+                p["code"],
+                p["type"],
+                tuple(p["base"]),
+                p.get("expression", ""),
+                tuple(p.get("target", [])),
+                components,
                 p.get("description", ""),
             )
         )

@@ -35,7 +35,11 @@ def main(paths: list[str]) -> None:
     by_type: dict[str, list[bytes]] = {}
     for path in paths:
         for resource in resources(Path(path)):
-            document = {"resourceType": resource["resourceType"], "id": resource.get("id", "x"), "meta": {"versionId": "1"}} | resource
+            document = {
+                "resourceType": resource["resourceType"],
+                "id": resource.get("id", "x"),
+                "meta": {"versionId": "1"},
+            } | resource
             body = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
             if len(body) < 20_000:
                 by_type.setdefault(resource["resourceType"], []).append(body)

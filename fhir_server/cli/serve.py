@@ -12,7 +12,7 @@ from fhir_server.config import Settings, check_sign_in, load_settings, variable
 from fhir_server.data_folder import prepare
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from fhir_server.app import Application
 
 SAMPLE = Path(__file__).resolve().parents[2] / "sample_data"
 GRACE = 20
@@ -51,11 +51,13 @@ def serve(
     _run(settings, listening)
 
 
-def application() -> "FastAPI":
+def application() -> "Application":
     """The ASGI application of one server process; its settings come from the environment that `serve` has set."""
     from fhir_server.app import create_app
 
-    return create_app(load_settings())
+    settings = load_settings()
+    check_sign_in(settings)
+    return create_app(settings)
 
 
 def listen(host: str, port: int) -> socket.socket:
