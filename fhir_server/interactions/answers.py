@@ -50,9 +50,8 @@ def shape(query: str) -> tuple[str | None, tuple[str, ...]]:
 
 def shorten(type: str, body: bytes, summary: str | None, elements: tuple[str, ...]) -> bytes:
     """The part of a document that `_summary` or `_elements` leave; the document itself if neither asks for less."""
-    if (summary is None or summary == "false") and not elements:
-        return body
-    return subset(type, body, summary, elements)
+    mode = None if summary in ("false", "count") else summary
+    return subset(type, body, mode, elements) if mode or elements else body
 
 
 def of_write(request: FhirRequest, written: Written, warnings: tuple[Issue, ...] = ()) -> FhirResult:

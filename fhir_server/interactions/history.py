@@ -4,7 +4,7 @@ Pages go on from a position in the commit order, so they are stable whatever is 
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from fhir_server.context import Context
@@ -16,15 +16,16 @@ from resources.bundles import bundle, history_entry
 from resources.outcomes import bad_request, not_found
 from resources.store import HistoryPage, Version
 
-_PARAMETERS = ("_count", "_since", "_at", "_summary", "_elements")
+_PARAMETERS = ("_count", "_since", "_at", "_summary", "_elements", "_format", "_pretty")
 
 
-class Asked(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Asked:
     """The parameters of a history, read. Instants are in microseconds since the epoch."""
 
     count: int
     since: int | None
-    at: int | None
+    at: tuple[int, int] | None
     summary: str | None
     elements: tuple[str, ...]
     applied: dict[str, str]
@@ -67,10 +68,9 @@ def _read(ctx: Context, request: FhirRequest) -> Asked:
     return Asked(page_size(ctx, applied.get("_count")), since, at, summary, elements, applied, cursor)
 
 
-def _instants(applied: Mapping[str, str]) -> tuple[int | None, int | None]:
+def _instants(applied: Mapping[str, str]) -> tuple[int | None, tuple[int, int] | None]:
     since = instant_range("_since", applied["_since"])[0] if "_since" in applied else None
-    # The last moment of what _at names: the versions current then, and none after.
-    at = instant_range("_at", applied["_at"])[1] - 1 if "_at" in applied else None
+    at = instant_range("_at", applied["_at"]) if "_at" in applied else None
     return since, at
 
 
@@ -85,9 +85,9 @@ async def _page(ctx: Context, request: FhirRequest, asked: Asked, type: str | No
     return await ctx.store.history(type, id, since=asked.since, at=asked.at, before=before, limit=asked.count)
 
 
-def _context(request: FhirRequest, asked: Asked) -> str:
+def _context(request: FhirRequest, asked: Asked) -> bytes:
     """What a cursor belongs to: the same path and the same parameters."""
-    return f"{request.path}?{urlencode(sorted(asked.applied.items()))}"
+    return f"{request.path}?{urlencode(sorted(asked.applied.items()))}".encode()
 
 
 def _answer(ctx: Context, request: FhirRequest, asked: Asked, page: HistoryPage) -> FhirResult:

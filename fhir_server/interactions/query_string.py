@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl
 
 from fhir_server.context import Context
-from fhir_server.rest.negotiation import without_output
 from resources.outcomes import bad_request
 
 CURSOR = "_cursor"
@@ -19,9 +18,9 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def pairs(query: str) -> list[tuple[str, str]]:
-    """The (name, value) pairs of a query string, decoded, without `_format` and `_pretty`. Raises FhirError 400."""
+    """The (name, value) pairs of a query string, decoded. Raises FhirError 400."""
     try:
-        return parse_qsl(without_output(query), keep_blank_values=True, errors="strict", max_num_fields=10_000)
+        return parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=10_000)
     except ValueError:
         raise bad_request("The query string is not UTF-8 in percent encoding, or has too many parameters") from None
 

@@ -6,18 +6,18 @@ not and says when included resources were cut off. Next links carry a signed cur
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from urllib.parse import unquote, urlencode
+from urllib.parse import urlencode
 
 from fhir_server.context import Context
 from fhir_server.interactions.answers import shorten
-from fhir_server.interactions.query_string import CURSOR, take
+from fhir_server.interactions.query_string import CURSOR
 from fhir_server.messages import FhirRequest, FhirResult, Identity
-from fhir_server.rest.negotiation import without_output
 from fhir_server.rest.prefer import preferences
 from resources.bundles import Mode, outcome_entry, search_entry, searchset
 from resources.outcomes import Issue, bad_request, error, not_found, operation_outcome
 from resources.store import Key, Version
 from search.index import Included, Result
+from search.paging import page_context
 from search.parse import parse
 from search.query import Compartment, Parsed
 
@@ -44,10 +44,9 @@ async def search_system(ctx: Context, who: Identity, request: FhirRequest) -> Fh
 
 
 async def _search(ctx: Context, request: FhirRequest, type: str, url: str, within: Compartment | None) -> FhirResult:
-    query, sealed = take(_asked(request), CURSOR)
     parsed = parse(
         type,
-        query,
+        _asked(request),
         parameters=ctx.parameters,
         base_url=request.base,
         lenient=preferences(request.headers).lenient,
@@ -57,8 +56,9 @@ async def _search(ctx: Context, request: FhirRequest, type: str, url: str, withi
     if within is not None:
         parsed = replace(parsed, query=parsed.query.with_filter(within))
     applied = urlencode(parsed.applied)
-    page = await _page(ctx, parsed, f"{url.removeprefix(request.base)}?{applied}", sealed)
-    links = _links(ctx, url, request.base, applied, page)
+    context = page_context(parsed) + (within.patient.encode() if within else b"")
+    page = await _page(ctx, parsed, context)
+    links = _links(ctx, url, context, applied, page)
     matches, included, truncated = await _documents(ctx, parsed, page)
     outcome = _outcome(parsed, truncated, ctx.settings.include_limit)
     entries = [*_entries(request.base, parsed, matches, "match"), *_entries(request.base, parsed, included, "include"), *outcome]
@@ -75,28 +75,28 @@ def _asked(request: FhirRequest) -> str:
         except UnicodeDecodeError:
             raise bad_request("The form body must be percent encoded (application/x-www-form-urlencoded)") from None
         query = f"{query}&{form}" if query else form
-    return without_output(query)
+    return query
 
 
-async def _page(ctx: Context, parsed: Parsed, context: str, sealed: str | None) -> Result:
+async def _page(ctx: Context, parsed: Parsed, context: bytes) -> Result:
     """The page asked for. The total is counted for the first page only; the others have it in their cursor."""
     query = parsed.query
     if parsed.summary == "count" or query.count == 0:
         return Result([], None, await ctx.index.count(query))
-    if sealed is None:
+    if parsed.cursor is None:
         return await ctx.index.search(query)
-    total, *place = ctx.cursors.open(unquote(sealed), context)
+    total, *place = ctx.cursors.open(parsed.cursor, context)
     assert total is None or isinstance(total, int)
     result = await ctx.index.search(replace(query, cursor=tuple(place), total="none"))
     return replace(result, total=total)
 
 
-def _links(ctx: Context, url: str, base: str, applied: str, page: Result) -> Iterator[tuple[str, str]]:
+def _links(ctx: Context, url: str, context: bytes, applied: str, page: Result) -> Iterator[tuple[str, str]]:
     own = f"{url}?{applied}" if applied else url
     yield "self", own
     if page.cursor is not None:
         yield "first", own
-        cursor = ctx.cursors.seal((page.total, *page.cursor), f"{url.removeprefix(base)}?{applied}")
+        cursor = ctx.cursors.seal((page.total, *page.cursor), context)
         yield "next", f"{own}{'&' if applied else '?'}{CURSOR}={cursor}"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import zstandard
 from isal import isal_zlib
+from isal.igzip_lib import IsalError
 
 from fhir_server.rest.routing import Receive
 from resources.outcomes import FhirError, bad_request, error
@@ -81,7 +82,7 @@ def _gunzip(body: bytes, limit: int) -> bytes:
             if not unpacker.eof:
                 raise bad_request("The gzip body ends early", code="incomplete")
             body = unpacker.unused_data
-    except isal_zlib.error:
+    except IsalError:
         raise bad_request("The body is not gzip, though Content-Encoding says so") from None
     return bytes(out)
 

@@ -19,7 +19,6 @@ _UTF8 = frozenset(("", "utf-8", "utf8"))
 
 _BODIES: dict[str, frozenset[str]] = {
     "fhir": _JSON,
-    "parameters": _JSON,
     "patch": _JSON | {"application/json-patch+json"},
     "form": frozenset(("application/x-www-form-urlencoded",)),
 }
@@ -68,13 +67,6 @@ def output(query: str, accept: str) -> bool:
     return pretty
 
 
-def without_output(query: str) -> str:
-    """A query string without `_format` and `_pretty`, which say nothing about the resources."""
-    if "_format" not in query and "_pretty" not in query:
-        return query
-    return "&".join(p for p in query.split("&") if p.partition("=")[0] not in ("_format", "_pretty"))
-
-
 def _boolean(value: str) -> bool:
     if value not in ("true", "false", ""):
         raise bad_request("_pretty must be true or false", code="value")
@@ -82,7 +74,7 @@ def _boolean(value: str) -> bool:
 
 
 @lru_cache(maxsize=256)
-def check_content(content_type: str, kind: Literal["fhir", "parameters", "patch", "form"]) -> None:
+def check_content(content_type: str, kind: Literal["fhir", "patch", "form"]) -> None:
     """Raises FhirError 415 if a body of this Content-Type is not one that the route (`kind`) takes."""
     media, parameters = next(_media(content_type), ("", {}))
     taken = _BODIES[kind]

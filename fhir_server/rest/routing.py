@@ -22,7 +22,7 @@ Handler = Callable[["Context", Identity, FhirRequest], Awaitable[FhirResult]]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 """ASGI: gives the next message of the request."""
 
-Body = Literal["none", "fhir", "patch", "form", "parameters"]
+Body = Literal["none", "fhir", "patch", "form"]
 
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}", re.ASCII)
 
@@ -33,7 +33,8 @@ class Route:
 
     `interaction` is a code of http://hl7.org/fhir/restful-interaction, or "operation". `pattern` is the path below the base:
     literal parts, `[type]`, `[id]`, `[vid]`, `[compartment]`. `body` tells which request bodies are taken. `types` limits the row
-    to these resource types. `alters`: the row changes or deletes what exists. `definition` is the canonical of an operation's
+    to these resource types. `alters`: the row changes or deletes what exists. `conditional`: the row acts on what a query
+    string finds. `definition` is the canonical of an operation's
     OperationDefinition. What is recorded of a row follows from `interaction` (`fhir_server/audit.py`).
     """
 
@@ -44,6 +45,7 @@ class Route:
     body: Body = "none"
     types: tuple[str, ...] = ()
     alters: bool = False
+    conditional: bool = False
     definition: str = ""
 
     @property

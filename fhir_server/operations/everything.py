@@ -1,0 +1,149 @@
+"""Patient/[id]/$everything: a patient's whole record (https://hl7.org/fhir/R4/patient-operation-everything.html).
+
+All documents of the patient's compartment, type by type, and what they refer to outside of it: practitioners, organisations,
+locations, medications and devices. Every page carries its own referred-to documents, so one may come again on a later page.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+from urllib.parse import quote, urlencode
+
+from fhir_server.context import Context
+from fhir_server.interactions.answers import live
+from fhir_server.interactions.query_string import CURSOR, page_size, take
+from fhir_server.messages import FhirRequest, FhirResult, Identity
+from fhir_server.operations.parameters import simple
+from resources.bundles import outcome_entry, search_entry, searchset
+from resources.outcomes import Issue, bad_request, operation_outcome
+from resources.store import Key, Version
+from search.compartments import linking
+from search.parse import parse
+from search.query import Compartment, Include, Query
+
+DEFINITION = "http://hl7.org/fhir/OperationDefinition/Patient-everything"
+
+PARAMETERS = ("_since", "_type", "_count", "start", "end")
+
+REFERRED = ("Practitioner", "PractitionerRole", "Organization", "Location", "Medication", "Device", "RelatedPerson")
+
+
+class Place(NamedTuple):
+    """Where the next page begins: the number of the type in the list of types, and the index's cursor within it."""
+
+    number: int
+    cursor: tuple[object, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The operation's parameters, read. `applied` is what the links repeat."""
+
+    types: tuple[str, ...]
+    count: int
+    applied: tuple[tuple[str, str], ...]
+    conditions: tuple[tuple[str, str], ...]
+    start: str | None
+    end: str | None
+
+
+async def everything(ctx: Context, who: Identity, request: FhirRequest) -> FhirResult:
+    """200 with a searchset, paged. Raises FhirError 404 or 410 for the patient, 400 for parameters that cannot be understood."""
+    query, sealed = take(request.query, CURSOR)
+    asked = _read(ctx, request.having(query=query))
+    live(request, await ctx.store.read("Patient", request.id))
+    url = f"{request.base}/Patient/{request.id}/$everything"
+    applied = urlencode(asked.applied)
+    context = f"Patient/{request.id}/$everything?{applied}".encode()
+    place = Place(0, None)
+    if sealed is not None:
+        number, *cursor = ctx.cursors.open(sealed, context)
+        assert isinstance(number, int)
+        place = Place(number, tuple(cursor) or None)
+    keys, following = await _keys(ctx, request, asked, place)
+    links = [("self", f"{url}?{applied}" if applied else url)]
+    if following is not None:
+        cursor_text = ctx.cursors.seal((following.number, *(following.cursor or ())), context)
+        links.append(("next", f"{url}?{applied}{'&' if applied else ''}{CURSOR}={quote(cursor_text)}"))
+    return await _answer(ctx, request, asked, keys, links)
+
+
+def _read(ctx: Context, request: FhirRequest) -> Asked:
+    given = simple(request, PARAMETERS)
+    known = ("Patient", *(t for t in ctx.parameters.types if t != "Patient" and linking("Patient", t)))
+    types = tuple(name for value in given.get("_type", ()) for name in value.split(",") if name)
+    for name in types:
+        if name not in ctx.routes.types:
+            raise bad_request(f"_type names {name[:64]}, which is not a resource type of FHIR R4", code="value")
+    applied = tuple((name, value) for name in PARAMETERS for value in given.get(name, ()))
+    since = tuple(("_lastUpdated", f"ge{value}") for value in given.get("_since", ()))
+    count = page_size(ctx, given["_count"][-1]) if "_count" in given else ctx.settings.max_count
+    if count == 0:
+        raise bad_request("_count must be 1 or more for $everything", code="value")
+    wanted = tuple(t for t in known if t in types) if types else known
+    return Asked(wanted, count, applied, since, given.get("start", [None])[-1], given.get("end", [None])[-1])
+
+
+async def _keys(ctx: Context, request: FhirRequest, asked: Asked, place: Place) -> tuple[list[Key], Place | None]:
+    """The keys of a page that begins at `place`, and where the next one begins (None: there is none)."""
+    keys: list[Key] = []
+    number, cursor = place
+    while number < len(asked.types):
+        query = replace(_query(ctx, request, asked, asked.types[number]), count=asked.count - len(keys), cursor=cursor)
+        result = await ctx.index.search(query)
+        keys += result.keys
+        cursor = result.cursor
+        if cursor is None:
+            number += 1
+        if len(keys) >= asked.count:
+            return keys, Place(number, cursor) if number < len(asked.types) else None
+    return keys, None
+
+
+def _query(ctx: Context, request: FhirRequest, asked: Asked, type: str) -> Query:
+    conditions = list(asked.conditions)
+    date = ctx.parameters.clinical_date(type)
+    if date is not None:
+        conditions += [(date, f"{prefix}{value}") for prefix, value in (("ge", asked.start), ("le", asked.end)) if value]
+    settings = ctx.settings
+    parsed = parse(
+        type,
+        urlencode(conditions),
+        parameters=ctx.parameters,
+        base_url=request.base,
+        default_count=settings.default_count,
+        max_count=settings.max_count,
+    )
+    return replace(parsed.query.with_filter(Compartment(request.id)), total="none")
+
+
+async def _answer(
+    ctx: Context, request: FhirRequest, asked: Asked, keys: Sequence[Key], links: Sequence[tuple[str, str]]
+) -> FhirResult:
+    includes = _includes(ctx, {key.type for key in keys})
+    extra = await ctx.index.include(keys, includes, limit=ctx.settings.include_limit) if includes else None
+    documents = await _live(ctx, keys)
+    referred = await _live(ctx, extra.keys) if extra is not None else []
+    entries = [search_entry(request.base, v.type, v.id, v.body) for v in documents if v.body is not None]
+    entries += [search_entry(request.base, v.type, v.id, v.body, "include") for v in referred if v.body is not None]
+    if extra is not None and extra.truncated:
+        text = "More documents are referred to than this page may carry (FHIR_INCLUDE_LIMIT); the rest is left out. Ask for fewer"
+        entries.append(outcome_entry(operation_outcome([Issue("warning", "incomplete", f"{text} at a time with _count")])))
+    touched = tuple(f"{v.type}/{v.id}" for v in (*documents, *referred))
+    return FhirResult(200, (searchset(entries, links=links, total=None),), touched=touched)
+
+
+def _includes(ctx: Context, types: set[str]) -> list[Include]:
+    """For each type of the page: all its references to what a record refers to outside of its compartment."""
+    out = []
+    for type in sorted(types):
+        references = [p for p in ctx.parameters.of(type).values() if p.kind == "reference" and p.searchable]
+        for target in REFERRED:
+            pointing = tuple(p for p in references if not p.targets or target in p.targets)
+            if pointing:
+                out.append(Include(type, pointing, target))
+    return out
+
+
+async def _live(ctx: Context, keys: Sequence[Key]) -> list[Version]:
+    return [v for v in await ctx.store.read_many(keys) if v is not None and v.body is not None] if keys else []

@@ -1,0 +1,110 @@
+"""$validate: what is wrong with a resource (https://hl7.org/fhir/R4/resource-operation-validate.html).
+
+The answer is 200 with an OperationOutcome whatever the verdict, as the operation is defined; only a request that cannot be
+understood is an error.
+"""
+
+from typing import Any
+
+import msgspec
+
+from fhir_server.context import Context
+from fhir_server.interactions.accept import errors
+from fhir_server.interactions.answers import live
+from fhir_server.messages import FhirRequest, FhirResult, Identity
+from fhir_server.operations.parameters import resource_type, simple
+from resources import documents, structure
+from resources.outcomes import FhirError, Issue, bad_request, not_supported, operation_outcome
+
+DEFINITION = "http://hl7.org/fhir/OperationDefinition/Resource-validate"
+
+MODES = ("create", "update", "delete", "profile")
+_BASE_PROFILE = "http://hl7.org/fhir/StructureDefinition/"
+_ALL_OK = Issue("information", "informational", "No problems were found")
+
+
+async def validate(ctx: Context, who: Identity, request: FhirRequest) -> FhirResult:
+    """Validate the resource in the body (itself, or as Parameters.resource), or the one stored under the URL's id.
+
+    Raises FhirError 400 for an unknown mode or profile, or where there is no resource to validate.
+    """
+    body, given = _split(request)
+    mode, profile = given.get("mode"), given.get("profile")
+    if mode is not None and mode not in MODES:
+        raise bad_request(f"mode must be one of {', '.join(MODES)}", "Parameters.parameter.where(name='mode')", "value")
+    type = request.type
+    if profile is not None and profile != _BASE_PROFILE + type:
+        text = f"The profile {profile[:200]} is not known here; without `profile`, the rules of FHIR R4 for {type} are checked"
+        raise not_supported(text)
+    if mode == "delete":
+        live(request, await ctx.store.read(request.type, request.id))
+        return _verdict(request, [])
+    if not body:
+        if not request.id:
+            raise bad_request(f"There is nothing to validate; send a {type} resource as the body", code="required")
+        stored = live(request, await ctx.store.read(request.type, request.id)).body
+        assert stored is not None
+        body = stored
+    return _verdict(request, problems(ctx, type, body, request.id if mode == "update" else ""))
+
+
+def problems(ctx: Context, type: str, body: bytes, id: str = "") -> list[Issue]:
+    """Everything that is wrong with `body` as a resource of `type`; with `id`, also whether it can be an update of that."""
+    try:
+        issues = structure.check(body)
+        if errors(issues):
+            return issues
+        document = documents.decode(body)
+    except FhirError as failure:
+        return failure.issues
+    found = document.get("resourceType")
+    if found != type:
+        return [Issue("error", "invalid", f"The body is a {found}, but the request is about {type}", "resourceType")]
+    if id and document.get("id") != id:
+        issues.append(Issue("error", "value", f"For an update of {type}/{id} the body needs this id", f"{type}.id"))
+    return [*issues, *ctx.validator.check(type, document)]
+
+
+def _verdict(request: FhirRequest, issues: list[Issue]) -> FhirResult:
+    touched = (f"{request.type}/{request.id}",) if request.id else ()
+    return FhirResult(200, (operation_outcome(issues or [_ALL_OK]),), touched=touched)
+
+
+def _split(request: FhirRequest) -> tuple[bytes, dict[str, str]]:
+    """The resource to validate (b"": none in the body) and the operation's other parameters."""
+    if not request.body:
+        return b"", _single(simple(request, ("mode", "profile")))
+    is_wrapped = request.type != "Parameters" and _type_or_none(request.body) == "Parameters"
+    if not is_wrapped:
+        return request.body, _single(simple(request.having(body=b""), ("mode", "profile")))
+    given = _single(simple(request.having(body=b""), ("mode", "profile")))
+    body = b""
+    for raw in _wrapped(request.body):
+        members = documents.members(raw)
+        name = msgspec.json.decode(members.get("name", b'""'))
+        if name == "resource":
+            body = bytes(members.get("resource", b""))
+        elif name in ("mode", "profile"):
+            value: Any = next((msgspec.json.decode(v) for k, v in members.items() if k.startswith("value")), "")
+            given[name] = str(value)
+        else:
+            raise bad_request(f"$validate has no parameter {str(name)[:64]}; it has resource, mode, profile", code="not-supported")
+    return body, given
+
+
+def _wrapped(body: bytes) -> list[msgspec.Raw]:
+    try:
+        return msgspec.json.decode(documents.members(body).get("parameter", b"[]"), type=list[msgspec.Raw])
+    except msgspec.MsgspecError:
+        raise bad_request("Parameters.parameter must be an array of objects", "Parameters.parameter") from None
+
+
+def _type_or_none(body: bytes) -> str | None:
+    try:
+        return resource_type(body)
+    except FhirError:
+        return None  # what is wrong with it is the verdict, not a failure of the request
+
+
+def _single(given: dict[str, list[str]]) -> dict[str, str]:
+    return {name: values[-1] for name, values in given.items()}
