@@ -1,0 +1,78 @@
+"""The steps of a transaction as changes to commit: links replaced, each resource checked once."""
+
+from collections.abc import Iterator
+
+from fhir_server.bundles.links import Links, Lookup, rewrite, root_of, unresolved
+from fhir_server.bundles.pace import Pace
+from fhir_server.bundles.problems import Problems
+from fhir_server.bundles.steps import Step
+from fhir_server.context import Context
+from fhir_server.interactions.accept import Accepted, accept
+from fhir_server.interactions.patch import patched, read_patch
+from resources.outcomes import FhirError, bad_request
+from resources.store import ABSENT, ANY, Change
+
+
+class Changes:
+    """Turns steps whose identities are known into changes, in `step.changes`. What is wrong goes into the problems."""
+
+    def __init__(self, ctx: Context, links: Links, problems: Problems) -> None:
+        self._ctx, self._links, self._problems = ctx, links, problems
+        self._needles, self._pace = links.needles(), Pace()
+
+    async def make(self, steps: list[Step]) -> list[tuple[Step, Change]]:
+        """Every change with its step, in the order in which a transaction works."""
+        for step in steps:
+            await self._pace.breathe()
+            if not self._problems.found(step.entry):
+                try:
+                    step.changes = list(self._of(step))
+                except FhirError as failure:
+                    self._problems.add(step.entry, failure)
+        return [(step, change) for step in steps for change in step.changes]
+
+    def _of(self, step: Step) -> Iterator[Change]:
+        if step.kind == "delete":
+            expect = step.expect if step.expect not in (ANY, ABSENT) else None
+            for version in step.matches:
+                conditional = step.criteria is not None
+                yield Change(version.type, version.id, None, expect or (version.version if conditional else ANY), "DELETE")
+        elif step.kind == "patch":
+            yield self._patch(step)
+        elif step.stores:
+            yield self._store(step)
+
+    def _store(self, step: Step) -> Change:
+        body = self._rewritten(step, step.type)
+        accepted = self._accepted(step, body)
+        if step.kind == "create":
+            return Change(step.type, step.id, accepted.draft, ABSENT, "POST", accepted.entry)
+        expect = step.expect
+        if step.criteria is not None:
+            expect = step.matches[0].version if step.matches else ABSENT
+        return Change(step.type, step.id, accepted.draft, expect, "PUT", accepted.entry)
+
+    def _accepted(self, step: Step, body: bytes) -> Accepted:
+        """The checked resource; kept on the step, so that a repeated attempt with the same outcome does not check again."""
+        kept = step.accepted
+        if kept is not None and kept[0] == body and kept[1] == step.id:
+            return kept[2]
+        accepted = accept(self._ctx, step.type, body, step.id)
+        step.accepted = (body, step.id, accepted)
+        return accepted
+
+    def _patch(self, step: Step) -> Change:
+        change, _ = patched(self._ctx, step.matches[0], read_patch(self._rewritten(step, "Parameters"), ""))
+        return change
+
+    def _rewritten(self, step: Step, type: str) -> bytes:
+        """The entry's bytes with its links replaced. Raises FhirError 400 where a reference to another entry leads nowhere."""
+        lookup: Lookup = self._links.lookup(root_of(step.entry.full_url))
+        body = rewrite(type, step.entry.body, lookup, self._needles)
+        if type != "Bundle":
+            left = unresolved(body)
+            if left:
+                place = f"{step.entry.place}.resource"
+                text = f"The reference {left} leads nowhere: no entry of this transaction has that fullUrl"
+                raise bad_request(text, place, "not-found")
+        return body
