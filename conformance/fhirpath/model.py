@@ -1,7 +1,7 @@
 """What FHIRPath asks of the R4 definitions: elements by name, subtypes, names of types as written in expressions."""
 
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from conformance.load import Element, TypeDefinition, definitions
 
@@ -65,3 +65,30 @@ def spelt_right(name: str) -> str | None:
         return name
     lower = name.lower()
     return next((t for t in definitions().types if t.lower() == lower), None)
+
+
+@lru_cache(maxsize=8_192)
+def type_in_reference(text: str) -> str | None:
+    """`Patient` of `Patient/1`, `http://h/fhir/Patient/1/_history/2` and `Patient?identifier=x`; None where the text does not tell.
+
+    https://hl7.org/fhir/R4/references.html#literal
+    """
+    path = text.split("?", 1)[0].split("#", 1)[0].split("|", 1)[0].split("/_history/", 1)[0]
+    parts = path.rsplit("/", 2)
+    name = parts[-2] if len(parts) > 1 else parts[0]
+    return name if name and is_resource(name) else None
+
+
+def reference_type(reference: Any) -> str | None:
+    """The type that a Reference (a JSON object, or the text of a canonical or uri) points to, by its text, else by its `type`."""
+    if isinstance(reference, str):
+        return type_in_reference(reference)
+    text = reference.get("reference")
+    found = type_in_reference(text) if text else None
+    return found or reference.get("type")
+
+
+@lru_cache(maxsize=16_384)
+def selects(name: str, wanted: str) -> bool:
+    """Does `ofType(wanted)` take a value of FHIR type `name`? Primitives exactly (a code is no string there), others with subtypes."""
+    return name == wanted or (not is_primitive(name) and is_subtype(name, wanted))

@@ -6,7 +6,7 @@ from functools import lru_cache
 from itertools import takewhile
 from typing import Any
 
-from conformance.fhirpath.expression import compile_expression, conditions, resource_type_of
+from conformance.fhirpath.expression import Expression, compile_tree, conditions, fhir_name, resource_type_of
 from conformance.fhirpath.model import definition
 from conformance.fhirpath.nodes import FhirPathError, Node, Union
 from conformance.fhirpath.parser import parse
@@ -45,15 +45,15 @@ def compile_paths(expression: str, type_name: str) -> tuple[Path, ...]:
     scope = StaticScope(type_name, resource_type, True, conditions(resource_type, search=True).truth)
     made: dict[object, Path] = {}
     for part in tree.operands if isinstance(tree, Union) else (tree,):
-        for path in _paths(part, expression, scope):
+        for path in _paths(part, scope):
             made.setdefault(path[0], path[1])
     return tuple(made.values())
 
 
-def _paths(tree: Node, expression: str, scope: StaticScope) -> list[tuple[object, Path]]:
+def _paths(tree: Node, scope: StaticScope) -> list[tuple[object, Path]]:
     found = branches(tree, scope)
     if found is None:
-        return [(object(), _computed(tree, scope))]
+        return [(object(), path) for path in _computed(tree, scope)]
     return [(_identity(b), Path(b.type, b.get, b.source == "resource", *_keys(b.place))) for b in found]
 
 
@@ -67,8 +67,8 @@ def _identity(branch: Branch) -> object:
     return (branch.place, branch.type) if branch.place else object()
 
 
-def _computed(tree: Node, scope: StaticScope) -> Path:
-    """A condition (`Patient.deceased.exists() and …`), or any other expression with one type that is known."""
+def _computed(tree: Node, scope: StaticScope) -> list[Path]:
+    """A condition (`Patient.deceased.exists() and …`), or any other expression whose types are known."""
     rules = conditions(scope.resource_type, search=True)
     if rules.is_condition(tree):
         holds = rules.truth(tree, scope.type)
@@ -77,9 +77,12 @@ def _computed(tree: Node, scope: StaticScope) -> Path:
             value = holds(node, node, node)
             return [] if value is None else [value]
 
-        return Path("boolean", truth)
-    compiled = compile_expression(tree, scope.type)
-    kind = compiled.fhir_type
-    if kind is None:
-        raise FhirPathError("the type of the values cannot be told from the definitions", tree.at)
-    return Path(kind, compiled.evaluate)
+        return [Path("boolean", truth)]
+    compiled = compile_tree(tree, scope.type, strict=True)
+    if compiled.fhir_types is None:
+        raise FhirPathError("the types of the values cannot be told from the definitions", tree.at)
+    return [Path(kind, _of_kind(compiled, kind)) for kind in compiled.fhir_types]
+
+
+def _of_kind(compiled: Expression, kind: str) -> Callable[[Any], list[Any]]:
+    return lambda node: [value for name, value in compiled.typed(node) if fhir_name(name) == kind]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from conformance.fhirpath.model import element, is_primitive, is_resource, is_subtype, spelt_right
+from conformance.fhirpath.model import element, is_primitive, is_resource, is_subtype, selects, spelt_right
 from conformance.fhirpath.nodes import Call, Indexer, Literal, Member, Node, Scope, TypeTest, Union, Variable
 
 Values = list[Any]
@@ -230,7 +230,7 @@ def _of_type(found: tuple[Branch, ...], name: str, scope: StaticScope) -> tuple[
         wanted = spelt_right(wanted) or wanted
         kept = tuple(b for b in found if is_subtype(b.type, wanted))
     else:
-        kept = tuple(b for b in found if b.type == wanted)
+        kept = tuple(b for b in found if selects(b.type, wanted))
     if any(is_resource(b.type) and b not in kept for b in found) or spelt_right(wanted) != wanted:
         return None  # a contained or bundled resource tells its type itself
     return kept

@@ -117,7 +117,7 @@ def compare(left: Temporal, right: Temporal) -> int | None:
     if len(left.fields) > 3 and len(right.fields) > 3 and left.kind != "Time":
         if (left.zone is None) != (right.zone is None):
             return _compare_far(left, right)
-        a, b = _utc(left), _utc(right)
+        a, b = utc(left), utc(right)
     for x, y in zip(a.fields, b.fields, strict=False):
         if x != y:
             return -1 if x < y else 1
@@ -142,7 +142,8 @@ def _instant(value: Temporal) -> timedelta:
     return timedelta(days=days, hours=hour, minutes=minute - (value.zone or 0), seconds=second)
 
 
-def _utc(value: Temporal) -> Temporal:
+def utc(value: Temporal) -> Temporal:
+    """The same moment in UTC; the value itself where no zone is given."""
     if not value.zone:
         return value
     whole = _instant(value)

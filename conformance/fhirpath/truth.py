@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
-from conformance.fhirpath.model import SYSTEM_OF_PRIMITIVE, is_primitive, is_subtype
+from conformance.fhirpath.model import SYSTEM_OF_PRIMITIVE, is_primitive, is_subtype, reference_type
 from conformance.fhirpath.nodes import Binary, Call, FhirPathError, Literal, Member, Node, Scope, TypeTest, Union
-from conformance.fhirpath.references import reference_type
 from conformance.fhirpath.static import Branch, StaticScope, Truth, branches
 from conformance.fhirpath.temporal import Temporal, compare, parse_datetime, parse_time
 

@@ -1,0 +1,1 @@
+"""FHIRPath's functions, by subject. Each module has a table `FUNCTIONS`: name -> Function."""

@@ -1,0 +1,134 @@
+"""String functions (http://hl7.org/fhirpath/N1/#string-manipulation and its later additions)."""
+
+import base64
+import binascii
+import html
+import json
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Final
+
+from conformance.fhirpath.functions.signature import Function
+from conformance.fhirpath.nodes import FhirPathError
+from conformance.fhirpath.values import Collection, Environment, single_integer, single_text
+
+_STRING: Final = "System.String"
+_JSON_ESCAPES: Final = re.compile(r'(?:\\u[0-9A-Fa-f]{4})+|\\["\\/bfnrt]')
+_MAX_TEXT: Final = 1_000_000
+"""Longest result of replace() and join(), in characters: expressions must not fill the memory."""
+
+
+def _text(name: str, apply: Callable[..., Any], strings: int = 0, result: str = _STRING) -> Function:
+    """A function of a string and of `strings` string arguments, empty if one of them is."""
+
+    def run(found: Collection, arguments: list[Collection], _env: Environment) -> Collection:
+        values = [single_text(c, f"{name}()") for c in (found, *arguments)]
+        if any(v is None for v in values):
+            return []
+        made = apply(*values)
+        return made if isinstance(made, list) else [made] if made is not None else []
+
+    return Function(run, strings, strings, result, input="String")
+
+
+def _substring(found: Collection, arguments: list[Collection], _env: Environment) -> Collection:
+    text = single_text(found, "substring()")
+    start = single_integer(arguments[0], "substring()")
+    if text is None or start is None or not 0 <= start < len(text):
+        return []
+    length = single_integer(arguments[1], "substring()") if len(arguments) > 1 else None
+    return [text[start:] if length is None else text[start : start + max(length, 0)]]
+
+
+@lru_cache(maxsize=512)
+def pattern(text: str) -> re.Pattern[str]:
+    """A regular expression, `.` matching line ends too. Raises FhirPathError if it is none."""
+    try:
+        return re.compile(text, re.DOTALL)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise FhirPathError(f"the regular expression {text!r} is wrong: {error}") from error
+
+
+def _replace_matches(text: str, regex: str, substitute: str) -> str:
+    if not regex:
+        return text
+    template = re.sub(r"\$(\d+|\{\w+\})", lambda m: rf"\g<{m[1].strip('{}')}>", substitute.replace("\\", "\\\\"))
+    try:
+        return pattern(regex).sub(template, text)
+    except (re.error, IndexError) as error:
+        raise FhirPathError(f"the substitute {substitute!r} is wrong: {error}") from error
+
+
+def _replace(text: str, old: str, new: str) -> str:
+    if len(new) * (text.count(old) + 1) > _MAX_TEXT:
+        raise FhirPathError(f"replace() would give more than {_MAX_TEXT} characters")
+    return text.replace(old, new)
+
+
+def _split(text: str, separator: str) -> list[str]:
+    return list(text) if not separator else text.split(separator)
+
+
+def _join(found: Collection, arguments: list[Collection], _env: Environment) -> Collection:
+    separator = (single_text(arguments[0], "join()") if arguments else None) or ""
+    parts = [single_text([v], "join()") or "" for v in found]
+    return [separator.join(parts)] if parts else []
+
+
+_ENCODERS: Final[dict[str, Callable[[str], str]]] = {
+    "base64": lambda text: base64.b64encode(text.encode()).decode(),
+    "urlbase64": lambda text: base64.urlsafe_b64encode(text.encode()).decode(),
+    "hex": lambda text: text.encode().hex(),
+}
+_DECODERS: Final[dict[str, Callable[[str], str]]] = {
+    "base64": lambda text: base64.b64decode(text, validate=True).decode(),
+    "urlbase64": lambda text: base64.urlsafe_b64decode(text).decode(),
+    "hex": lambda text: bytes.fromhex(text).decode(),
+}
+_ESCAPES: Final[dict[str, Callable[[str], str]]] = {
+    "html": lambda text: html.escape(text),
+    "json": lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+}
+_UNESCAPES: Final[dict[str, Callable[[str], str]]] = {
+    "html": html.unescape,
+    "json": lambda text: _JSON_ESCAPES.sub(lambda m: str(json.loads(f'"{m[0]}"')), text),
+}
+
+
+def _by_name(table: dict[str, Callable[[str], str]]) -> Callable[[str, str], str | None]:
+    def apply(text: str, name: str) -> str | None:
+        convert = table.get(name)
+        if convert is None:
+            return None
+        try:
+            return convert(text)
+        except (binascii.Error, ValueError) as error:
+            raise FhirPathError(f"{text!r} is not {name}: {error}") from error
+
+    return apply
+
+
+FUNCTIONS: Final[dict[str, Function]] = {
+    "indexOf": _text("indexOf", str.find, 1, "System.Integer"),
+    "lastIndexOf": _text("lastIndexOf", str.rfind, 1, "System.Integer"),
+    "substring": Function(_substring, 1, 2, _STRING, input="String"),
+    "startsWith": _text("startsWith", str.startswith, 1, "System.Boolean"),
+    "endsWith": _text("endsWith", str.endswith, 1, "System.Boolean"),
+    "contains": _text("contains", str.__contains__, 1, "System.Boolean"),
+    "upper": _text("upper", str.upper),
+    "lower": _text("lower", str.lower),
+    "trim": _text("trim", str.strip),
+    "length": _text("length", len, 0, "System.Integer"),
+    "toChars": _text("toChars", list),
+    "matches": _text("matches", lambda text, regex: pattern(regex).search(text) is not None, 1, "System.Boolean"),
+    "matchesFull": _text("matchesFull", lambda text, regex: pattern(regex).fullmatch(text) is not None, 1, "System.Boolean"),
+    "replaceMatches": _text("replaceMatches", _replace_matches, 2),
+    "replace": _text("replace", _replace, 2),
+    "split": _text("split", _split, 1),
+    "join": Function(_join, 0, 1, _STRING),
+    "encode": _text("encode", _by_name(_ENCODERS), 1),
+    "decode": _text("decode", _by_name(_DECODERS), 1),
+    "escape": _text("escape", _by_name(_ESCAPES), 1),
+    "unescape": _text("unescape", _by_name(_UNESCAPES), 1),
+}
