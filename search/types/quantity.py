@@ -3,8 +3,7 @@
 Units are compared as written: nothing is converted between units.
 """
 
-from collections.abc import Iterable
-from decimal import Decimal
+import re
 from math import inf, nextafter
 from typing import Any
 
@@ -14,6 +13,7 @@ from search.types.number import as_float, compare, interval, range_ends
 from search.types.text import BadValue, Converter, Reading, prefixed, split, unescape
 from search.values import UNBOUNDED, QuantityValue, Value
 
+_SAMPLE = re.compile(r"-?\d{1,40}(?:\.\d{1,40})?(?:[eE][-+]?\d{1,3})?", re.ASCII)
 _CURRENCIES = "urn:iso:std:iso:4217"
 _FORMS = "write 5.4, 5.4|system|code or 5.4||unit"
 
@@ -91,14 +91,13 @@ def _money(value: dict[str, Any]) -> tuple[Value, ...]:
 
 
 def _sampled(value: dict[str, Any]) -> tuple[Value, ...]:
-    """From the lowest to the highest sample."""
+    """From the lowest to the highest sample; E, U and L (error, below, above the limits) are no numbers."""
     origin = value.get("origin", {})
-    samples = [Decimal(text) for text in value.get("data", "").split() if text not in ("E", "U", "L")]
+    samples = [as_float(float(text)) for text in value.get("data", "").split() if _SAMPLE.fullmatch(text)]
     if not samples or "value" not in origin:
         return ()
-    factor, zero = Decimal(value.get("factor", 1)), Decimal(origin["value"])
-    ends: Iterable[Decimal] = (zero + min(samples) * factor, zero + max(samples) * factor)
-    low, high = sorted(as_float(end) for end in ends)
+    factor, zero = as_float(value.get("factor", 1)), as_float(origin["value"])
+    low, high = sorted(as_float(zero + sample * factor) for sample in (min(samples), max(samples)))
     return _with_unit(origin, (low, high, low))
 
 
