@@ -5,6 +5,7 @@
 
 import re
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
+from math import inf, nextafter
 from typing import Any
 
 from search.parameters import SearchParameter
@@ -32,7 +33,9 @@ def interval(written: str, prefix: Prefix) -> tuple[float, float, float]:
     assert isinstance(exponent, int)
     half = Decimal((0, (5,), exponent - 1))
     margin = max(half, abs(value) * _TENTH) if prefix is Prefix.AP else half
-    return as_float(_CONTEXT.subtract(value, margin)), as_float(_CONTEXT.add(value, margin)), as_float(value)
+    point = as_float(value)
+    high = max(as_float(_CONTEXT.add(value, margin)), nextafter(point, inf))  # more digits than a float has still cover their value
+    return as_float(_CONTEXT.subtract(value, margin)), min(high, UNBOUNDED), point
 
 
 def converter(fhir_type: str, base_url: str) -> Converter | None:

@@ -65,7 +65,15 @@ def test_nothing_to_compare_with(text: str) -> None:
         ("HumanName", {"use": "old"}, []),
         (
             "Address",
-            {"use": "home", "line": ["1 Way", "Flat 2"], "city": "C", "district": "D", "state": "S", "postalCode": "Z", "country": "X"},
+            {
+                "use": "home",
+                "line": ["1 Way", "Flat 2"],
+                "city": "C",
+                "district": "D",
+                "state": "S",
+                "postalCode": "Z",
+                "country": "X",
+            },
             ["1 Way", "Flat 2", "C", "D", "S", "X", "Z"],
         ),
     ],
