@@ -1,14 +1,13 @@
 """The invariants of the specification, compiled from their FHIRPath when a type is first met.
 
-An invariant that gives nothing (an empty result) has failed, as in HL7's own validator; a few are published wrong or are checked
-natively, and stand in OVERRIDES.
+An invariant that gives nothing (an empty result) has failed, as in HL7's own validator; one that only warns does so where it is
+false. A few are published wrong or are checked natively, and stand in OVERRIDES.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from conformance import fhirpath
-from conformance.fhirpath import FhirPathError
+from conformance.fhirpath import FhirPathError, compile_expression
 from conformance.findings import Finding, Findings, Scope
 from conformance.load import Constraint
 
@@ -63,19 +62,17 @@ class Invariants:
         source = OVERRIDES.get(constraint.key, constraint.expression)
         if source is None:
             return None
-        compiler = getattr(fhirpath, "compile_expression", None)
-        if compiler is None:
-            return None
-        holds = compiler(source, type_name).holds
-        level, key = constraint.severity, constraint.key
-        text = f"{constraint.human.rstrip('.')} ({key})"
+        truth = compile_expression(source, type_name).truth
+        text = f"{constraint.human.rstrip('.')} ({constraint.key})"
+        warned = constraint.severity != "error"
 
         def invariant(node: Any, scope: Scope) -> Findings:
             try:
-                if holds(node, root=scope.root, resource=scope.resource):
-                    return None
+                result = truth(node, scope.resource, scope.root)
             except FhirPathError as problem:
-                return [Finding(f"could not be checked for {key}: {problem}", "processing", "warning")]
-            return [Finding(text, "invariant", "error" if level == "error" else "warning")]
+                return [Finding(f"could not be checked for {constraint.key}: {problem}", "processing", "warning")]
+            if result or (warned and result is None):
+                return None
+            return [Finding(text, "invariant", "warning" if warned else "error")]
 
         return invariant
