@@ -40,8 +40,7 @@ def of_result(request: FhirRequest, result: FhirResult) -> bytes:
     outcome = b""
     if request.method in _WRITES and "$" not in request.path and content.startswith(b'{"resourceType":"OperationOutcome"'):
         content, outcome = b"", content
-    location = f"{request.base}/{result.location}" if result.location else ""
-    return entry(result.status, location, result.version, result.instant, content, outcome)
+    return entry(result.status, result.location or "", result.version, result.instant, content, outcome)
 
 
 def of_failure(failure: FhirError) -> bytes:
@@ -49,7 +48,7 @@ def of_failure(failure: FhirError) -> bytes:
     return entry(failure.status, "", None, None, b"", operation_outcome(failure.issues))
 
 
-def of_change(request: FhirRequest, status: int, version: Version, wanted: str) -> bytes:
+def of_change(status: int, version: Version, wanted: str) -> bytes:
     """The entry of a resource that a transaction wrote, or found. `wanted`: minimal, representation or OperationOutcome."""
     name = f"{version.type}/{version.id}"
     content = version.body or b"" if wanted == "representation" else b""
@@ -57,12 +56,13 @@ def of_change(request: FhirRequest, status: int, version: Version, wanted: str) 
     if wanted == "OperationOutcome":
         done = {200: "is there", 201: "was created", 204: "was deleted"}[status]
         outcome = operation_outcome([Issue("information", "informational", f"{name} {done} in version {version.version}")])
-    location = "" if version.body is None else f"{request.base}/{name}/_history/{version.version}"
+    location = "" if version.body is None else f"{name}/_history/{version.version}"
     return entry(status, location, version.version, version.instant, content, outcome)
 
 
 def entry(status: int, location: str, version: int | None, instant: int | None, content: bytes, outcome: bytes) -> bytes:
-    """One `Bundle.entry` with its response. `instant`: microseconds since the epoch; `content`, `outcome`: resources' bytes or b""."""
+    """One `Bundle.entry` with its response. `location` is relative to the base, as in the specification's example; `instant`:
+    microseconds since the epoch; `content`, `outcome`: resources' bytes or b""."""
     parts = [b'"status":"%d %b"' % (status, HTTPStatus(status).phrase.encode())]
     if location:
         parts.append(b'"location":%b' % _text(location))

@@ -19,6 +19,7 @@ class Changes:
     def __init__(self, ctx: Context, links: Links, problems: Problems) -> None:
         self._ctx, self._links, self._problems = ctx, links, problems
         self._needles, self._pace = links.needles(), Pace()
+        self._complete = not problems.any()
 
     async def make(self, steps: list[Step]) -> list[tuple[Step, Change]]:
         """Every change with its step, in the order in which a transaction works."""
@@ -69,7 +70,7 @@ class Changes:
         """The entry's bytes with its links replaced. Raises FhirError 400 where a reference to another entry leads nowhere."""
         lookup: Lookup = self._links.lookup(root_of(step.entry.full_url))
         body = rewrite(type, step.entry.body, lookup, self._needles)
-        if type != "Bundle":
+        if type != "Bundle" and self._complete:  # else it may be an entry that is itself wrong
             left = unresolved(body)
             if left:
                 place = f"{step.entry.place}.resource"

@@ -13,16 +13,22 @@ MOST = 200
 class Problems:
     """Failures of entries. Each issue's expression becomes one below `Bundle.entry[n]`."""
 
-    def __init__(self) -> None:
-        self._issues: list[tuple[int, int, Issue]] = []
+    def __init__(self, known: "Problems | None" = None) -> None:
+        self._issues: list[tuple[int, int, Issue]] = list(known._issues) if known else []
+        self._numbers = {number for number, _, _ in self._issues}
 
     def add(self, entry: Entry, failure: FhirError, place: str = "") -> None:
         """Note what is wrong with `entry`. `place`: where, below the entry, if an issue itself does not say ("request.url")."""
+        self._numbers.add(entry.number)
         self._issues += [(entry.number, failure.status, located(entry, issue, place)) for issue in failure.issues]
 
     def found(self, entry: Entry) -> bool:
         """Whether anything is noted of this entry."""
-        return any(number == entry.number for number, _, _ in self._issues)
+        return entry.number in self._numbers
+
+    def any(self) -> bool:
+        """Whether anything is noted at all."""
+        return bool(self._numbers)
 
     def check(self) -> None:
         """Raises FhirError with every problem, in the order of the entries; its status is that of the first error."""

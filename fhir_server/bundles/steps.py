@@ -10,7 +10,7 @@ from fhir_server.context import Context
 from fhir_server.interactions.accept import Accepted
 from fhir_server.interactions.conditional import own_id
 from fhir_server.rest.conditional import if_match
-from fhir_server.rest.routing import not_allowed
+from fhir_server.rest.routing import APPEND_ONLY, append_only
 from resources.outcomes import FhirError, bad_request
 from resources.store import ABSENT, ANY, Change, Claim, Version
 
@@ -102,8 +102,8 @@ def _step(ctx: Context, entry: Entry) -> Step:
     if entry.fault is not None:
         raise entry.fault
     route = ctx.routes.find(entry.method, entry.path).route
-    if route.alters and entry.type == "AuditEvent":
-        raise not_allowed("AuditEvents cannot be changed or deleted; they can only be created and read", ("GET", "HEAD"))
+    if route.alters and entry.type in APPEND_ONLY:
+        raise append_only(entry.type)
     kind = _KINDS.get((entry.method, route.interaction))
     if kind is None:
         if entry.method not in ("GET", "HEAD"):

@@ -33,26 +33,28 @@ async def transaction(ctx: Context, who: Identity, request: FhirRequest, shell: 
     Raises FhirError with every problem found, its expressions below `Bundle.entry[n]`; nothing is written then.
     """
     request = request.having(headers={**request.headers, "prefer": answers.preferred(request)})
-    problems = Problems()
-    todo = steps(ctx, shell.entries, problems)
-    problems.check()
+    wrong = Problems()
+    todo = steps(ctx, shell.entries, wrong)
 
     async def carry_out(ticket: Ticket | None) -> FhirResult:
-        return await repeated(lambda: _attempt(ctx, who, request, todo, ticket), RACES, "transaction")
+        return await repeated(lambda: _attempt(ctx, who, request, todo, Problems(wrong), ticket), RACES, "transaction")
 
     result = await idempotency.once(ctx, who, request, carry_out)
     return await _with_reads(ctx, who, request, todo, result)
 
 
-async def _attempt(ctx: Context, who: Identity, request: FhirRequest, todo: list[Step], ticket: Ticket | None) -> FhirResult:
-    """Looks up, checks, commits. Raises Conflict where somebody else got in between, FhirError where it cannot be done."""
-    problems = Problems()
+async def _attempt(
+    ctx: Context, who: Identity, request: FhirRequest, todo: list[Step], problems: Problems, ticket: Ticket | None
+) -> FhirResult:
+    """Looks up, checks, commits. Raises Conflict where somebody else got in between, FhirError where it cannot be done.
+
+    What is wrong with one entry does not keep the others from being checked: the caller hears of everything at once.
+    """
     for step in todo:
         step.begin()
     resolver = Resolver(ctx, todo, problems)
     await resolver.identities()
     refuse_overlap(todo, problems)
-    problems.check()
     await resolver.references()
     planned = await Changes(ctx, resolver.links, problems).make(sorted(todo, key=lambda step: ORDER[step.kind]))
     problems.check()
@@ -72,9 +74,18 @@ async def _commit(
         return _answer(request, todo, by_entry)
 
     receipt = idempotency.receipt(ticket, answered)
+    found = [f"{v.type}/{v.id}" for step in todo if not step.changes for v in step.matches]
     try:
         written = await write(
-            ctx, who, request, changes, interaction="transaction", claims=claims, receipt=receipt, through=("receipt", *RACES)
+            ctx,
+            who,
+            request,
+            changes,
+            interaction="transaction",
+            claims=claims,
+            receipt=receipt,
+            through=("receipt", *RACES),
+            found=found,
         )
     except Conflict as clash:
         if clash.reason not in ("claim", "receipt"):
@@ -95,22 +106,22 @@ def _refuse_own_condition(clash: Conflict, step: Step, change: Change) -> None:
 def _answer(request: FhirRequest, todo: list[Step], written: dict[int, Written]) -> FhirResult:
     """The response; entries that read have no piece yet."""
     wanted = preferences(request.headers).answer
-    pieces = [_piece(request, step, written, wanted) for step in todo]
+    pieces = [_piece(step, written, wanted) for step in todo]
     touched = tuple(f"{done.version.type}/{done.version.id}" for done in written.values())
     return FhirResult(200, answers.bundle("transaction-response", pieces), touched=touched, audited=True)
 
 
-def _piece(request: FhirRequest, step: Step, written: dict[int, Written], wanted: str) -> bytes:
+def _piece(step: Step, written: dict[int, Written], wanted: str) -> bytes:
     if step.kind == "read":
         return b""
     done = written.get(step.twin.entry.number if step.twin else step.entry.number)
     if step.kind == "delete":
         if done is None:
             return answers.entry(204, "", None, None, b"", b"")
-        return answers.of_change(request, 204, done.version, wanted)
+        return answers.of_change(204, done.version, wanted)
     if done is None:
-        return answers.of_change(request, 200, step.matches[0], wanted)
-    return answers.of_change(request, 201 if done.created and step.twin is None else 200, done.version, wanted)
+        return answers.of_change(200, step.matches[0], wanted)
+    return answers.of_change(201 if done.created and step.twin is None else 200, done.version, wanted)
 
 
 async def _with_reads(ctx: Context, who: Identity, request: FhirRequest, todo: list[Step], result: FhirResult) -> FhirResult:

@@ -91,7 +91,7 @@ async def _create(ctx: Context, who: Identity, request: FhirRequest, criteria: s
     if found.version is not None:
         existing = of_write(request, Written(found.version, created=False))
         receipt = idempotency.receipt(ticket, lambda _: existing)
-        await write(ctx, who, request.having(id=found.version.id), (), interaction="create", receipt=receipt)
+        await write(ctx, who, request, (), interaction="create", receipt=receipt, found=existing.touched)
         return existing
     id = ctx.new_id()
     accepted = accept(ctx, request.type, request.body, id)

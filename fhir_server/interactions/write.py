@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from fhir_server.context import Context
 from fhir_server.messages import FhirRequest, Identity
 from fhir_server.rest.conditional import if_match
-from fhir_server.rest.routing import not_allowed
+from fhir_server.rest.routing import APPEND_ONLY, append_only
 from resources.outcomes import FhirError, conflict, precondition_failed
 from resources.store import ABSENT, ANY, Change, Claim, Conflict, Receipt, Written
 
@@ -23,17 +23,19 @@ async def write(
     claims: Sequence[Claim] = (),
     receipt: Receipt | None = None,
     through: Collection[str] = ("claim", "receipt"),
+    found: Sequence[str] = (),
 ) -> list[Written]:
     """Commit the changes with one AuditEvent for all of them (one for each 500); one Written a change, in order.
 
     `interaction` is a code of http://hl7.org/fhir/restful-interaction (create, update, patch, delete, transaction). The result
     of the handler must say `audited=True`. Raises FhirError 412 or 409 where a precondition failed, and 405 for a change of an
     existing AuditEvent. `Conflict` itself comes through for the reasons in `through`: whoever gave a claim or a receipt, or can
-    repeat the change on what is there now, knows how to go on.
+    repeat the change on what is there now, knows how to go on. `found` names resources ("Patient/1") that the answer tells of
+    though they do not change.
     """
     for change in changes:
         refuse_audit_change(change)
-    touched, now = [f"{c.type}/{c.id}" for c in changes], ctx.clock()
+    touched, now = [*(f"{c.type}/{c.id}" for c in changes), *found], ctx.clock()
     events = [
         ctx.audit.success(now, who, request, interaction, touched[start : start + MOST_NAMED])
         for start in range(0, max(len(touched), 1), MOST_NAMED)
@@ -66,8 +68,8 @@ async def expected(ctx: Context, request: FhirRequest) -> int:
 
 def refuse_audit_change(change: Change) -> None:
     """Raises FhirError 405 if the change touches an AuditEvent that may exist: the record of accesses only grows."""
-    if change.type == "AuditEvent" and change.method != "POST":
-        raise not_allowed("AuditEvents cannot be changed or deleted; they can only be created and read", ("GET", "HEAD"))
+    if change.type in APPEND_ONLY and change.method != "POST":
+        raise append_only(change.type)
 
 
 def refusal(clash: Conflict, change: Change) -> FhirError:
