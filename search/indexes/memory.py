@@ -1,0 +1,160 @@
+"""The search index in memory: every document looked at by `search.match`. For the memory store, and what other indexes are tested by."""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import cmp_to_key, partial
+from typing import Any, NamedTuple
+
+from resources.documents import decode
+from resources.store import Applied, Key
+from search.extract import Extractor
+from search.index import Included, Result
+from search.match import matches, sort_value, values_of
+from search.parameters import Parameters
+from search.query import Include, Query, SortKey
+from search.values import Entry, ReferenceValue
+
+
+class _Document(NamedTuple):
+    key: Key
+    entry: Entry
+    instant: int
+
+
+Place = tuple[Any, ...]
+"""A document's values by the sort keys, its date, its row: what a cursor carries after the total."""
+
+
+class MemoryIndex:
+    """A `search.index.SearchIndex` and a `resources.store.Participant` (which ignores the connection). Nothing outlives the process."""
+
+    def __init__(
+        self, parameters: Parameters, extractor: Extractor, *, settle: Callable[[], Awaitable[object]] | None = None
+    ) -> None:
+        self._extractor = extractor
+        self._settle = settle
+        self._documents: dict[int, _Document] = {}
+        self._rows: dict[tuple[str, str], int] = {}
+
+    def settle_with(self, settle: Callable[[], Awaitable[object]]) -> None:
+        """Set `settle` where the store is made after the index."""
+        self._settle = settle
+
+    async def open(self) -> None:
+        """Nothing to open."""
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    def install(self, connection: Any) -> None:
+        """Nothing to make."""
+
+    def stale(self, connection: Any) -> bool:
+        """Never: it begins empty, as the memory store does."""
+        return False
+
+    def rebuild(self, connection: Any, documents: Iterable[tuple[int, str, str, int, bytes]]) -> int:
+        """Index all live documents anew, given as (row, type, id, instant, body); returns how many."""
+        self._documents.clear()
+        self._rows.clear()
+        for row, type, id, instant, body in documents:
+            self.write(connection, [Applied(row, type, id, instant, self.prepare(type, body), True, True)])
+        return len(self._documents)
+
+    def write(self, connection: Any, applied: Sequence[Applied]) -> None:
+        """Bring the index up to these changes."""
+        for change in applied:
+            if change.entry is None:
+                self._documents.pop(change.row, None)
+                self._rows.pop((change.type, change.id), None)
+            else:
+                key = Key(change.type, change.id, change.row)
+                self._documents[change.row] = _Document(key, change.entry, change.instant)
+                self._rows[key[:2]] = change.row
+
+    def prepare(self, type: str, body: bytes) -> Any:
+        """The Entry of a stored document."""
+        return self._extractor.extract(type, decode(body))
+
+    async def search(self, query: Query) -> Result:
+        """See `search.index.SearchIndex`."""
+        found = await self._matching(query)
+        places = sorted((self._place(query.sort, document) for document in found), key=cmp_to_key(partial(_compare, query.sort)))
+        total = None if query.total == "none" and query.count > 0 else len(places)
+        if query.cursor is not None:
+            total, last = query.cursor[0], query.cursor[1:]  # type: ignore[assignment]
+            places = [place for place in places if _compare(query.sort, place, last) > 0]
+        page = places[: query.count]
+        cursor = (total, *page[-1]) if query.count and len(places) > query.count else None
+        return Result([self._documents[place[-1]].key for place in page], cursor, total)
+
+    async def count(self, query: Query) -> int:
+        """See `search.index.SearchIndex`."""
+        return len(await self._matching(query))
+
+    async def include(self, keys: Sequence[Key], includes: Sequence[Include], *, limit: int) -> Included:
+        """See `search.index.SearchIndex`."""
+        seen = {key[:2] for key in keys}
+        found: list[Key] = []
+        newest, rules = list(keys), list(includes)
+        while newest and rules:
+            before = len(found)
+            for key in (key for rule in rules for key in self._included(rule, newest)):
+                if key[:2] in seen:
+                    continue
+                if len(found) >= limit:
+                    return Included(found, truncated=True)
+                seen.add(key[:2])
+                found.append(key)
+            newest, rules = found[before:], [rule for rule in includes if rule.iterate]
+        return Included(found)
+
+    async def caught_up(self, position: int) -> bool:
+        """Always."""
+        return True
+
+    async def _matching(self, query: Query) -> list[_Document]:
+        if query.type == "AuditEvent" and self._settle is not None:
+            await self._settle()
+        return [d for d in self._documents.values() if matches(query, d.key, d.entry, d.instant)]
+
+    def _place(self, keys: Sequence[SortKey], document: _Document) -> Place:
+        values = (sort_value(key, document.key, document.entry, document.instant) for key in keys)
+        return (*values, document.entry.date, document.key.hint)
+
+    def _included(self, rule: Include, keys: Sequence[Key]) -> Iterable[Key]:
+        if rule.reverse:
+            names = {f"{key.type}/{key.id}" for key in keys if rule.target in (None, key.type)}
+            for document in list(self._documents.values()):
+                if document.key.type == rule.source and not names.isdisjoint(_targets(rule, document)):
+                    yield document.key
+            return
+        for key in keys:
+            row = self._rows.get(key[:2])
+            if key.type != rule.source or row is None:
+                continue
+            for target in _targets(rule, self._documents[row]):
+                type, _, id = target.partition("/")
+                there = self._rows.get((type, id))
+                if there is not None and rule.target in (None, type):
+                    yield self._documents[there].key
+
+
+def _targets(rule: Include, document: _Document) -> list[str]:
+    """What a document refers to by the rule's parameters."""
+    values = (v for p in rule.parameters for v in values_of(p.stored, document.key, document.entry, document.instant))
+    return [value.target for value in values if isinstance(value, ReferenceValue)]
+
+
+def _compare(keys: Sequence[SortKey], a: Place, b: Place) -> int:
+    """By the sort keys, None last; then by date and row, newest first where nothing or a descending key comes first."""
+    for place, key in enumerate(keys):
+        x, y = a[place], b[place]
+        if x == y:
+            continue
+        if x is None or y is None:
+            return 1 if x is None else -1
+        return -1 if (x < y) is not key.descending else 1
+    descending = keys[0].descending if keys else True
+    if a[-2:] == b[-2:]:
+        return 0
+    return -1 if (a[-2:] < b[-2:]) is not descending else 1

@@ -1,0 +1,176 @@
+"""The SQLite search index: tables beside the store's in the same file, written in the store's transactions (docs/adr/0003).
+
+Searches run on the event loop's own thread, since short statements in a thread beside a busy loop wait for the interpreter's lock; one
+that is not done within BUDGET is stopped and begun again in a thread, on a connection of its own, with the time that the settings
+allow.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import apsw
+
+from resources.documents import decode
+from resources.store import Applied, Key, StoreUnavailable
+from search.extract import Extractor
+from search.index import Included, Result, TooCostly
+from search.indexes import sqlite_write
+from search.indexes.sqlite_include import include
+from search.indexes.sqlite_pages import count, search
+from search.indexes.sqlite_reader import OutOfTime, Reader
+from search.indexes.sqlite_schema import Codebook, install, set_state, state
+from search.parameters import Parameters
+from search.query import Include, Query
+
+BUDGET = 0.02
+"""Seconds that a search may take on the event loop's thread."""
+
+EVENTS = "AuditEvent"
+
+_MOST_READERS = 4
+
+_PRAGMAS = "PRAGMA query_only = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16000; PRAGMA mmap_size = 1073741824"
+
+T = TypeVar("T")
+
+
+class SqliteIndex:
+    """A `search.index.SearchIndex` and a `resources.store.Participant`.
+
+    `path` is the store's database file. `settle`, if given, is awaited before a search of AuditEvents: it has the store index the
+    events that it has written since. `limit` is the seconds that one search may take (then TooCostly).
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        parameters: Parameters,
+        extractor: Extractor,
+        *,
+        settle: Callable[[], Awaitable[object]] | None = None,
+        limit: float = 30.0,
+        budget: float = BUDGET,
+    ) -> None:
+        self._path = str(path)
+        self._extractor = extractor
+        self._settle = settle
+        self._limit, self._budget = limit, budget
+        self._codes = Codebook(parameters)
+        self._reader: Reader | None = None
+        self._spare: list[Reader] = []
+        self._slots = asyncio.Semaphore(_MOST_READERS)
+
+    def settle_with(self, settle: Callable[[], Awaitable[object]]) -> None:
+        """Set `settle` where the store is made after the index."""
+        self._settle = settle
+
+    # What the store calls, in its own transaction.
+
+    def install(self, connection: apsw.Connection) -> None:
+        """Make the tables, empty where they are new or were written by another layout or other definitions (see `stale`)."""
+        install(connection, self._codes.fingerprint)
+
+    def stale(self, connection: apsw.Connection) -> bool:
+        """Whether the tables lack the documents that were stored before they were made: the store must then call `rebuild`."""
+        return state(connection, "complete") != self._codes.fingerprint
+
+    def rebuild(self, connection: apsw.Connection, documents: Iterable[tuple[int, str, str, int, bytes]]) -> int:
+        """Index all live documents anew, given as (row, type, id, instant, body); returns how many. In the caller's transaction.
+
+        Events that the store has not indexed yet must not be among them.
+        """
+        sqlite_write.clear(connection)
+        prepared = (
+            Applied(row, type, id, instant, self.prepare(type, body), True, True) for row, type, id, instant, body in documents
+        )
+        done = sqlite_write.fill(connection, self._codes, prepared)
+        set_state(connection, "complete", self._codes.fingerprint)
+        return done
+
+    def write(self, connection: apsw.Connection, applied: Sequence[Applied]) -> None:
+        """Bring the index up to these changes; each resource may appear once."""
+        sqlite_write.write(connection, self._codes, applied)
+
+    def prepare(self, type: str, body: bytes) -> Any:
+        """The Entry of a stored document."""
+        return self._extractor.extract(type, decode(body))
+
+    # What searches call.
+
+    async def open(self) -> None:
+        """Open the connection to read by; the store must have been opened before. Raises StoreUnavailable."""
+        self._reader = self._connect()
+
+    async def close(self) -> None:
+        """Close all connections to read by."""
+        for reader in [*self._spare, *([self._reader] if self._reader else [])]:
+            reader.connection.close()
+        self._spare.clear()
+        self._reader = None
+
+    async def search(self, query: Query) -> Result:
+        """See `search.index.SearchIndex`."""
+        if query.type == EVENTS:
+            await self._settled()
+        return await self._run(lambda reader: search(reader, self._codes, query))
+
+    async def count(self, query: Query) -> int:
+        """See `search.index.SearchIndex`."""
+        if query.type == EVENTS:
+            await self._settled()
+        return await self._run(lambda reader: count(reader, self._codes, query))
+
+    async def include(self, keys: Sequence[Key], includes: Sequence[Include], *, limit: int) -> Included:
+        """See `search.index.SearchIndex`."""
+        if any(rule.source == EVENTS for rule in includes):
+            await self._settled()
+        return await self._run(lambda reader: include(reader, self._codes, keys, includes, limit))
+
+    async def caught_up(self, position: int) -> bool:
+        """Always: the index is written in the same transactions as the documents, and events are settled before they are searched."""
+        return True
+
+    async def _settled(self) -> None:
+        if self._settle is not None:
+            await self._settle()
+
+    async def _run(self, work: Callable[[Reader], T]) -> T:
+        """Do the work here, or in a thread if it proves long."""
+        if self._reader is None:
+            raise StoreUnavailable("The search index is not open.")
+        try:
+            return _do(self._reader, work, self._budget)
+        except OutOfTime:
+            async with self._slots:
+                return await asyncio.to_thread(self._run_long, work)
+
+    def _run_long(self, work: Callable[[Reader], T]) -> T:
+        reader = self._spare.pop() if self._spare else self._connect()
+        try:
+            return _do(reader, work, self._limit)
+        except OutOfTime:
+            raise TooCostly(
+                f"The search took longer than {self._limit:g} seconds. Narrow it with a parameter that few documents match,"
+                " or ask for no total (_total=none)."
+            ) from None
+        finally:
+            self._spare.append(reader)
+
+    def _connect(self) -> Reader:
+        try:
+            connection = apsw.Connection(self._path, flags=apsw.SQLITE_OPEN_READWRITE, statementcachesize=1000)
+            connection.set_busy_timeout(10_000)
+            connection.execute(_PRAGMAS)
+        except apsw.Error as problem:
+            raise StoreUnavailable(f"The search index in {self._path} cannot be opened: {problem}") from None
+        return Reader(connection)
+
+
+def _do(reader: Reader, work: Callable[[Reader], T], seconds: float) -> T:
+    try:
+        with reader.transaction(seconds):
+            return work(reader)
+    except apsw.Error as problem:
+        raise StoreUnavailable(f"The search index cannot be read now: {problem}") from problem

@@ -1,0 +1,206 @@
+"""One page of a search: reading a plan's rows, in order, from where the last page ended; and the total."""
+
+from typing import Any
+
+from resources.store import Key
+from search.index import Result
+from search.indexes.sqlite_compile import NEVER, Predicate, compile_clause, compile_query
+from search.indexes.sqlite_order import Position, after, in_order, make_order, positions
+from search.indexes.sqlite_plan import GATHER, Plan, Source, count_plan, make_plan, tests_of, walk_of
+from search.indexes.sqlite_reader import Reader
+from search.indexes.sqlite_schema import Book, Codebook
+from search.query import Clause, Modifier, Query
+from search.values import NO_DATE
+
+ESTIMATE = 10_000
+"""An estimated total is exact up to this many, and this many where there are more."""
+
+_NOTHING = Result([], None, 0)
+
+
+def search(reader: Reader, codes: Codebook, query: Query) -> Result:
+    """The page that the query asks for. Inside a transaction of the reader."""
+    predicates = compile_query(query, codes, reader.any_of)
+    if predicates is None:
+        return _NOTHING
+    search = _Search(reader, codes.books[query.type], query, predicates)
+    return search.page() if query.count > 0 else search.only_total()
+
+
+def count(reader: Reader, codes: Codebook, query: Query) -> int:
+    """How many documents match. Inside a transaction of the reader."""
+    predicates = compile_query(query, codes, reader.any_of)
+    if predicates is None:
+        return 0
+    search = _Search(reader, codes.books[query.type], query, predicates)
+    return search.count(search.plan(counted=True))
+
+
+class _Search:
+    """One search on one state of the database."""
+
+    def __init__(self, reader: Reader, book: Book, query: Query, predicates: list[Predicate]) -> None:
+        self.reader, self.book, self.query, self.predicates = reader, book, query, predicates
+        self.order = make_order(query.sort, book, reader)
+        cursor = query.cursor
+        self.known: tuple[Any, ...] | None = cursor[:2] if cursor and cursor[0] is not None else None
+        self.cursor: Position | None = cursor[2:] if cursor else None
+
+    def plan(self, *, counted: bool) -> Plan:
+        return make_plan(self.reader, self.book, self.predicates, counted=counted)
+
+    def only_total(self) -> Result:
+        plan = self.plan(counted=True)
+        total, exact = self.estimate(plan) if self.query.total == "estimate" else (self.count(plan), True)
+        return Result([], None, total, exact)
+
+    def page(self) -> Result:
+        order, size = self.order, self.query.count
+        plan = self.plan(counted=not order.by_date)
+        first_total = self.query.total != "none" and self.known is None
+        in_order_already = order.by_date and all(s.ordered for s in plan.sources)
+        if plan.rows is not None and plan.rows <= GATHER and (first_total or not in_order_already):
+            return self._gathered(plan)
+        if order.by_date:
+            found = self._by_date(plan, size + 1)
+        elif order.walked:
+            found = self._by_value(size + 1)
+        else:
+            return self._gathered(plan)
+        return self._result(found, plan)
+
+    def _gathered(self, plan: Plan) -> Result:
+        """All matches read at once, then sorted and counted here."""
+        rows = self.reader.rows(*_union(plan, "p.d, p.rid"))
+        total = len(rows)
+        found = in_order(self.order, positions(self.reader, self.order, self.book, rows))
+        if self.cursor is not None:
+            found = after(self.order, found, self.cursor)
+        return self._result(found[: self.query.count + 1], plan, total)
+
+    def _result(self, found: list[Position], plan: Plan, total: int | None = None) -> Result:
+        """The page of sorted positions, of which there is one more than the page holds if there is a next one."""
+        size = self.query.count
+        more, page = len(found) > size, found[:size]
+        if self.query.total == "none":
+            known: tuple[Any, ...] = (None, True)
+        elif self.known is not None:
+            known = self.known
+        elif total is not None:
+            known = (total, True)
+        elif not more and self.cursor is None:
+            known = (len(found), True)
+        elif self.query.total == "estimate":
+            known = self.estimate(plan)
+        else:
+            known = (self.count(plan), True)
+        cursor = (*known, *page[-1]) if more else None
+        return Result(keys_of(self.reader, self.query.type, [p[-1] for p in page]), cursor, known[0], bool(known[1]))
+
+    def count(self, plan: Plan) -> int:
+        """How many documents match, exactly."""
+        plan = count_plan(self.reader, self.predicates, plan)
+        sql, args = _union(plan, "p.d, p.rid")
+        return self.reader.number(f"SELECT count(*) FROM ({sql})", args)
+
+    def estimate(self, plan: Plan) -> tuple[int, bool]:
+        """(total, True), or (ESTIMATE, False) where there are more."""
+        plan = count_plan(self.reader, self.predicates, plan)
+        sql, args = _union(plan, "p.d, p.rid")
+        total = self.reader.number(f"SELECT count(*) FROM (SELECT 1 FROM ({sql}) LIMIT ?)", [*args, ESTIMATE + 1])
+        return (total, True) if total <= ESTIMATE else (ESTIMATE, False)
+
+    def _by_date(self, plan: Plan, limit: int) -> list[Position]:
+        """The next positions in the order of the date in the key; documents without a date at the end."""
+        cursor, order = self.cursor, self.order
+        if order.descending:  # NO_DATE is below all dates
+            return self._shaped(self._read(plan, limit, "", cursor))
+        found: list[Position] = []
+        if cursor is None or cursor[0] is not None:
+            found = self._shaped(self._read(plan, limit, f" AND p.d > {NO_DATE}", cursor))
+        if len(found) < limit:
+            rest = cursor if cursor is not None and cursor[0] is None else None
+            found += self._shaped(self._read(plan, limit - len(found), f" AND p.d = {NO_DATE}", rest))
+        return found
+
+    def _shaped(self, rows: list[tuple[int, int]]) -> list[Position]:
+        if not self.order.keys:
+            return list(rows)
+        return [(None if d == NO_DATE else d, d, rid) for d, rid in rows]
+
+    def _read(self, plan: Plan, limit: int, also: str, cursor: Position | None) -> list[tuple[int, int]]:
+        """Up to `limit` matches (d, rid) after a cursor, in order, from each source and then merged."""
+        found: set[tuple[int, int]] = set()
+        for each in plan.sources:
+            found.update(self.reader.rows(*_ordered(each, plan, self.order.descending, limit, also, cursor)))
+        return sorted(found, reverse=self.order.descending)[:limit]
+
+    def _by_value(self, limit: int) -> list[Position]:
+        """The next positions by the rows of the sort key itself, then documents without a value in the order of dates."""
+        cursor, found = self.cursor, list[Position]()
+        tests, args = tests_of(self.reader, self.predicates)
+        if cursor is None or cursor[0] is not None:
+            for pid in self.order.walked:
+                found += self._walk_values(pid, tests, args, limit)
+            found = list(dict.fromkeys(in_order(self.order, found)))[:limit]
+        if len(found) < limit and self.order.edge is not None:
+            key = self.order.keys[0]
+            lacking = compile_clause(Clause(key.parameter, Modifier.MISSING, (), True), self.book, self.reader.any_of)
+            if lacking is not None and lacking is not NEVER:
+                more, values = tests_of(self.reader, [lacking])
+                plan = Plan((walk_of(self.book),), tests + more, (*args, *values), None)
+                rest = cursor if cursor is not None and cursor[0] is None else None
+                found += [(None, d, rid) for d, rid in self._read(plan, limit - len(found), "", rest)]
+        return found
+
+    def _walk_values(self, pid: int, tests: str, args: tuple[Any, ...], limit: int) -> list[Position]:
+        values: list[Any] = [pid]
+        way, sign = ("DESC", "<") if self.order.descending else ("ASC", ">")
+        start = ""
+        if self.cursor is not None:
+            start = f" AND (p.v, p.d, p.rid) {sign} (?, ?, ?)"
+            values += self.cursor
+        values += args
+        edge = ""
+        if self.order.edge is not None:
+            edge = " AND fhir_edge(?, (SELECT k.rows FROM packed k WHERE k.rid = p.rid), p.v)"
+            values.append(self.reader.keep(self.order.edge))
+        sql = (
+            f"SELECT DISTINCT p.v, p.d, p.rid FROM idx p WHERE p.pid = ?{start}{tests}{edge}"
+            f" ORDER BY p.v {way}, p.d {way}, p.rid {way} LIMIT ?"
+        )
+        return self.reader.rows(sql, [*values, limit])
+
+
+def _ordered(each: Source, plan: Plan, descending: bool, limit: int, also: str, cursor: Position | None) -> tuple[str, list[Any]]:
+    """The statement that reads one source in the order of (d, rid), after a cursor, up to a limit."""
+    way, sign = ("DESC", "<") if descending else ("ASC", ">")
+    args = list(each.args)
+    start = ""
+    if cursor is not None:
+        start = f" AND (p.d, p.rid) {sign} (?, ?)"
+        args += cursor[-2:]
+    args += plan.args
+    args.append(limit)
+    return f"SELECT DISTINCT p.d, p.rid FROM {each.start}{start}{also}{plan.tests} ORDER BY p.d {way}, p.rid {way} LIMIT ?", args
+
+
+def _union(plan: Plan, columns: str) -> tuple[str, list[Any]]:
+    """All matches of a plan, each once, in no order."""
+    args: list[Any] = []
+    for each in plan.sources:
+        args += each.args
+        args += plan.args
+    if len(plan.sources) == 1:
+        return f"SELECT DISTINCT {columns} FROM {plan.sources[0].start}{plan.tests}", args
+    return " UNION ".join(f"SELECT {columns} FROM {each.start}{plan.tests}" for each in plan.sources), args
+
+
+def keys_of(reader: Reader, type: str, rids: list[int]) -> list[Key]:
+    """The keys of documents of one type, in the order of their rows given."""
+    if not rids:
+        return []
+    if len(rids) == 1:
+        return [Key(type, reader.rows("SELECT id FROM item WHERE rid = ?", rids)[0][0], rids[0])]
+    found = dict(reader.rows(f"SELECT rid, id FROM item WHERE rid IN ({', '.join('?' * len(rids))})", rids))
+    return [Key(type, found[rid], rid) for rid in rids]

@@ -1,0 +1,89 @@
+"""A connection that reads the index: functions that SQL may call, and a limit on time."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import apsw
+
+from search.indexes.sqlite_compile import Check
+from search.indexes.sqlite_rows import Row, unpack_rows
+from search.values import fold
+
+_STEPS = 5_000
+"""Instructions of SQLite's machine between two looks at the clock (some tenths of a millisecond)."""
+
+Edge = Callable[[list[Row], Any], bool]
+
+
+class OutOfTime(Exception):
+    """A search used up the time that it had."""
+
+
+class Reader:
+    """One connection and what the search that runs on it needs. Not for two threads, nor two searches, at once."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self.connection = connection
+        self._checks: list[Check | Edge] = []
+        self._facts: dict[int, bool] = {}
+        self._deadline = 0.0
+        connection.create_scalar_function("fhir_fold", fold, 1, deterministic=True)
+        connection.create_scalar_function("fhir_check", self._check, 2)
+        connection.create_scalar_function("fhir_edge", self._edge, 3)
+        connection.set_progress_handler(self._late, _STEPS)
+
+    @contextmanager
+    def transaction(self, seconds: float) -> Iterator[None]:
+        """Statements see one state of the database and together may take `seconds`. Raises OutOfTime."""
+        self._checks.clear()
+        self._facts.clear()
+        self._deadline = time.perf_counter() + seconds
+        self.connection.execute("BEGIN")
+        try:
+            yield
+        except apsw.InterruptError:
+            raise OutOfTime from None
+        finally:
+            self._deadline = 0.0
+            self.connection.execute("COMMIT" if self.connection.in_transaction else "SELECT 1")
+
+    def rows(self, sql: str, args: list[Any] | tuple[Any, ...] = ()) -> list[Any]:
+        """All rows of a statement."""
+        return self.connection.execute(sql, args).fetchall()
+
+    def number(self, sql: str, args: list[Any] | tuple[Any, ...] = ()) -> int:
+        """The single number that a statement gives."""
+        value: int = self.connection.execute(sql, args).get
+        return value
+
+    def any_of(self, pid: int) -> bool:
+        """Whether there are rows of this pid (remembered during a transaction)."""
+        known = self._facts.get(pid)
+        if known is None:
+            known = self._facts[pid] = bool(self.number("SELECT EXISTS (SELECT 1 FROM idx WHERE pid = ?)", (pid,)))
+        return known
+
+    def keep(self, check: Check | Edge) -> int:
+        """A number by which SQL of this transaction can name a check."""
+        self._checks.append(check)
+        return len(self._checks) - 1
+
+    def on_time(self) -> None:
+        """Raises OutOfTime if the time is up: for loops in Python."""
+        if time.perf_counter() > self._deadline:
+            raise OutOfTime
+
+    def _late(self) -> bool:
+        return self._deadline > 0 and time.perf_counter() > self._deadline
+
+    def _check(self, *args: Any) -> bool:
+        number, blob = args
+        check: Any = self._checks[number]
+        return bool(check(unpack_rows(blob)[1]))
+
+    def _edge(self, *args: Any) -> bool:
+        number, blob, v = args
+        edge: Any = self._checks[number]
+        return bool(edge(unpack_rows(blob)[1], v))

@@ -1,0 +1,160 @@
+"""The SQLite index's tables, and the small numbers that stand in them (measured in docs/adr/0003).
+
+    item    one row a live document: its address, when it was last updated, its clinical date, which parameters it has
+    idx     everything that can be looked for, one narrow row each: (pid, v, d, rid, w), clustered in that order
+    packed  all of a document's idx rows in one blob: what to delete, to compare with, to sort by, to check without a look-up
+
+`pid` says what a row is about: four numbers for each search parameter, three for each resource type. `v` is what is looked up (a 64-bit
+hash, a folded text, a number), `w` what is compared after that, `d` the document's clinical date, `rid` its row number. Since `d` and
+`rid` follow `v`, whatever is found by equality comes out in the order of dates, and any other equality can be probed by one seek.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+
+import apsw
+
+from search.parameters import Parameters, ParameterType, SearchParameter
+from search.values import hash64
+
+LAYOUT = 1
+"""Goes up whenever rows change their form: the tables are then made anew and filled from the documents."""
+
+NORMAL, WIDE, FOLDED, FOLDED_WIDE = range(4)
+"""Roles of a parameter's rows: pid = 4 * number + role. A WIDE row covers more than NARROW (dates) or more than a point (numbers).
+FOLDED rows stand in `packed` only: a row of the document's type or patient says the same. FOLDED_WIDE is the WIDE row of a folded date."""
+
+NARROW = 400 * 86_400_000_000
+"""The longest interval of a NORMAL date row, in microseconds: a whole year is narrow."""
+
+_PATIENT_BITS = 60
+_PRESENT_BITS = 62
+
+TABLES = """
+CREATE TABLE item (
+    rid INTEGER PRIMARY KEY, type INTEGER NOT NULL, id TEXT NOT NULL, h INTEGER NOT NULL,
+    lu INTEGER NOT NULL, d INTEGER NOT NULL, present INTEGER NOT NULL
+);
+CREATE INDEX item_h ON item (h);
+CREATE TABLE idx (
+    pid INTEGER NOT NULL, v NOT NULL, d INTEGER NOT NULL, rid INTEGER NOT NULL, w NOT NULL, PRIMARY KEY (pid, v, d, rid, w)
+) WITHOUT ROWID;
+CREATE TABLE packed (rid INTEGER PRIMARY KEY, rows BLOB NOT NULL);
+CREATE TABLE idx_state (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+"""
+
+_DROP = "DROP TABLE IF EXISTS item; DROP TABLE IF EXISTS idx; DROP TABLE IF EXISTS packed; DROP TABLE IF EXISTS idx_state"
+
+
+@lru_cache(maxsize=65_536)
+def system_number(system: str) -> int:
+    """A code system as 48 bits of its hash (0: none): six bytes in a row, and no table of names that a rollback could unsettle.
+
+    Two systems share a number with probability 2^-48, and then only a code that both have is found for either.
+    """
+    return hash64(system) >> 16 if system else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A search parameter as rows know it.
+
+    `present`: its bit in `item.present` (0: none left, look at the packed rows). `patient`: its bit in `w` of the patient rows,
+    if it is a reference that may name a Patient (else 0). `clinical`: whether it is the date in the key.
+    """
+
+    code: str
+    kind: ParameterType
+    pid: int
+    present: int
+    patient: int
+    clinical: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """A resource type as rows know it: its number, the pids of its own rows, and its fields by code.
+
+    Rows of `walk`: v = 0, w = the clinical date's high end; one a document. Of `patient`: v = hash of "Patient/id", w = bits of the
+    references that name this Patient; one for each compartment. Of `updated`: v = lastUpdated.
+    """
+
+    name: str
+    number: int
+    fields: Mapping[str, Field]
+    date: Field | None
+
+    @property
+    def walk(self) -> int:
+        return -3 * self.number
+
+    @property
+    def patient(self) -> int:
+        return -3 * self.number - 1
+
+    @property
+    def updated(self) -> int:
+        return -3 * self.number - 2
+
+
+class Codebook:
+    """The books of all types. The same in every process that has the same definitions."""
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.books = {name: _book(name, number, parameters) for number, name in enumerate(parameters.types, 1)}
+        self.names = {book.number: name for name, book in self.books.items()}
+        self.kinds: dict[int, str] = {f.pid: f.kind for book in self.books.values() for f in book.fields.values()}
+        self.fingerprint = _fingerprint(self.books)
+
+    def field(self, parameter: SearchParameter) -> Field:
+        """The field under which a parameter's values are kept (for an alias that of the parameter it stands for)."""
+        return self.books[parameter.type].fields[parameter.stored or parameter.code]
+
+
+def _book(name: str, number: int, parameters: Parameters) -> Book:
+    mine = {p.code: p for p in parameters.of(name).values() if p.searchable and p.stored in ("", p.code) and not _special(p)}
+    date = parameters.clinical_date(name) or ("birthdate" if "birthdate" in mine else None)
+    fields, patients = {}, 0
+    for place, code in enumerate(sorted(mine, key=lambda c: mine[c].number)):
+        p = mine[code]
+        may_be_patient = p.kind == "reference" and (not p.targets or "Patient" in p.targets) and patients < _PATIENT_BITS
+        bit = 1 << patients if may_be_patient else 0
+        patients += may_be_patient
+        present = 1 << place if place < _PRESENT_BITS else 0
+        fields[code] = Field(code, p.kind, 4 * p.number, present, bit, code == date)
+    return Book(name, number, fields, fields[date] if date else None)
+
+
+def _special(parameter: SearchParameter) -> bool:
+    return parameter.code in ("_id", "_lastUpdated")
+
+
+def _fingerprint(books: Mapping[str, Book]) -> str:
+    text = repr([(b.name, b.number, list(b.fields.values())) for b in books.values()])
+    return f"{LAYOUT}:{blake2b(text.encode(), digest_size=12).hexdigest()}"
+
+
+def install(connection: apsw.Connection, fingerprint: str) -> None:
+    """Make the tables, or make them anew where they were filled by another layout or other definitions. In the caller's transaction.
+
+    Whether they then lack documents that the store has, `stale` tells.
+    """
+    if state(connection, "fingerprint") == fingerprint:
+        return
+    connection.execute(_DROP)
+    connection.execute(TABLES)
+    set_state(connection, "fingerprint", fingerprint)
+
+
+def state(connection: apsw.Connection, name: str) -> object:
+    """A value kept in `idx_state`, or None where there is none (or no table)."""
+    if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'idx_state'").get:
+        return None
+    return connection.execute("SELECT value FROM idx_state WHERE name = ?", (name,)).get
+
+
+def set_state(connection: apsw.Connection, name: str, value: object) -> None:
+    """Keep a value in `idx_state`."""
+    connection.execute("INSERT OR REPLACE INTO idx_state VALUES (?, ?)", (name, value))
