@@ -7,7 +7,7 @@ from fhir_server.audit import ACTIONS
 from fhir_server.context import Context
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.rest.errors import as_fhir_error
-from fhir_server.rest.routing import Route, not_allowed
+from fhir_server.rest.routing import APPEND_ONLY, Route, append_only
 from resources.outcomes import FhirError
 from resources.store import StoreUnavailable
 
@@ -32,8 +32,8 @@ async def perform(ctx: Context, who: Identity, route: Route, request: FhirReques
     The AuditEvent is durable before this returns, also that of a refused attempt. Raises FhirError only.
     """
     try:
-        if route.alters and request.type == "AuditEvent":
-            raise not_allowed("AuditEvents cannot be changed or deleted; they can only be created and read", ("GET", "HEAD"))
+        if route.alters and request.type in APPEND_ONLY:
+            raise append_only(request.type)
         if body is not None:
             request = request.having(body=await body())
         result = await route.handler(ctx, who, request)
@@ -42,12 +42,13 @@ async def perform(ctx: Context, who: Identity, route: Route, request: FhirReques
             await ctx.store.commit((), events=(event,))
     except Exception as failure:
         refusal = as_fhir_error(failure, route.label, request.headers.get("x-request-id", ""))
-        await _record_refusal(ctx, who, route, request, refusal)
+        await record_refusal(ctx, who, route, request, refusal)
         raise refusal from None
     return result
 
 
-async def _record_refusal(ctx: Context, who: Identity, route: Route, request: FhirRequest, refusal: FhirError) -> None:
+async def record_refusal(ctx: Context, who: Identity, route: Route, request: FhirRequest, refusal: FhirError) -> None:
+    """Record an attempt that was refused."""
     if route.interaction not in ACTIONS:
         return
     event = ctx.audit.failure(ctx.clock(), who, request, route.interaction, refusal.status, refusal.issues[0].code)

@@ -1,7 +1,8 @@
 """Patient/[id]/$everything: a patient's whole record (https://hl7.org/fhir/R4/patient-operation-everything.html).
 
 All documents of the patient's compartment, type by type, and what they refer to outside of it: practitioners, organisations,
-locations, medications and devices. Every page carries its own referred-to documents, so one may come again on a later page.
+locations, medications and devices. The record of accesses (AuditEvent) comes only where `_type` names it. Every page carries its own
+referred-to documents, so one may come again on a later page.
 """
 
 from collections.abc import Sequence
@@ -43,6 +44,7 @@ class Asked:
     count: int
     applied: tuple[tuple[str, str], ...]
     conditions: tuple[tuple[str, str], ...]
+    referred: tuple[str, ...]
     start: str | None
     end: str | None
 
@@ -80,8 +82,9 @@ def _read(ctx: Context, request: FhirRequest) -> Asked:
     count = page_size(ctx, given["_count"][-1]) if "_count" in given else ctx.settings.max_count
     if count == 0:
         raise bad_request("_count must be 1 or more for $everything", code="value")
-    wanted = tuple(t for t in known if t in types) if types else known
-    return Asked(wanted, count, applied, since, given.get("start", [None])[-1], given.get("end", [None])[-1])
+    wanted = tuple(t for t in known if (t in types if types else t != "AuditEvent"))
+    referred = tuple(t for t in REFERRED if not types or t in types)
+    return Asked(wanted, count, applied, since, referred, given.get("start", [None])[-1], given.get("end", [None])[-1])
 
 
 async def _keys(ctx: Context, request: FhirRequest, asked: Asked, place: Place) -> tuple[list[Key], Place | None]:
@@ -120,7 +123,7 @@ def _query(ctx: Context, request: FhirRequest, asked: Asked, type: str) -> Query
 async def _answer(
     ctx: Context, request: FhirRequest, asked: Asked, keys: Sequence[Key], links: Sequence[tuple[str, str]]
 ) -> FhirResult:
-    includes = _includes(ctx, {key.type for key in keys})
+    includes = _includes(ctx, asked, {key.type for key in keys})
     extra = await ctx.index.include(keys, includes, limit=ctx.settings.include_limit) if includes else None
     documents = await _live(ctx, keys)
     referred = await _live(ctx, extra.keys) if extra is not None else []
@@ -133,12 +136,12 @@ async def _answer(
     return FhirResult(200, (searchset(entries, links=links, total=None),), touched=touched)
 
 
-def _includes(ctx: Context, types: set[str]) -> list[Include]:
+def _includes(ctx: Context, asked: Asked, types: set[str]) -> list[Include]:
     """For each type of the page: all its references to what a record refers to outside of its compartment."""
     out = []
     for type in sorted(types):
         references = [p for p in ctx.parameters.of(type).values() if p.kind == "reference" and p.searchable]
-        for target in REFERRED:
+        for target in asked.referred:
             pointing = tuple(p for p in references if not p.targets or target in p.targets)
             if pointing:
                 out.append(Include(type, pointing, target))

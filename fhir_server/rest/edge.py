@@ -13,7 +13,7 @@ from typing import Any
 
 from fhir_server.context import Context
 from fhir_server.messages import FhirRequest, FhirResult, Identity
-from fhir_server.perform import ReadBody, perform
+from fhir_server.perform import ReadBody, perform, record_refusal
 from fhir_server.rest.bodies import read_body
 from fhir_server.rest.errors import as_fhir_error
 from fhir_server.rest.negotiation import check_content, output
@@ -55,9 +55,9 @@ class Edge:
             method = scope["method"]
             route, type, id, version, operation = self._ctx.routes.find(method, path)
             label = route.label
-            pretty = output(query, headers.get("accept", ""))
             request = FhirRequest(method, path, query, b"", headers, base, type, id, version, operation)
             who = Identity(address=scope["client"][0] if scope["client"] else "")
+            pretty = await self._output(who, route, request)
             result = await perform(self._ctx, who, route, request, self._body(route, headers, receive))
         except FhirError as failure:
             result = of_error(failure)
@@ -68,6 +68,14 @@ class Edge:
         finally:
             metrics.running -= 1
             self._account(scope["method"], label, result, time.perf_counter() - started, request_id)
+
+    async def _output(self, who: Identity, route: Route, request: FhirRequest) -> bool:
+        """Whether the answer is to be indented. Raises FhirError 406 for a format that is not offered; that is recorded too."""
+        try:
+            return output(request.query, request.headers.get("accept", ""))
+        except FhirError as refusal:
+            await record_refusal(self._ctx, who, route, request, refusal)
+            raise
 
     def _limits(self, headers: list[tuple[bytes, bytes]], path: str, query: str) -> None:
         most = self._ctx.settings.max_query_length

@@ -24,6 +24,9 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 Body = Literal["none", "fhir", "patch", "form"]
 
+APPEND_ONLY = frozenset(("AuditEvent",))
+"""Resource types that can be created and read but never changed or deleted: the record of accesses only grows."""
+
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}", re.ASCII)
 
 
@@ -31,11 +34,11 @@ _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}", re.ASCII)
 class Route:
     """One row of the REST table.
 
-    `interaction` is a code of http://hl7.org/fhir/restful-interaction, or "operation". `pattern` is the path below the base:
-    literal parts, `[type]`, `[id]`, `[vid]`, `[compartment]`. `body` tells which request bodies are taken. `types` limits the row
-    to these resource types. `alters`: the row changes or deletes what exists. `conditional`: the row acts on what a query
-    string finds. `definition` is the canonical of an operation's
-    OperationDefinition. What is recorded of a row follows from `interaction` (`fhir_server/audit.py`).
+    `interaction` is a code of http://hl7.org/fhir/restful-interaction, or "operation"; what is recorded of a row follows from it
+    (`fhir_server/audit.py`). `pattern` is the path below the base: literal parts, `[type]`, `[id]`, `[vid]`, `[compartment]`. `body`
+    tells which request bodies are taken. `types` limits the row to these resource types. `alters`: the row changes or deletes what
+    exists. `conditional`: the row acts on what a query string finds. `definition` is the canonical of an operation's
+    OperationDefinition. A row that is not `offered` only tells why.
     """
 
     method: str
@@ -46,6 +49,7 @@ class Route:
     types: tuple[str, ...] = ()
     alters: bool = False
     conditional: bool = False
+    offered: bool = True
     definition: str = ""
 
     @property
@@ -167,6 +171,11 @@ def shown(text: str) -> str:
     """A part of a request as an error text may repeat it: printable and short."""
     clean = "".join(c if c.isprintable() else "?" for c in text[:64])
     return f"'{clean}…'" if len(text) > 64 else f"'{clean}'"
+
+
+def append_only(type: str) -> FhirError:
+    """405 for a change of what can only grow."""
+    return not_allowed(f"{type}s cannot be changed or deleted; they can only be created and read", ("GET", "HEAD"))
 
 
 def not_allowed(text: str, allowed: Iterable[str]) -> FhirError:

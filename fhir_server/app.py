@@ -1,0 +1,167 @@
+"""The composition root: settings in, a running server out. Nothing else in the project makes a store, an index or a context."""
+
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import UUID
+
+from fastapi import FastAPI, Response
+from starlette.types import Receive, Scope, Send
+
+from conformance.load import definitions
+from conformance.validate import Validator
+from fhir_server.audit import Audit
+from fhir_server.config import Settings
+from fhir_server.context import Context
+from fhir_server.observability import Metrics
+from fhir_server.rest.edge import Edge
+from fhir_server.rest.routing import Router
+from fhir_server.routes import ROUTES
+from resources.store import ResourceStore, StoreUnavailable
+from resources.stores.memory import MemoryStore
+from resources.stores.sqlite import SqliteStore
+from search.extract import Extractor
+from search.index import SearchIndex
+from search.indexes.memory import MemoryIndex
+from search.indexes.sqlite import SqliteIndex
+from search.paging import Cursors
+from search.parameters import Parameters, registry
+
+PREFIX = "/fhir"
+
+
+class Application:
+    """The ASGI application of one process: the FHIR interface in front, FastAPI for everything beside it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._edge: Edge | None = None
+        self.beside = FastAPI(lifespan=self._lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+        self._add_health()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One connection's HTTP request, or the lifespan."""
+        path = scope.get("path", "")
+        if self._edge is not None and scope["type"] == "http" and (path.startswith(PREFIX + "/") or path == PREFIX):
+            await self._edge(scope, receive, send)
+        else:
+            await self.beside(scope, receive, send)
+
+    @asynccontextmanager
+    async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        async with open_context(self._settings) as ctx:
+            self._ctx = ctx
+            self._edge = Edge(ctx, PREFIX)
+            yield
+            self._edge = None
+
+    def _add_health(self) -> None:
+        @self.beside.get("/livez")
+        async def livez() -> Response:
+            return Response("ok\n", media_type="text/plain")
+
+        @self.beside.get("/readyz")
+        async def readyz() -> Response:
+            try:
+                await self._ctx.store.read("Patient", "-")
+            except StoreUnavailable as failure:
+                return Response(f"{failure}\n", status_code=503, media_type="text/plain")
+            return Response("ok\n", media_type="text/plain")
+
+        @self.beside.get("/metrics")
+        async def metrics() -> Response:
+            return Response(self._ctx.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def create_app(settings: Settings) -> Application:
+    """The ASGI application. The store opens with the lifespan, not before."""
+    return Application(settings)
+
+
+@asynccontextmanager
+async def open_context(settings: Settings) -> AsyncIterator[Context]:
+    """A Context with its store open; for the server and for commands that work on the store itself. Raises StoreUnavailable."""
+    parameters = registry()
+    extractor = Extractor(parameters, settings.base)
+    async with _engines(settings, parameters, extractor) as (store, index):
+        yield Context(
+            settings=settings,
+            store=store,
+            index=index,
+            parameters=parameters,
+            extractor=extractor,
+            validator=Validator(definitions()),
+            cursors=Cursors(_secret(settings)),
+            audit=Audit(settings.base),
+            routes=Router(ROUTES, parameters.types),
+            metrics=Metrics(),
+            clock=now,
+            new_id=new_id,
+        )
+
+
+@asynccontextmanager
+async def _engines(
+    settings: Settings, parameters: Parameters, extractor: Extractor
+) -> AsyncIterator[tuple[ResourceStore, SearchIndex]]:
+    """The store and the index that the settings choose, open."""
+    store: MemoryStore | SqliteStore
+    index: MemoryIndex | SqliteIndex
+    if settings.in_memory:
+        index = MemoryIndex(parameters, extractor)
+        store = MemoryStore(participant=index)
+    else:
+        index = SqliteIndex(settings.database, parameters, extractor, limit=settings.search_timeout)
+        store = SqliteStore(settings.database, participant=index, synchronous=settings.synchronous)
+        index.settle_with(store.settle)
+    await store.open()
+    try:
+        await index.open()
+        yield store, index
+    finally:
+        await index.close()
+        await store.close()
+
+
+def _secret(settings: Settings) -> bytes:
+    """What signs paging links: the setting, else a file in the data folder, made at first start by whichever process is first."""
+    if settings.secret is not None:
+        return settings.secret.get_secret_value().encode()
+    if settings.in_memory:
+        return secrets.token_bytes(32)
+    path = settings.data_dir / "secret"
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    _write_once(path, secrets.token_bytes(32))
+    return path.read_bytes()
+
+
+def _write_once(path: Path, content: bytes) -> None:
+    if path.exists():
+        return
+    draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(draft, path)  # atomic, and fails where another process was first
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+
+
+def now() -> int:
+    """Microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+def new_id() -> str:
+    """A UUID of version 7: it begins with the time, so that new rows are neighbours in every index, and cannot be guessed."""
+    value = time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10), "big")
+    value = value & ~(0xF000 << 64) | 0x7000 << 64
+    return str(UUID(int=value & ~(0xC000 << 48) | 0x8000 << 48))

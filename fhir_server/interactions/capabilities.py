@@ -1,0 +1,78 @@
+"""capabilities: what this server can do (https://hl7.org/fhir/R4/http.html#capabilities)."""
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+from conformance.capability import FHIR_VERSION, build
+from fhir_server.context import Context
+from fhir_server.interactions.query_string import pairs
+from fhir_server.messages import FhirRequest, FhirResult, Identity
+from fhir_server.rest.routing import APPEND_ONLY, Router
+from fhir_server.version import server_version
+from resources import documents
+from resources.outcomes import bad_request
+from search.parameters import Parameters
+
+MODES = ("full", "normative", "terminology")
+
+DATE = "2026-11-22"
+"""When what the statement says last changed."""
+
+_BASE = "urn:base"
+_OPEN = {"description": "Sign-in is off (FHIR_AUTH=off): everybody who reaches this address reads and writes everything."}
+
+
+async def capabilities(ctx: Context, who: Identity, request: FhirRequest) -> FhirResult:
+    """200 with the CapabilityStatement, or with mode=terminology the TerminologyCapabilities. Raises FhirError 400 for other modes.
+
+    Nothing of a patient is in it, so it is not audited.
+    """
+    mode = dict(pairs(request.query)).get("mode", "full")
+    if mode not in MODES:
+        raise bad_request(f"mode must be one of {', '.join(MODES)}", code="value")
+    if mode == "terminology":
+        return FhirResult(200, (documents.encode(_terminology(request.base)),))
+    settings = ctx.settings
+    return FhirResult(200, (_at(request.base, ctx.routes, ctx.parameters, settings.conditional_delete, settings.auth),))
+
+
+@lru_cache(maxsize=8)
+def _at(base: str, routes: Router, parameters: Parameters, conditional_delete: str, auth: str) -> bytes:
+    """The statement for one base URL (the Host header may name others)."""
+    return _statement(routes, parameters, conditional_delete, auth).replace(_BASE.encode(), base.encode())
+
+
+@lru_cache(maxsize=2)
+def _statement(routes: Router, parameters: Parameters, conditional_delete: str, auth: str) -> bytes:
+    changeable = tuple(t for t in parameters.types if t not in APPEND_ONLY)
+    offered = [replace(row, types=changeable) if row.alters and not row.types else row for row in routes.routes if row.offered]
+    return documents.encode(
+        build(
+            interactions=[row for row in offered if row.interaction != "operation"],
+            operations=[row for row in offered if row.interaction == "operation"],
+            resource_types=parameters.types,
+            search_parameters={t: [p for p in parameters.of(t).values() if p.searchable] for t in parameters.types},
+            base_url=_BASE,
+            version=server_version(),
+            date=DATE,
+            security=_OPEN if auth == "off" else None,
+            compartments=("http://hl7.org/fhir/CompartmentDefinition/patient",),
+            conditional_delete=conditional_delete,
+        )
+    )
+
+
+def _terminology(base: str) -> dict[str, Any]:
+    """This server expands and validates nothing of its own: required bindings are checked, terminology is not served."""
+    return {
+        "resourceType": "TerminologyCapabilities",
+        "url": f"{base}/metadata?mode=terminology",
+        "version": server_version(),
+        "name": "FhirServerTerminology",
+        "status": "active",
+        "date": DATE,
+        "kind": "instance",
+        "software": {"name": "fhir-server", "version": server_version()},
+        "implementation": {"description": f"FHIR {FHIR_VERSION} server without terminology operations", "url": base},
+    }
