@@ -137,6 +137,7 @@ class Load:
             self._try_again(files)
             for job in self._refused:
                 self._settle(job, job.answer or Answer(0))
+            self._finish(files)
         except KeyboardInterrupt:
             self._drain()
             raise
@@ -145,10 +146,13 @@ class Load:
                 process.stop()
             for file in files:
                 file.journal.close()
+        return self.totals
+
+    def _finish(self, files: Sequence[_File]) -> None:
+        """What was loaded into the store is remembered; what went to a server is not, that may be another one next time."""
         for file in files:
             if not file.faults and not file.journal.complete:
                 file.journal.finish(file.position, keep=not isinstance(self._target, Remote))
-        return self.totals
 
     def _open(self, source: Source, anew: bool, position: int | None) -> _File:
         identity = source.identity()
