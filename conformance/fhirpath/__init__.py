@@ -5,7 +5,8 @@ are to be changed. Every failure is a FhirPathError.
 """
 
 from conformance.fhirpath.expression import Expression, compile_expression
+from conformance.fhirpath.locate import Location, locate
 from conformance.fhirpath.nodes import FhirPathError
 from conformance.fhirpath.paths import Path, compile_paths
 
-__all__ = ["Expression", "FhirPathError", "Path", "compile_expression", "compile_paths"]
+__all__ = ["Expression", "FhirPathError", "Location", "Path", "compile_expression", "compile_paths", "locate"]

@@ -40,7 +40,6 @@ from conformance.fhirpath.values import (
 from conformance.narrative import problems
 
 
-
 def _html_checks(found: Collection, _arguments: list[Collection], _env: Environment) -> Collection:
     texts = [v.value for v in found if isinstance(v, Item)]
     return [all(isinstance(t, str) and not problems(t) for t in texts)]

@@ -64,7 +64,10 @@ class Expression:
         return self.truth(node, resource, resource if root is None else root) is True
 
     def _run(self, node: Any, root: Any, resource: Any, variables: Mapping[str, Any] | None) -> Collection:
-        return self._code.run(environment(node, self._type, resource, root, variables))
+        try:
+            return self._code.run(environment(node, self._type, resource, root, variables))
+        except (ArithmeticError, RecursionError) as error:
+            raise FhirPathError(f"the expression goes beyond what can be calculated: {error}") from error
 
 
 def fhir_name(name: str) -> str:

@@ -104,3 +104,21 @@ class TypeTest(Node):
     operator: str
     operand: Node
     type: str
+
+
+def children_of(tree: Node) -> tuple[Node, ...]:
+    """The nodes directly below a node."""
+    match tree:
+        case Member(target=target):
+            return () if target is None else (target,)
+        case Call(target=target, arguments=arguments):
+            return arguments if target is None else (target, *arguments)
+        case Indexer(target=target, index=index):
+            return (target, index)
+        case Binary(left=left, right=right):
+            return (left, right)
+        case Union(operands=operands):
+            return operands
+        case Unary(operand=operand) | TypeTest(operand=operand):
+            return (operand,)
+    return ()

@@ -24,6 +24,15 @@ Operator = Callable[[Collection, Collection], Collection]
 
 BOUND: Final = Decimal("1E28")
 """Numbers beyond this are no FHIRPath decimals (28 digits before the point)."""
+MAX_TEXT: Final = 1_000_000
+"""Longest text an expression may make, in characters: it must not fill the memory."""
+
+
+def bounded_text(text: str) -> str:
+    """The text, if it is no longer than MAX_TEXT. Raises FhirPathError."""
+    if len(text) > MAX_TEXT:
+        raise FhirPathError(f"the expression makes a text of more than {MAX_TEXT} characters")
+    return text
 
 
 def _wrap(value: Any) -> Collection:
@@ -97,14 +106,14 @@ def number(calculate: Callable[[], Any]) -> Collection:
     except DecimalException:
         return []
     magnitude = value.value if isinstance(value, Quantity) else value
-    if isinstance(magnitude, Decimal | int) and abs(magnitude) > BOUND:
+    if isinstance(magnitude, int | Decimal) and not -BOUND <= magnitude <= BOUND:
         return []
     return _wrap(value)
 
 
 def _plus(a: Any, b: Any) -> Any:
     if isinstance(a, str) and isinstance(b, str):
-        return a + b
+        return bounded_text(a + b)
     if isinstance(a, Temporal) and isinstance(b, Quantity):
         return moved(a, b, 1)
     return _quantities("+", a, b, lambda x, y: x + y)
@@ -170,7 +179,7 @@ def _join(left: Collection, right: Collection) -> Collection:
     parts = [single(left, "&"), single(right, "&")]
     if any(p is not None and not isinstance(p, str | Temporal) for p in parts):
         raise _mismatch("&", *parts)
-    return ["".join("" if p is None else str(p) for p in parts)]
+    return [bounded_text("".join("" if p is None else str(p) for p in parts))]
 
 
 def _and(left: Collection, right: Collection) -> Collection:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from conformance.fhirpath.model import element, is_primitive, is_resource, is_subtype, selects, spelt_right
-from conformance.fhirpath.nodes import Call, Indexer, Literal, Member, Node, Scope, TypeTest, Union, Variable
+from conformance.fhirpath.nodes import Call, Indexer, Literal, Member, Node, Scope, TypeTest, Union, Variable, children_of
 
 Values = list[Any]
 Getter = Callable[[Any], Values]
@@ -180,21 +180,9 @@ def _filtered(branch: Branch, criterion: Truth, place: tuple[object, ...]) -> Br
 
 def uses_variables(tree: Node) -> bool:
     """Does the tree refer to `%…`, `$index` or `$total`, that is to anything but the item it is evaluated on?"""
-    match tree:
-        case Variable():
-            return True
-        case Scope(name=name):
-            return name != "this"
-        case Member(target=target):
-            return target is not None and uses_variables(target)
-        case Call(target=target, arguments=arguments):
-            return any(uses_variables(t) for t in arguments) or (target is not None and uses_variables(target))
-        case Union(operands=operands):
-            return any(uses_variables(t) for t in operands)
-        case Indexer(target=target, index=index):
-            return uses_variables(target) or uses_variables(index)
-    children = [getattr(tree, name, None) for name in ("left", "right", "operand")]
-    return any(isinstance(c, Node) and uses_variables(c) for c in children)
+    if isinstance(tree, Variable) or (isinstance(tree, Scope) and tree.name != "this"):
+        return True
+    return any(uses_variables(child) for child in children_of(tree))
 
 
 def _extension(tree: Call, found: tuple[Branch, ...], scope: StaticScope) -> tuple[Branch, ...] | None:

@@ -194,10 +194,11 @@ def _add_months(value: Temporal, months: int) -> Temporal | None:
 
 
 def _add_microseconds(value: Temporal, microseconds: int) -> Temporal | None:
-    fields = (*value.fields, 0, 0, 0)[:6]
+    year, month, day, hour, minute, second = (*value.fields, 0, 0, 0)[:6]
     fraction = int((value.fraction + "000000")[:6])
     try:
-        sum_ = datetime(*fields[:5], min(fields[5], 59), fraction) + timedelta(microseconds=microseconds)  # noqa: DTZ001
+        start = datetime(year, month, day, hour, minute, min(second, 59), fraction)  # noqa: DTZ001  (the zone stays as it is)
+        sum_ = start + timedelta(microseconds=microseconds)
     except OverflowError:
         return None
     made = (sum_.year, sum_.month, sum_.day, sum_.hour, sum_.minute, sum_.second)[: len(value.fields)]

@@ -340,7 +340,12 @@ def _existence(found: tuple[Branch, ...]) -> Truth:
     if first.key and all(b.key and b.parent is first.parent and b.source == first.source for b in found):
         keys = frozenset(k for b in found for k in ((b.key, "_" + b.key) if is_primitive(b.type) else (b.key,)))
         return _has_key(first, keys)
-    return _any_of([_existence((b,)) if b.key else _at_source(b, lambda node, get=b.get: bool(get(node))) for b in found])
+    return _any_of([_existence((b,)) if b.key else _some(b) for b in found])
+
+
+def _some(branch: Branch) -> Truth:
+    get = branch.get
+    return _at_source(branch, lambda node: bool(get(node)))
 
 
 def _has_key(branch: Branch, keys: frozenset[str]) -> Truth:

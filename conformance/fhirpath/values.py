@@ -176,11 +176,11 @@ def _converted(value: Any, system_type: str) -> Any:
     if system_type == "Time":
         return parse_time(value) or value
     if system_type == "Decimal":
-        return decimal(value)
+        return decimal(value) if isinstance(value, int | float | Decimal) else value
     return value
 
 
-def decimal(value: Any) -> Any:
+def decimal(value: int | float | Decimal) -> Decimal:
     """A JSON number as Decimal."""
     return value if isinstance(value, Decimal) else Decimal(str(value))
 
@@ -250,7 +250,7 @@ def equal(left: Any, right: Any) -> bool | None:
         return str(a) == b
     if isinstance(a, str) and isinstance(b, Temporal):
         return a == str(b)
-    return type(a) is type(b) and bool(a == b)
+    return bool(type(a) is type(b) and a == b)
 
 
 def _temporal_equal(a: Temporal, b: Temporal) -> bool | None:

@@ -23,7 +23,7 @@ def _to_boolean(value: Any) -> Any:
         case bool():
             return value
         case int() | Decimal():
-            return {0: False, 1: True}.get(value)  # type: ignore[call-overload]
+            return True if value == 1 else False if value == 0 else None
         case str():
             return True if value.lower() in _TRUE else False if value.lower() in _FALSE else None
     return None
@@ -133,10 +133,14 @@ def _truncated_to_day(moment: Temporal) -> Temporal:
     return Temporal("Date", moment.fields[:3])
 
 
+def _time_of_day(moment: Temporal) -> Temporal:
+    return Temporal("Time", moment.fields[3:], moment.fraction)
+
+
 FUNCTIONS: Final[dict[str, Function]] = {
     **{f"to{kind}": _conversion(kind, convert)[0] for kind, convert in _CONVERSIONS.items()},
     **{f"convertsTo{kind}": _conversion(kind, convert)[1] for kind, convert in _CONVERSIONS.items()},
     "now": Function(lambda _found, _arguments, env: [env.moment], result="System.DateTime"),
     "today": Function(lambda _found, _arguments, env: [_truncated_to_day(env.moment)], result="System.Date"),
-    "timeOfDay": Function(lambda _found, _arguments, env: [Temporal("Time", env.moment.fields[3:], env.moment.fraction)], result="System.Time"),
+    "timeOfDay": Function(lambda _found, _arguments, env: [_time_of_day(env.moment)], result="System.Time"),
 }

@@ -1,6 +1,6 @@
 """Functions whose arguments are evaluated for each item, or only if needed (where, select, iif …)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cmp_to_key
 from typing import Any, Final
 
@@ -117,14 +117,21 @@ def _sort(compiler: Compiles, call: Call, target: Code, _scope: Code) -> Code:
     keys = keys or [(lambda env: env.this, 1)]
     run = target.run
 
+    def by_keys(a: tuple[Any, list[Any]], b: tuple[Any, list[Any]]) -> int:
+        return _order(a[1], b[1], keys)
+
+    by = cmp_to_key(by_keys)
+
     def ordered(env: Environment) -> Collection:
-        rows = [(item, [single(k(env.on(item, i)), "sort()") for k, _ in keys]) for i, item in enumerate(run(env))]
-        return [item for item, _ in sorted(rows, key=cmp_to_key(lambda a, b: _order(a[1], b[1], keys)))]
+        rows: list[tuple[Any, list[Any]]] = [
+            (item, [single(k(env.on(item, i)), "sort()") for k, _ in keys]) for i, item in enumerate(run(env))
+        ]
+        return [row[0] for row in sorted(rows, key=by)]
 
     return Code(ordered, target.types)
 
 
-def _order(left: list[Any], right: list[Any], keys: list[tuple[Any, int]]) -> int:
+def _order(left: Sequence[Any], right: Sequence[Any], keys: list[tuple[Any, int]]) -> int:
     for a, b, (_, sign) in zip(left, right, keys, strict=True):
         if a is None or b is None:  # what has no key stands first, whatever the direction
             order = (a is not None) - (b is not None)

@@ -11,12 +11,11 @@ from typing import Any, Final
 
 from conformance.fhirpath.functions.signature import Function
 from conformance.fhirpath.nodes import FhirPathError
+from conformance.fhirpath.operators import MAX_TEXT, bounded_text
 from conformance.fhirpath.values import Collection, Environment, single_integer, single_text
 
 _STRING: Final = "System.String"
 _JSON_ESCAPES: Final = re.compile(r'(?:\\u[0-9A-Fa-f]{4})+|\\["\\/bfnrt]')
-_MAX_TEXT: Final = 1_000_000
-"""Longest result of replace() and join(), in characters: expressions must not fill the memory."""
 
 
 def _text(name: str, apply: Callable[..., Any], strings: int = 0, result: str = _STRING) -> Function:
@@ -61,8 +60,8 @@ def _replace_matches(text: str, regex: str, substitute: str) -> str:
 
 
 def _replace(text: str, old: str, new: str) -> str:
-    if len(new) * (text.count(old) + 1) > _MAX_TEXT:
-        raise FhirPathError(f"replace() would give more than {_MAX_TEXT} characters")
+    if len(new) * (text.count(old) + 1) > MAX_TEXT:
+        raise FhirPathError(f"replace() would give more than {MAX_TEXT} characters")
     return text.replace(old, new)
 
 
@@ -73,7 +72,7 @@ def _split(text: str, separator: str) -> list[str]:
 def _join(found: Collection, arguments: list[Collection], _env: Environment) -> Collection:
     separator = (single_text(arguments[0], "join()") if arguments else None) or ""
     parts = [single_text([v], "join()") or "" for v in found]
-    return [separator.join(parts)] if parts else []
+    return [bounded_text(separator.join(parts))] if parts else []
 
 
 _ENCODERS: Final[dict[str, Callable[[str], str]]] = {
@@ -87,7 +86,7 @@ _DECODERS: Final[dict[str, Callable[[str], str]]] = {
     "hex": lambda text: bytes.fromhex(text).decode(),
 }
 _ESCAPES: Final[dict[str, Callable[[str], str]]] = {
-    "html": lambda text: html.escape(text),
+    "html": html.escape,
     "json": lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
 }
 _UNESCAPES: Final[dict[str, Callable[[str], str]]] = {
