@@ -49,26 +49,34 @@ class Maintenance:
     def start(self) -> None:
         """Begin the rounds on the running loop."""
         self._lock_file = os.open(f"{self._path}.maintenance", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._stopping = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._rounds())
 
     async def stop(self) -> None:
         """End the rounds after the one under way."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            self._stopping.set()  # not cancelled: a copy under way in its thread must end before its connection closes
+            await self._task
         if self._connection is not None:
             self._connection.close()
         os.close(self._lock_file)
 
     async def _rounds(self) -> None:
         number = 0
-        while True:
-            await asyncio.sleep(TICK)
+        while not await self._stopped(TICK):
             number += 1
             try:
                 await self._round(number)
             except (apsw.Error, StoreUnavailable, OSError) as problem:
                 log.warning("upkeep of the database failed and is tried again: %s", problem)
+
+    async def _stopped(self, seconds: float) -> bool:
+        """Wait so long, or until told to stop; whether we were."""
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
 
     async def _round(self, number: int) -> None:
         await self._copy_log()

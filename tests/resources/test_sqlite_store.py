@@ -1,0 +1,230 @@
+"""What only the SQLite store promises: several processes, sudden death, a full disk, files of others."""
+
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from resources.documents import draft
+from resources.store import ABSENT, Applied, Change, Conflict, StoreUnavailable
+from resources.stores.sqlite import SqliteStore
+
+ROOT = Path(__file__).parents[2]
+EVENT = b'{"resourceType":"AuditEvent","action":"R"}'
+
+
+def change(id: str, note: str = "a", **options: Any) -> Change:
+    return Change("Basic", id, draft(msgspec.json.encode({"resourceType": "Basic", "note": note}), id), **options)
+
+
+WRITER = """
+import asyncio, sys
+sys.path.insert(0, {root!r})
+from resources.documents import draft
+from resources.store import ABSENT, ANY, Change, Conflict
+from resources.stores.sqlite import SqliteStore
+
+EVENT = b'{{"resourceType":"AuditEvent","action":"C"}}'
+
+async def main(path, name, count):
+    store = SqliteStore(path)
+    await store.open()
+    async def one(number):
+        for step in range(count):
+            id = f"{{name}}-{{number}}-{{step}}"
+            made = draft(b'{{"resourceType":"Basic"}}', id)
+            shared = Change("Basic", "shared", draft(b'{{"resourceType":"Basic"}}', "shared"), ANY)
+            await store.commit([Change("Basic", id, made, ABSENT), shared], events=[EVENT])
+            print(id, flush=True)
+    await asyncio.gather(*(one(n) for n in range(4)))
+    await store.close()
+
+asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+"""
+
+
+def writer(path: Path, name: str, count: int) -> subprocess.Popen[str]:
+    code = WRITER.format(root=str(ROOT))
+    return subprocess.Popen([sys.executable, "-c", code, str(path), name, str(count)], stdout=subprocess.PIPE, text=True)
+
+
+async def contents(path: Path) -> tuple[set[str], int, int]:
+    """Ids of the live Basic resources, the shared one's version, and the number of events."""
+    store = SqliteStore(path)
+    await store.open()
+    try:
+        versions = [v async for part in store.scan([], until=store.position()) for v in part]
+        shared = await store.read("Basic", "shared")
+        ids = {v.id for v in versions if v.type == "Basic"} - {"shared"}
+        return ids, shared.version if shared else 0, sum(v.type == "AuditEvent" for v in versions)
+    finally:
+        await store.close()
+
+
+def test_processes_that_write_one_file_lose_and_double_nothing(tmp_path: Path) -> None:
+    """Every commit of three processes is there, and the resource they all write has counted each of them."""
+    path = tmp_path / "a.sqlite"
+    writers = [writer(path, name, 50) for name in "abc"]
+    answered = [line.strip() for process in writers for line in process.communicate(timeout=60)[0].splitlines()]
+    assert [process.returncode for process in writers] == [0, 0, 0]
+    ids, version, events = asyncio.run(contents(path))
+    assert ids == set(answered)
+    assert (len(ids), version, events) == (600, 600, 600)
+
+
+def test_what_was_answered_survives_the_death_of_the_process(tmp_path: Path) -> None:
+    """Killed at any moment: each answered commit is whole, with its event, and at most those under way are there beside it."""
+    path = tmp_path / "a.sqlite"
+    answered: set[str] = set()
+    for round_ in range(6):
+        process = writer(path, f"r{round_}", 100_000)
+        time.sleep(0.35 + 0.05 * round_)
+        os.kill(process.pid, signal.SIGKILL)
+        answered |= {line.strip() for line in process.communicate(timeout=60)[0].splitlines() if line.endswith(tuple("0123456789"))}
+        ids, version, events = asyncio.run(contents(path))
+        assert answered <= ids
+        assert len(ids) == version == events
+        assert len(ids) <= len(answered) + 4 * (round_ + 1)
+    assert answered
+
+
+def test_a_full_database_refuses_writes_clearly_and_takes_them_again_once_there_is_room(tmp_path: Path) -> None:
+    """Nothing of a refused commit is there; reading goes on all the while."""
+
+    async def test() -> None:
+        store = SqliteStore(tmp_path / "a.sqlite")
+        await store.open()
+        await store.commit([change("1")])
+        pages = store._writing.pragma("page_count")
+        store._writing.pragma("max_page_count", int(pages))
+        with pytest.raises(StoreUnavailable, match="full") as caught:
+            for number in range(200):
+                await store.commit([change(f"n{number}", os.urandom(3000).hex())], events=[EVENT])
+        assert caught.value.full
+        found = await store.read("Basic", "1")
+        assert found is not None
+        assert await store.read("Basic", f"n{number}") is None
+        store._writing.pragma("max_page_count", 1_000_000)
+        [written] = await store.commit([change("2")])
+        assert await store.read("Basic", "2") == written.version
+        await store.close()
+
+    asyncio.run(test())
+
+
+class Fussy:
+    """A participant that fails at one id."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def install(self, connection: Any) -> None:
+        connection.execute("CREATE TABLE IF NOT EXISTS seen (id TEXT)")
+
+    def write(self, connection: Any, applied: list[Applied]) -> None:
+        for one in applied:
+            if one.id == "bad":
+                raise ValueError("this entry cannot be indexed")
+            connection.execute("INSERT INTO seen VALUES (?)", (one.id,))
+
+    def prepare(self, type: str, body: bytes) -> Any:
+        return None
+
+
+def test_a_commit_that_fails_does_not_take_its_neighbours_with_it(tmp_path: Path) -> None:
+    """Commits share a transaction, not their fate."""
+
+    async def test() -> None:
+        store = SqliteStore(tmp_path / "a.sqlite", participant=Fussy())
+        await store.open()
+        tasks = [store.commit([change(id)]) for id in ("a", "bad", "b", "c")]
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [isinstance(answer, ValueError) for answer in answers] == [False, True, False, False]
+        assert await store.read("Basic", "bad") is None
+        for id in "abc":
+            assert await store.read("Basic", id) is not None
+        seen = [row[0] for row in store._reading.execute("SELECT id FROM seen")]
+        assert sorted(seen) == ["a", "b", "c"]
+        await store.close()
+
+    asyncio.run(test())
+
+
+def test_the_write_ahead_log_stays_small_under_steady_writes(tmp_path: Path) -> None:
+    """It is copied into the database beside the writers and starts over; it does not grow with what is written."""
+
+    async def test() -> None:
+        path = tmp_path / "a.sqlite"
+        store = SqliteStore(path, synchronous="NORMAL")
+        await store.open()
+        until = time.monotonic() + 3
+        number = 0
+        while time.monotonic() < until:
+            number += 1
+            await asyncio.gather(*(store.commit([change(f"{number}-{n}", os.urandom(1500).hex())]) for n in range(10)))
+        written = number * 10 * 3000
+        log = path.with_name("a.sqlite-wal").stat().st_size
+        assert written < 30_000_000 or log < written
+        assert log < 120_000_000
+        await store.close()
+
+    asyncio.run(test())
+
+
+def test_a_file_of_another_program_is_left_alone(tmp_path: Path) -> None:
+    """A SQLite file that is not ours is refused with a sentence that says what to do."""
+    path = tmp_path / "other.sqlite"
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE mine (a)")
+    other.close()
+    with pytest.raises(StoreUnavailable, match="another program"):
+        asyncio.run(SqliteStore(path).open())
+
+
+def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    """An older program never writes into a layout that it does not know."""
+
+    async def make() -> None:
+        store = SqliteStore(tmp_path / "a.sqlite")
+        await store.open()
+        store._writing.execute("PRAGMA user_version = 99")
+        await store.close()
+
+    asyncio.run(make())
+    with pytest.raises(StoreUnavailable, match="newer version"):
+        asyncio.run(SqliteStore(tmp_path / "a.sqlite").open())
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    """The sentence names the folder."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreUnavailable, match="file"):
+        asyncio.run(SqliteStore(tmp_path / "file" / "a.sqlite").open())
+
+
+def test_a_refused_racer_of_another_process_is_told_of_the_conflict(tmp_path: Path) -> None:
+    """Two stores on one file see each other's commits at once."""
+
+    async def test() -> None:
+        first, second = SqliteStore(tmp_path / "a.sqlite"), SqliteStore(tmp_path / "a.sqlite")
+        await first.open()
+        await second.open()
+        await first.commit([change("1", expect=ABSENT)])
+        with pytest.raises(Conflict):
+            await second.commit([change("1", expect=ABSENT)])
+        answers = await asyncio.gather(
+            *((first, second)[n % 2].commit([change("1", str(n), expect=1)]) for n in range(20)), return_exceptions=True
+        )
+        assert sum(isinstance(a, Conflict) for a in answers) == 19
+        await first.close()
+        await second.close()
+
+    asyncio.run(test())
