@@ -1,7 +1,9 @@
 """`fhir-server serve`."""
 
 import os
+import signal
 import socket
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -92,7 +94,7 @@ def _run(settings: Settings, listening: socket.socket) -> None:
         factory=True,
         workers=settings.workers,
         loop="uvloop",
-        http="httptools",
+        http="fhir_server.rest.protocol:HttpProtocol",
         ws="none",
         lifespan="on",
         log_config=None,
@@ -107,6 +109,8 @@ def _run(settings: Settings, listening: socket.socket) -> None:
         Multiprocess(config, sockets=[listening]).run()
         return
     server = uvicorn.Server(config)
+    # Once all requests are finished uvicorn raises the signal that stopped it again: an orderly stop ends with exit code 0.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     server.run(sockets=[listening])
     if not server.started:
         raise SystemExit(1)
