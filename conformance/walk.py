@@ -98,7 +98,8 @@ class Walk:
 
     def _element(self, places: frozenset[str]) -> Visit:
         cell = self._extension(places, modifier=False)
-        return visit({"id": (ELEMENT_ID[0], primitives("id", *ELEMENT_ID)), "extension": (None, objects("extension", cell))}, ())
+        table: Table = {"id": (ELEMENT_ID[0], primitives("id", *ELEMENT_ID)), "extension": (None, objects("extension", cell))}
+        return visit(table, (), beside=True)
 
     def _place(self, definition: TypeDefinition, element: Element, code: str, nested: bool) -> Cell:
         """The walk over the values of one element: its type's, with what this element asks in addition."""
@@ -143,12 +144,15 @@ class Walk:
         return objects(element, [one])
 
 
-def visit(table: Table, checks: Iterable[Visit]) -> Visit:
-    """The function that goes over one node: every member by the table, then the checks of the whole node."""
+def visit(table: Table, checks: Iterable[Visit], beside: bool = False) -> Visit:
+    """The function that goes over one node: every member by the table, then the checks of the whole node.
+
+    `beside`: the node stands beside a primitive's value, and so may be an id only.
+    """
     get, after = table.get, tuple(checks)
 
     def walk(node: dict[str, Any], scope: Scope) -> Findings:
-        if len(node) < 2 and (not node or "id" in node):
+        if len(node) < 2 and (not node or ("id" in node and not beside)):
             return [Finding("is empty: an element has a value or children besides its id (ele-1); leave it out", "invariant")]
         found: Findings = None
         for name, value in node.items():
