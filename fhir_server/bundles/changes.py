@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from fhir_server.bundles.links import Links, Lookup, rewrite, root_of, unresolved
 from fhir_server.bundles.pace import Pace
 from fhir_server.bundles.problems import Problems
-from fhir_server.bundles.steps import Step
+from fhir_server.bundles.steps import Kept, Step
 from fhir_server.context import Context
-from fhir_server.interactions.accept import Accepted, accept
+from fhir_server.interactions.accept import accept
 from fhir_server.interactions.patch import patched, read_patch
 from resources.outcomes import FhirError, bad_request
-from resources.store import ABSENT, ANY, Change
+from resources.store import ABSENT, ANY, Change, Draft
+from search.values import Entry as Values
 
 
 class Changes:
@@ -44,23 +45,21 @@ class Changes:
             yield self._store(step)
 
     def _store(self, step: Step) -> Change:
-        body = self._rewritten(step, step.type)
-        accepted = self._accepted(step, body)
+        draft, values = self._accepted(step, self._rewritten(step, step.type))
         if step.kind == "create":
-            return Change(step.type, step.id, accepted.draft, ABSENT, "POST", accepted.entry)
+            return Change(step.type, step.id, draft, ABSENT, "POST", values)
         expect = step.expect
         if step.criteria is not None:
             expect = step.matches[0].version if step.matches else ABSENT
-        return Change(step.type, step.id, accepted.draft, expect, "PUT", accepted.entry)
+        return Change(step.type, step.id, draft, expect, "PUT", values)
 
-    def _accepted(self, step: Step, body: bytes) -> Accepted:
+    def _accepted(self, step: Step, body: bytes) -> tuple[Draft, Values]:
         """The checked resource; kept on the step, so that a repeated attempt with the same outcome does not check again."""
         kept = step.accepted
-        if kept is not None and kept[0] == body and kept[1] == step.id:
-            return kept[2]
-        accepted = accept(self._ctx, step.type, body, step.id)
-        step.accepted = (body, step.id, accepted)
-        return accepted
+        if kept is None or kept.body != body or kept.id != step.id:
+            accepted = accept(self._ctx, step.type, body, step.id)
+            kept = step.accepted = Kept(body, step.id, accepted.draft, accepted.entry)
+        return kept.draft, kept.values
 
     def _patch(self, step: Step) -> Change:
         change, _ = patched(self._ctx, step.matches[0], read_patch(self._rewritten(step, "Parameters"), ""))

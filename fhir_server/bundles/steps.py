@@ -2,17 +2,17 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from fhir_server.bundles.problems import Problems
 from fhir_server.bundles.shell import Entry
 from fhir_server.context import Context
-from fhir_server.interactions.accept import Accepted
 from fhir_server.interactions.conditional import own_id
 from fhir_server.rest.conditional import if_match
 from fhir_server.rest.routing import APPEND_ONLY, append_only
 from resources.outcomes import FhirError, bad_request
-from resources.store import ABSENT, ANY, Change, Claim, Version
+from resources.store import ABSENT, ANY, Change, Claim, Draft, Version
+from search.values import Entry as Values
 
 Kind = Literal["delete", "create", "update", "patch", "read"]
 
@@ -24,6 +24,15 @@ _KINDS: dict[tuple[str, str], Kind] = {
 }
 ORDER: dict[Kind, int] = {"delete": 0, "create": 1, "update": 2, "patch": 2, "read": 3}
 """The order in which a transaction works (https://hl7.org/fhir/R4/http.html#trules)."""
+
+
+class Kept(NamedTuple):
+    """A resource that was checked: the bytes and id that were, and what came of them."""
+
+    body: bytes
+    id: str
+    draft: Draft
+    values: Values
 
 
 @dataclass(slots=True)
@@ -48,7 +57,7 @@ class Step:
     claim: Claim | None = None
     twin: "Step | None" = None
     changes: list[Change] = field(default_factory=list)
-    accepted: tuple[bytes, str, Accepted] | None = None
+    accepted: Kept | None = None
 
     @property
     def name(self) -> str:
