@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -66,6 +66,7 @@ class SqliteStore:
         self._flusher: asyncio.Task[None] | None = None
         self._maintenance: Maintenance | None = None
         self._closing = False
+        self._turn = asyncio.Lock()
         self.log_pages = 0
         self._sync_time = 0.0
         self._wal = -1
@@ -188,23 +189,39 @@ class SqliteStore:
 
     async def _transact(self, steps: Iterator[None], *, large: bool) -> None:
         """Run a transaction's steps under the file's write lock; a large one lets the loop breathe between its steps."""
-        await self._lock()
-        try:
-            for _ in steps:
-                if large:
-                    await asyncio.sleep(0)
-        except BaseException:
-            self._types.forget()
-            raise
-        finally:
-            fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+        async with self._alone():
+            try:
+                for _ in steps:
+                    if large:
+                        await asyncio.sleep(0)
+            except BaseException:
+                self._types.forget()
+                raise
 
-    async def _lock(self) -> None:
-        """The write lock of the file, fair among processes: the kernel queues those who wait."""
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """The write lock of the file, fair among processes: the kernel queues those who wait.
+
+        It says nothing to the tasks of this process, which all have the same descriptor: these take turns before they ask for it.
+        """
+        async with self._turn:
+            try:
+                fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                await self._wait_for_lock()
+            try:
+                yield
+            finally:
+                fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+
+    async def _wait_for_lock(self) -> None:
+        waiting = asyncio.get_running_loop().run_in_executor(self._disk, fcntl.flock, self._lock_file, fcntl.LOCK_EX)
         try:
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            await asyncio.get_running_loop().run_in_executor(self._disk, fcntl.flock, self._lock_file, fcntl.LOCK_EX)
+            await asyncio.shield(waiting)
+        except asyncio.CancelledError:  # the thread gets the lock all the same; whoever gave up must not keep it
+            await asyncio.wait([waiting])
+            fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+            raise
 
     async def _sync(self) -> None:
         """Wait until the write-ahead log is on disk. SQLite itself syncs it before it copies pages from it (synchronous=NORMAL), so
@@ -231,13 +248,11 @@ class SqliteStore:
         """Index the events that are not indexed yet (at most about `limit`); returns how many. Searches of AuditEvent call it first."""
         total = 0
         while limit is None or total < limit:
-            await self._lock()
-            try:
-                done = self._writer.index_events(EVENTS)
-            except (apsw.Error, OSError) as problem:
-                raise _unavailable(problem) from None
-            finally:
-                fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+            async with self._alone():
+                try:
+                    done = self._writer.index_events(EVENTS)
+                except (apsw.Error, OSError) as problem:
+                    raise _unavailable(problem) from None
             total += done
             if not done:
                 break
@@ -246,19 +261,13 @@ class SqliteStore:
 
     async def sweep(self) -> None:
         """Forget expired receipts and old claims."""
-        await self._lock()
-        try:
+        async with self._alone():
             self._writer.sweep()
-        finally:
-            fcntl.flock(self._lock_file, fcntl.LOCK_UN)
 
     async def checkpoint(self) -> None:
         """Finish a checkpoint that ran beside the writers, while none of them writes, so that the log starts over."""
-        await self._lock()
-        try:
+        async with self._alone():
             self._writing.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        finally:
-            fcntl.flock(self._lock_file, fcntl.LOCK_UN)
 
     # -- reading
 
