@@ -19,7 +19,7 @@ from search.index import Included, Result, TooCostly
 from search.indexes import sqlite_write
 from search.indexes.sqlite_include import include
 from search.indexes.sqlite_pages import count, search
-from search.indexes.sqlite_reader import OutOfTime, Reader
+from search.indexes.sqlite_reader import Limits, OutOfTime, Reader
 from search.indexes.sqlite_schema import Codebook, install, set_state, state
 from search.parameters import Parameters
 from search.query import Include, Query
@@ -40,7 +40,8 @@ class SqliteIndex:
     """A `search.index.SearchIndex` and a `resources.store.Participant`.
 
     `path` is the store's database file. `settle`, if given, is awaited before a search of AuditEvents: it has the store index the
-    events that it has written since. `limit` is the seconds that one search may take (then TooCostly).
+    events that it has written since. `limit` is the seconds that one search may take (then TooCostly),
+    `budget` those on the loop's thread.
     """
 
     def __init__(
@@ -52,11 +53,12 @@ class SqliteIndex:
         settle: Callable[[], Awaitable[object]] | None = None,
         limit: float = 30.0,
         budget: float = BUDGET,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> None:
         self._path = str(path)
         self._extractor = extractor
         self._settle = settle
-        self._limit, self._budget = limit, budget
+        self._limit, self._budget, self._limits = limit, budget, limits
         self._codes = Codebook(parameters)
         self._reader: Reader | None = None
         self._spare: list[Reader] = []
@@ -165,7 +167,7 @@ class SqliteIndex:
             connection.execute(_PRAGMAS)
         except apsw.Error as problem:
             raise StoreUnavailable(f"The search index in {self._path} cannot be opened: {problem}") from None
-        return Reader(connection)
+        return Reader(connection, self._limits)
 
 
 def _do(reader: Reader, work: Callable[[Reader], T], seconds: float) -> T:

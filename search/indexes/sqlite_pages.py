@@ -6,7 +6,7 @@ from resources.store import Key
 from search.index import Result
 from search.indexes.sqlite_compile import NEVER, Predicate, compile_clause, compile_query
 from search.indexes.sqlite_order import Position, after, in_order, make_order, positions
-from search.indexes.sqlite_plan import GATHER, Plan, Source, count_plan, make_plan, tests_of, walk_of
+from search.indexes.sqlite_plan import Plan, Source, count_plan, make_plan, tests_of, walk_of
 from search.indexes.sqlite_reader import Reader
 from search.indexes.sqlite_schema import Book, Codebook
 from search.query import Clause, Modifier, Query
@@ -59,7 +59,7 @@ class _Search:
         plan = self.plan(counted=not order.by_date)
         first_total = self.query.total != "none" and self.known is None
         in_order_already = order.by_date and all(s.ordered for s in plan.sources)
-        if plan.rows is not None and plan.rows <= GATHER and (first_total or not in_order_already):
+        if plan.rows is not None and plan.rows <= self.reader.limits.gather and (first_total or not in_order_already):
             return self._gathered(plan)
         if order.by_date:
             found = self._by_date(plan, size + 1)

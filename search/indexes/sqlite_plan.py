@@ -11,18 +11,6 @@ from search.indexes.sqlite_compile import Predicate, Stream, merged
 from search.indexes.sqlite_reader import Reader
 from search.indexes.sqlite_schema import Book
 
-GATHER = 1_000
-"""Up to so many rows a search reads all that match, and sorts and counts them itself."""
-
-SCAN = 20_000
-"""Up to so many rows of a range are read and sorted; beyond, the documents are walked in their order until a page is full."""
-
-_FEW = 50
-"""A driver with no more rows than this is good enough: the others are not counted."""
-
-_LISTED = 5_000
-"""Ranges up to this size are tested as a list in memory while documents are walked."""
-
 
 class Source(NamedTuple):
     """Rows to start from: `SELECT … FROM {start}`, whose alias is p. `ordered`: they come in the order of (d, rid)."""
@@ -85,15 +73,16 @@ def make_plan(reader: Reader, book: Book, predicates: Sequence[Predicate], *, co
         only = [source(stream) for stream in drivers[0].streams]
         if len(only) == 1 and only[0].ordered:
             return _plan(reader, (only[0],), [p for p in predicates if p is not drivers[0]], None)
-    best, live, fewest = drivers[0], sources(drivers[0].streams), GATHER + 1
+    limits = reader.limits
+    best, live, fewest = drivers[0], sources(drivers[0].streams), limits.gather + 1
     for driver in drivers:
         rows, alive = _count(reader, driver, fewest)
         if rows < fewest:
             best, live, fewest = driver, alive, rows
-            if rows <= _FEW:
+            if rows <= limits.few:
                 break
     others = [p for p in predicates if p is not best]
-    if fewest <= GATHER:
+    if fewest <= limits.gather:
         return _plan(reader, tuple(live), others, fewest)
     return _large(reader, book, drivers, predicates)
 
@@ -114,13 +103,13 @@ def _count(reader: Reader, predicate: Predicate, limit: int) -> tuple[int, list[
 def _large(reader: Reader, book: Book, drivers: Sequence[Predicate], predicates: Sequence[Predicate]) -> Plan:
     """Every driver has many rows: take one that comes in order, or a range that can still be sorted, or walk the type."""
     for driver in drivers:
-        if all(stream.point for stream in driver.streams) and len(driver.streams) <= _FEW:
+        if all(stream.point for stream in driver.streams) and len(driver.streams) <= reader.limits.few:
             alone = tuple(source(stream) for stream in driver.streams)
             live = alone if len(alone) == 1 else tuple(s for s in alone if count_up_to(reader, s, 1))
             return _plan(reader, live, [p for p in predicates if p is not driver], None)
     for driver in drivers:
-        if _count(reader, driver, SCAN + 1)[0] <= SCAN:
-            return _plan(reader, tuple(sources(driver.streams)), [p for p in predicates if p is not driver], SCAN)
+        if _count(reader, driver, reader.limits.scan + 1)[0] <= reader.limits.scan:
+            return _plan(reader, tuple(sources(driver.streams)), [p for p in predicates if p is not driver], reader.limits.scan)
     return _plan(reader, (walk_of(book),), predicates, None)
 
 
@@ -152,7 +141,8 @@ def _test(reader: Reader, predicate: Predicate, rows: int | None) -> tuple[str, 
     if predicate.probe:
         return predicate.probe, predicate.args
     if predicate.streams:
-        most = min(4 * rows + 1, _LISTED) if rows is not None else _LISTED
+        listed = reader.limits.listed
+        most = min(4 * rows + 1, listed) if rows is not None else listed
         if predicate.rank < 7 and _count(reader, predicate, most)[0] < most:
             return _list(predicate)
     assert predicate.check is not None

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import apsw
@@ -14,6 +15,22 @@ from search.values import fold
 _STEPS = 5_000
 """Instructions of SQLite's machine between two looks at the clock (some tenths of a millisecond)."""
 
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Numbers of rows at which a search is done in another way (measured in docs/adr/0003).
+
+    Up to `gather` rows, all that match are read, sorted and counted at once. Up to `scan` rows of a range are read and sorted;
+    beyond, documents are walked in their order until a page is full. A predicate with no more than `few` rows drives without the
+    others being counted. Ranges up to `listed` rows are tested as a list in memory while documents are walked.
+    """
+
+    gather: int = 1_000
+    scan: int = 20_000
+    few: int = 50
+    listed: int = 5_000
+
+
 Edge = Callable[[list[Row], Any], bool]
 
 
@@ -24,8 +41,8 @@ class OutOfTime(Exception):
 class Reader:
     """One connection and what the search that runs on it needs. Not for two threads, nor two searches, at once."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
-        self.connection = connection
+    def __init__(self, connection: apsw.Connection, limits: Limits = Limits()) -> None:
+        self.connection, self.limits = connection, limits
         self._checks: list[Check | Edge] = []
         self._facts: dict[int, bool] = {}
         self._deadline = 0.0

@@ -18,7 +18,7 @@ from search.values import fold, hash64
         ("ŁÓDŹ", "łodz"),
         ("  van   der\tBerg ", "van der berg"),
         ("ﬁnch", "finch"),
-        ("ＡＢＣ", "abc"),
+        ("\uff21\uff22\uff23", "abc"),
         ("Ἀθῆναι", "αθηναι"),
         ("Ёлка", "елка"),
         ("O'Brien-Smith", "o'brien-smith"),

@@ -1,6 +1,7 @@
 """Number parameters."""
 
 from decimal import Decimal
+from math import nextafter
 
 import pytest
 from hypothesis import given
@@ -33,7 +34,7 @@ PROBABILITY = registry().of("RiskAssessment")["probability"]
         ("ap-100", -110, -90, -100),
         ("ap1", 0.5, 1.5, 1),
         ("1e400", UNBOUNDED, UNBOUNDED, UNBOUNDED),
-        ("-1e400", -UNBOUNDED, -UNBOUNDED, -UNBOUNDED),
+        ("-1e400", -UNBOUNDED, nextafter(-UNBOUNDED, 0), -UNBOUNDED),
         ("1e-400", 0, 5e-324, 0),
         ("46795655500.26010", 46795655500.26009, 46795655500.260109, 46795655500.2601),
     ],
@@ -45,7 +46,7 @@ def test_precision(text: str, low: float, high: float, value: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", ".5", "5.", "1e", "e5", "0x10", "1,5", "NaN", "inf", "1e1000", "٣", "1 000", "--1", "1\n", "9" * 41]
+    "text", ["", "x", ".5", "5.", "1e", "e5", "0x10", "1,5", "NaN", "1e1000", "٣", "1 000", "--1", "1\n", "9" * 41]
 )
 def test_refused(text: str) -> None:
     """What is no decimal number is refused."""

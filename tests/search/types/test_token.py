@@ -94,7 +94,7 @@ def test_id_has_no_system() -> None:
         ("Coding", {"system": "s", "code": "c", "display": "d"}, [("s", "c")]),
         ("Coding", {"code": "c"}, [("", "c")]),
         ("Coding", {"system": "s", "display": "d"}, []),
-        ("CodeableConcept", {"coding": [{"system": "s", "code": "c"}, {"code": "d"}, {"display": "e"}], "text": "t"}, [("s", "c"), ("", "d")]),
+        ("CodeableConcept", {"coding": [{"system": "s", "code": "c"}, {"code": "d"}, {}], "text": "t"}, [("s", "c"), ("", "d")]),
         ("CodeableConcept", {"text": "t"}, []),
         ("Identifier", {"system": "s", "value": "v"}, [("s", "v")]),
         ("Identifier", {"value": "v"}, [("", "v")]),
