@@ -7,6 +7,7 @@ import asyncio
 import fcntl
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -101,4 +102,5 @@ class Maintenance:
         if self._connection is None:
             self._connection = connect(self._path, cache_kib=1_000)
             self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()  # a connection that never read copies nothing
-        self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        with suppress(apsw.BusyError):  # another process is copying: that will do
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
