@@ -113,7 +113,10 @@ def test_union_of_paths() -> None:
         "resourceType": "Observation",
         "id": "1",
         "code": {"coding": [{"system": "l", "code": "bp"}]},
-        "component": [{"code": {"coding": [{"system": "l", "code": "sys"}]}}, {"code": {"coding": [{"system": "l", "code": "bp"}]}}],
+        "component": [
+            {"code": {"coding": [{"system": "l", "code": "sys"}]}},
+            {"code": {"coding": [{"system": "l", "code": "bp"}]}},
+        ],
     }
     values = EXTRACTOR.extract("Observation", document).values
     assert values["code"] == [TokenValue("l", "bp")]

@@ -77,9 +77,7 @@ def test_typed_contradiction() -> None:
         reference.parse_typed("Group/1", SUBJECT, "Patient", READING)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "Nonsense/1", "Patient/", "/Patient/1", "Patient/1/name", "a b", "#x", "Patient?a=1", "../x"]
-)
+@pytest.mark.parametrize("text", ["", "Nonsense/1", "Patient/", "/Patient/1", "Patient/1/name", "a b", "#x", "Patient?a=1", "../x"])
 def test_refused(text: str) -> None:
     """What is no address of a resource is refused."""
     with pytest.raises(BadValue, match="no reference"):

@@ -1,0 +1,143 @@
+"""The parameters that shape an answer."""
+
+import pytest
+
+from resources.outcomes import FhirError
+from search.parameters import registry
+from search.parse import parse
+from search.query import Parsed
+
+BASE = "http://127.0.0.1/fhir"
+
+
+def read(query: str, type: str = "Observation", *, lenient: bool = False) -> Parsed:
+    """A query read with a page size of 20, at most 100."""
+    return parse(type, query, parameters=registry(), base_url=BASE, lenient=lenient, default_count=20, max_count=100)
+
+
+@pytest.mark.parametrize(
+    ("query", "count", "total"),
+    [
+        ("", 20, "accurate"),
+        ("_count=0", 0, "accurate"),
+        ("_count=5", 5, "accurate"),
+        ("_count=100", 100, "accurate"),
+        ("_count=101", 100, "accurate"),
+        ("_count=5&_total=none", 5, "none"),
+        ("_total=estimate", 20, "estimate"),
+        ("_summary=count", 0, "accurate"),
+        ("_summary=count&_count=5&_total=none", 0, "accurate"),
+    ],
+)
+def test_count_and_total(query: str, count: int, total: str) -> None:
+    """The page size is cut to the most allowed; _summary=count asks for the total alone."""
+    found = read(query).query
+    assert (found.count, found.total) == (count, total)
+
+
+@pytest.mark.parametrize(
+    ("query", "keys"),
+    [
+        ("_sort=date", [("date", False)]),
+        ("_sort=-date,code,_lastUpdated,-_id", [("date", True), ("code", False), ("_lastUpdated", False), ("_id", True)]),
+        ("_sort=date,-date", [("date", False)]),
+        ("_sort=,date,", [("date", False)]),
+        (
+            "_sort=value-quantity,subject,status,value-string",
+            [(c, False) for c in ("value-quantity", "subject", "status", "value-string")],
+        ),
+    ],
+)
+def test_sort(query: str, keys: list[tuple[str, bool]]) -> None:
+    """Several keys, each with its direction; the first of a repeated one counts."""
+    assert [(key.parameter.code, key.descending) for key in read(query).query.sort] == keys
+
+
+@pytest.mark.parametrize(
+    ("query", "source", "codes", "target", "reverse"),
+    [
+        ("_include=Observation:subject", "Observation", {"subject"}, None, False),
+        ("_include=Observation:subject:Patient", "Observation", {"subject"}, "Patient", False),
+        ("_revinclude=Provenance:target", "Provenance", {"target"}, None, True),
+        ("_revinclude=Provenance:target:Observation", "Provenance", {"target"}, "Observation", True),
+    ],
+)
+def test_includes(query: str, source: str, codes: set[str], target: str | None, reverse: bool) -> None:
+    """Source, parameter and target of _include and _revinclude."""
+    [include] = read(query).query.includes
+    assert {p.code for p in include.parameters} == codes
+    assert (include.source, include.target, include.reverse, include.iterate) == (source, target, reverse, False)
+
+
+def test_wildcards() -> None:
+    """`*` stands for every reference parameter, of a source that can refer to the type for _revinclude."""
+    [all_of_it] = read("_include=*").query.includes
+    [by_type] = read("_include=Observation:*").query.includes
+    assert all_of_it == by_type and {"subject", "encounter", "performer"} <= {p.code for p in by_type.parameters}
+    [back] = read("_revinclude=DiagnosticReport:*").query.includes
+    assert {p.code for p in back.parameters} == {"result"}
+
+
+def test_includes_repeat() -> None:
+    """Several includes are kept in order, equal ones once."""
+    found = read("_include=Observation:subject&_include=Observation:encounter&_include=Observation:subject").query.includes
+    assert [include.parameters[0].code for include in found] == ["subject", "encounter"]
+
+
+def test_other_shapes() -> None:
+    """_summary and _elements are handed on; _format and _pretty are kept for links."""
+    found = read("_summary=text&_elements=code,status,code&_format=json&_pretty=true&_contained=false")
+    assert (found.summary, found.elements) == ("text", ("code", "status"))
+    assert ("_format", "json") in found.applied and ("_pretty", "true") in found.applied
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("_count=x", "whole number"),
+        ("_count=-1", "whole number"),
+        ("_count=1.5", "whole number"),
+        ("_count=٣", "whole number"),
+        ("_count=" + "9" * 30, "whole number"),
+        ("_count=1&_count=2", "more than once"),
+        ("_sort=date&_sort=code", "more than once"),
+        ("_total=exact", "none, estimate, accurate"),
+        ("_summary=all", "true, text, data, count, false"),
+        ("_contained=both", "_contained"),
+        ("_sort=date,code,status,subject,_id,_lastUpdated,category,method,focus", "at most 8"),
+        ("_include:iterate=Observation:subject", "iterated"),
+        ("_revinclude:recurse=Provenance:target", "iterated"),
+        ("_sort:desc=date", "no modifier"),
+    ],
+)  # fmt: skip
+def test_refused_in_any_case(query: str, says: str) -> None:
+    """Values that cannot be read are refused, lenient or not."""
+    for lenient in (False, True):
+        with pytest.raises(FhirError, match=says):
+            read(query, lenient=lenient)
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("_sort=dat", "did you mean date"),
+        ("_sort=-", "cannot be sorted"),
+        ("_sort=code-value-quantity", "cannot be sorted"),
+        ("_include=subject", "begins with the type"),
+        ("_include=Patient:organization", "begins with the type"),
+        ("_include=Observation:code", "no reference parameter"),
+        ("_include=Observation:nothing", "no reference parameter"),
+        ("_include=Observation:subject:Practitioner", "never refers"),
+        ("_revinclude=*", "every type"),
+        ("_revinclude=Nonsense:target", "resource type"),
+        ("_revinclude=Immunization:patient", "no reference parameter"),
+        ("_revinclude=Provenance:target:Patient", "only be Observation"),
+    ],
+)
+def test_ignored_where_lenient(query: str, says: str) -> None:
+    """What names nothing that exists is refused, or ignored with lenient handling."""
+    with pytest.raises(FhirError, match=says):
+        read(query)
+    parsed = read(query, lenient=True)
+    assert parsed.query.sort == () and parsed.query.includes == () and parsed.applied == ()
+    assert says in parsed.ignored[0][1]
