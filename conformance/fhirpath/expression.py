@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from conformance.fhirpath.compiler import Compiler
@@ -100,13 +100,13 @@ def resource_type_of(type_name: str) -> str | None:
 
 @lru_cache(maxsize=64)
 def conditions(resource_type: str | None, *, search: bool = False) -> Conditions:
-    """The compiler of conditions on parts of a resource type (None: on parts of any)."""
-    return Conditions(_complete, resource_type, search)
+    """The compiler of conditions on parts of a resource type (None: on parts of any); those of search parameters are read strictly."""
+    return Conditions(partial(complete_truth, strict=search), resource_type, search)
 
 
-def _complete(tree: Node, type_name: str, _resource_type: str | None) -> Truth:
+def complete_truth(tree: Node, type_name: str, *, strict: bool) -> Truth:
     """A condition by the complete engine."""
-    run = _compiled(tree, type_name, strict=False).run
+    run = _compiled(tree, type_name, strict=strict).run
 
     def truth(node: Any, resource: Any, root: Any) -> bool | None:
         return boolean(run(environment(node, type_name, resource, root)), "a condition")
@@ -140,11 +140,5 @@ def compile_expression(expression: str, type_name: str, *, strict: bool = False)
 def compile_tree(tree: Node, type_name: str, *, strict: bool) -> Expression:
     """As `compile_expression`, for what has been parsed already."""
     code = _compiled(tree, type_name, strict=strict)
-    if not strict:
-        return Expression(type_name, code, conditions(resource_type_of(type_name)).truth(tree, type_name))
-    run = code.run
-
-    def truth(node: Any, resource: Any, root: Any) -> bool | None:
-        return boolean(run(environment(node, type_name, resource, root)), "a condition")
-
-    return Expression(type_name, code, truth)
+    quick = conditions(resource_type_of(type_name)).truth
+    return Expression(type_name, code, complete_truth(tree, type_name, strict=True) if strict else quick(tree, type_name))

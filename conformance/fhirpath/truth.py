@@ -30,14 +30,14 @@ _ORDERS: Final[dict[str, Callable[[Any], bool]]] = {
 class Conditions:
     """Compiles conditions. `fallback(tree, type)`: the complete engine's truth of a tree evaluated on a node of a type."""
 
-    fallback: Callable[[Node, str, str | None], Truth]
+    fallback: Callable[[Node, str], Truth]
     resource_type: str | None
     search: bool = False
 
     def truth(self, tree: Node, type_name: str) -> Truth:
         """The condition as a closure; always succeeds if the fallback does."""
         compiled = self._known(tree, type_name)
-        return compiled if compiled is not None else self.fallback(tree, type_name, self.resource_type)
+        return compiled if compiled is not None else self.fallback(tree, type_name)
 
     def _known(self, tree: Node, type_name: str) -> Truth | None:
         if isinstance(tree, Literal) and isinstance(tree.value, bool):
