@@ -4,11 +4,12 @@ Values are never re-spelled: `72.50` stays `72.50`, keys keep their order (https
 between tokens goes.
 """
 
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
 
+from resources.outcomes import bad_request
 from resources.store import Draft
 
 _BOM = b"\xef\xbb\xbf"
@@ -22,9 +23,15 @@ _encoder = msgspec.json.Encoder(decimal_format="number")
 def decode(body: bytes) -> dict[str, Any]:
     """The document as Python values; numbers with a fraction or exponent become Decimals that keep their digits.
 
-    Raises msgspec.DecodeError where the bytes are not JSON: call it on what `resources.structure.check` has accepted.
+    Raises msgspec.DecodeError where the bytes are not JSON: call it on what `resources.structure.check` has accepted. Raises FhirError
+    400 for a number that JSON allows but no computer keeps (1e99999999999999999999, thousands of digits).
     """
-    document: dict[str, Any] = _decoder.decode(body.removeprefix(_BOM))
+    try:
+        document: dict[str, Any] = _decoder.decode(body.removeprefix(_BOM))
+    except InvalidOperation:
+        raise bad_request("A number in the body has an exponent that is out of range", code="value") from None
+    except msgspec.ValidationError as problem:
+        raise bad_request(f"A number in the body is out of range: {problem}", code="value") from None
     return document
 
 

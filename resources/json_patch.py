@@ -13,7 +13,9 @@ from jsonpointer import JsonPointerException, resolve_pointer
 from resources.outcomes import FhirError, error
 
 MOST_COPIED = 10_000_000
-"""Characters that the `copy` operations of one patch may add: copies of copies double, and would soon fill the memory."""
+"""About how many bytes the `copy` operations of one patch may add: copies of copies double, and would soon fill the memory."""
+
+_NODE = 64  # bytes that a value takes beside its text
 
 _FIXED = ("resourceType", "id")
 _DOCUMENT = re.compile(r" not found in .*", re.DOTALL)  # the library's messages quote the whole document
@@ -74,7 +76,7 @@ def _failed(status: int, code: str, number: int, operation: Any, reason: str) ->
 
 
 def _copied(document: Any, operation: Any) -> int:
-    """About how many characters a `copy` adds; 0 for any other operation, and for one that will fail."""
+    """About how many bytes a `copy` adds; 0 for any other operation, and for one that will fail."""
     if not isinstance(operation, dict) or operation.get("op") != "copy" or not isinstance(operation.get("from"), str):
         return 0
     try:
@@ -87,7 +89,7 @@ def _weight(waiting: list[Any]) -> int:
     total = 0
     while waiting and total <= MOST_COPIED:
         value = waiting.pop()
-        total += 1 + (len(value) if isinstance(value, str) else 0)
+        total += _NODE + (len(value) if isinstance(value, str) else 0)
         waiting.extend(_children(value))
     return total
 
