@@ -1,0 +1,111 @@
+"""history: http://hl7.org/fhir/R4/http.html#history"""
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api.conftest import problem
+
+Put = Callable[[dict[str, Any]], httpx.Response]
+
+
+def make(put: Put, id: str, versions: int, type: str = "Patient") -> list[httpx.Response]:
+    return [put({"resourceType": type, "id": id, "active": bool(n % 2)}) for n in range(versions)]
+
+
+def pages(api: httpx.Client, url: str) -> list[dict[str, Any]]:
+    """All entries of all pages."""
+    found: list[dict[str, Any]] = []
+    while url:
+        answer = api.get(url)
+        assert answer.status_code == 200, answer.text
+        bundle = answer.json()
+        assert (bundle["resourceType"], bundle["type"]) == ("Bundle", "history")
+        found += bundle.get("entry", [])
+        url = next((link["url"] for link in bundle["link"] if link["relation"] == "next"), "")
+    return found
+
+
+def test_instance_newest_first_with_the_deletion(api: httpx.Client, put: Put, base: str) -> None:
+    """Every version is there once, newest first; a deletion has no resource."""
+    make(put, "hist-1", 2)
+    api.delete("Patient/hist-1")
+    entries = pages(api, "Patient/hist-1/_history")
+    assert [e["response"]["etag"] for e in entries] == ['W/"3"', 'W/"2"', 'W/"1"']
+    assert [e["request"]["method"] for e in entries] == ["DELETE", "PUT", "PUT"]
+    assert [e["response"]["status"] for e in entries] == ["204", "200", "201"]
+    assert "resource" not in entries[0]
+    assert {e["fullUrl"] for e in entries} == {f"{base}/Patient/hist-1"}
+
+
+def test_pages_are_stable_while_writing_goes_on(api: httpx.Client, put: Put) -> None:
+    """Following next gives each version once, though new ones come in meanwhile."""
+    make(put, "hist-2", 5)
+    first = api.get("Patient/hist-2/_history?_count=2").json()
+    make(put, "hist-2", 2)
+    following = next(link["url"] for link in first["link"] if link["relation"] == "next")
+    rest = pages(api, following)
+    found = [e["response"]["etag"] for e in [*first["entry"], *rest]]
+    assert found == [f'W/"{n}"' for n in (5, 4, 3, 2, 1)]
+
+
+def test_since_and_at(api: httpx.Client, put: Put) -> None:
+    """_since gives what came at or after an instant, _at what was current in a span of time."""
+    first, second, third = (answer.json()["meta"]["lastUpdated"] for answer in make(put, "hist-3", 3))
+    assert first < second < third
+    since = pages(api, f"Patient/hist-3/_history?_since={second}")
+    assert [e["response"]["etag"] for e in since] == ['W/"3"', 'W/"2"']
+    at = pages(api, f"Patient/hist-3/_history?_at={second}")
+    assert 'W/"2"' in [e["response"]["etag"] for e in at]
+    assert 'W/"3"' not in [e["response"]["etag"] for e in at]
+    assert pages(api, "Patient/hist-3/_history?_at=2001") == []
+
+
+def test_type_and_system(api: httpx.Client, put: Put) -> None:
+    """The history of a type has that type only; the system's has all but the server's own AuditEvents."""
+    make(put, "hist-4", 1, "Practitioner")
+    make(put, "hist-4", 1)
+    of_type = pages(api, "Practitioner/_history?_count=1000")
+    assert {e["resource"]["resourceType"] for e in of_type if "resource" in e} == {"Practitioner"}
+    newest = api.get("_history?_count=2").json()["entry"]
+    assert [e["resource"]["resourceType"] for e in newest] == ["Patient", "Practitioner"]
+
+
+@pytest.mark.parametrize(
+    ("query", "word"),
+    [
+        ("_since=yesterday", "instant"),
+        ("_since=2026-02-31T00:00:00Z", "does not exist"),
+        ("_count=many", "_count"),
+        ("name=x", "no parameter name"),
+        ("_cursor=AAAA", "page link"),
+        ("_summary=most", "_summary"),
+    ],
+)
+def test_wrong_parameters(api: httpx.Client, put: Put, query: str, word: str) -> None:
+    """What cannot be understood is 400 with what would be."""
+    make(put, "hist-5", 1)
+    answer = api.get(f"Patient/hist-5/_history?{query}")
+    assert answer.status_code == 400
+    assert word in problem(answer)
+
+
+def test_cursor_of_another_history(api: httpx.Client, put: Put) -> None:
+    """A cursor belongs to the history that it came from."""
+    make(put, "hist-6", 2)
+    bundle = api.get("Patient/hist-6/_history?_count=1").json()
+    cursor = next(link["url"] for link in bundle["link"] if link["relation"] == "next").partition("_cursor=")[2]
+    assert api.get(f"Patient/_history?_count=1&_cursor={cursor}").status_code == 400
+
+
+def test_never_existed(api: httpx.Client) -> None:
+    """The history of what never was is 404."""
+    assert api.get("Patient/hist-never/_history").status_code == 404
+
+
+def test_count_zero(api: httpx.Client, put: Put) -> None:
+    """_count=0 gives an empty page."""
+    make(put, "hist-7", 1)
+    assert "entry" not in api.get("Patient/hist-7/_history?_count=0").json()
