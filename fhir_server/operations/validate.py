@@ -4,8 +4,6 @@ The answer is 200 with an OperationOutcome whatever the verdict, as the operatio
 understood is an error.
 """
 
-from typing import Any
-
 import msgspec
 
 from fhir_server.context import Context
@@ -21,6 +19,22 @@ DEFINITION = "http://hl7.org/fhir/OperationDefinition/Resource-validate"
 MODES = ("create", "update", "delete", "profile")
 _BASE_PROFILE = "http://hl7.org/fhir/StructureDefinition/"
 _ALL_OK = Issue("information", "informational", "No problems were found")
+
+
+class _Parameter(msgspec.Struct, rename="camel"):
+    name: str = ""
+    resource: msgspec.Raw = msgspec.Raw()
+    value_code: str = ""
+    value_uri: str = ""
+    value_canonical: str = ""
+    value_string: str = ""
+
+
+class _Parameters(msgspec.Struct):
+    parameter: list[_Parameter] = []
+
+
+_parameters = msgspec.json.Decoder(_Parameters).decode
 
 
 async def validate(ctx: Context, who: Identity, request: FhirRequest) -> FhirResult:
@@ -72,31 +86,26 @@ def _verdict(request: FhirRequest, issues: list[Issue]) -> FhirResult:
 
 def _split(request: FhirRequest) -> tuple[bytes, dict[str, str]]:
     """The resource to validate (b"": none in the body) and the operation's other parameters."""
-    if not request.body:
-        return b"", _single(simple(request, ("mode", "profile")))
-    is_wrapped = request.type != "Parameters" and _type_or_none(request.body) == "Parameters"
-    if not is_wrapped:
-        return request.body, _single(simple(request.having(body=b""), ("mode", "profile")))
-    given = _single(simple(request.having(body=b""), ("mode", "profile")))
+    given = {name: values[-1] for name, values in simple(request.having(body=b""), ("mode", "profile")).items()}
+    if not request.body or request.type == "Parameters" or _type_or_none(request.body) != "Parameters":
+        return request.body, given
     body = b""
-    for raw in _wrapped(request.body):
-        members = documents.members(raw)
-        name = msgspec.json.decode(members.get("name", b'""'))
-        if name == "resource":
-            body = bytes(members.get("resource", b""))
-        elif name in ("mode", "profile"):
-            value: Any = next((msgspec.json.decode(v) for k, v in members.items() if k.startswith("value")), "")
-            given[name] = str(value)
+    for one in _wrapped(request.body):
+        if one.name == "resource":
+            body = bytes(one.resource)
+        elif one.name in ("mode", "profile"):
+            given[one.name] = one.value_code or one.value_uri or one.value_canonical or one.value_string
         else:
-            raise bad_request(f"$validate has no parameter {str(name)[:64]}; it has resource, mode, profile", code="not-supported")
+            raise not_supported(f"$validate has no parameter {one.name[:64]}; it has resource, mode, profile")
     return body, given
 
 
-def _wrapped(body: bytes) -> list[msgspec.Raw]:
+def _wrapped(body: bytes) -> list[_Parameter]:
     try:
-        return msgspec.json.decode(documents.members(body).get("parameter", b"[]"), type=list[msgspec.Raw])
-    except msgspec.MsgspecError:
-        raise bad_request("Parameters.parameter must be an array of objects", "Parameters.parameter") from None
+        return _parameters(body).parameter
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        text = "The Parameters resource cannot be read; send resource, and mode or profile as valueCode, valueUri or valueString"
+        raise bad_request(text, "Parameters.parameter") from None
 
 
 def _type_or_none(body: bytes) -> str | None:
@@ -104,7 +113,3 @@ def _type_or_none(body: bytes) -> str | None:
         return resource_type(body)
     except FhirError:
         return None  # what is wrong with it is the verdict, not a failure of the request
-
-
-def _single(given: dict[str, list[str]]) -> dict[str, str]:
-    return {name: values[-1] for name, values in given.items()}

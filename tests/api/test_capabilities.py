@@ -1,0 +1,60 @@
+"""capabilities: http://hl7.org/fhir/R4/http.html#capabilities"""
+
+import httpx
+import pytest
+
+from conformance.load import definitions
+from conformance.validate import Validator
+from resources import documents, structure
+
+
+def test_statement_is_a_valid_resource(api: httpx.Client, base: str) -> None:
+    """The CapabilityStatement keeps the rules of R4 and names this server."""
+    answer = api.get("metadata")
+    assert answer.status_code == 200
+    assert structure.check(answer.content) == []
+    found = Validator(definitions()).check("CapabilityStatement", documents.decode(answer.content))
+    assert [issue for issue in found if issue.severity == "error"] == []
+    body = answer.json()
+    assert (body["fhirVersion"], body["implementation"]["url"]) == ("4.0.1", base)
+
+
+def test_says_what_is_there(api: httpx.Client) -> None:
+    """Interactions and operations are those of the REST table; what is refused is not claimed."""
+    rest = api.get("metadata").json()["rest"][0]
+    by_type = {one["type"]: one for one in rest["resource"]}
+    assert len(by_type) == 146
+    patient = {one["code"] for one in by_type["Patient"]["interaction"]}
+    assert {"read", "vread", "create", "update", "patch", "delete", "search-type", "history-type"} <= patient
+    assert "everything" in {one["name"] for one in by_type["Patient"]["operation"]}
+    assert "everything" not in {one["name"] for one in by_type["Practitioner"]["operation"]}
+    events = {one["code"] for one in by_type["AuditEvent"]["interaction"]}
+    assert {"create", "read"} <= events
+    assert not events & {"update", "patch", "delete"}
+    assert {one["code"] for one in rest["interaction"]} == {"batch", "transaction", "history-system"}
+
+
+def test_modes(api: httpx.Client) -> None:
+    """mode=terminology answers TerminologyCapabilities; an unknown mode is 400."""
+    found = api.get("metadata?mode=terminology")
+    assert found.json()["resourceType"] == "TerminologyCapabilities"
+    assert structure.check(found.content) == []
+    assert api.get("metadata?mode=normative").json()["resourceType"] == "CapabilityStatement"
+    assert api.get("metadata?mode=some").status_code == 400
+
+
+@pytest.mark.parametrize("host", ["example.org:8080", "[::1]:80", 'x"<script>', "a b"])
+def test_base_follows_the_host(api: httpx.Client, host: str) -> None:
+    """Without FHIR_BASE_URL the base is what the caller used; a Host that is none reaches no link."""
+    answer = api.get("metadata", headers={"Host": host})
+    if answer.status_code == 200:
+        url = answer.json()["implementation"]["url"]
+        assert url in (f"http://{host}/fhir", "http://localhost/fhir")
+        assert "<" not in url
+
+
+def test_is_not_audited(api: httpx.Client) -> None:
+    """Nothing of a patient is in it, so it leaves no AuditEvent."""
+    before = api.get("AuditEvent?_summary=count").json()["total"]
+    api.get("metadata")
+    assert api.get("AuditEvent?_summary=count").json()["total"] == before + 1

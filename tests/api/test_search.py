@@ -1,0 +1,167 @@
+"""search: http://hl7.org/fhir/R4/http.html#search and http://hl7.org/fhir/R4/search.html"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx
+import pytest
+
+from tests.api.conftest import problem
+
+Put = Callable[[dict[str, Any]], httpx.Response]
+SYSTEM = "urn:search-test"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def people(api: httpx.Client) -> None:
+    """Seven patients, five observations of the first, performed by one practitioner."""
+    entries: list[dict[str, Any]] = [{"resourceType": "Practitioner", "id": "se-dr", "name": [{"family": "Searcher"}]}]
+    for n in range(7):
+        identifier = [{"system": SYSTEM, "value": str(n)}]
+        entries.append(
+            {"resourceType": "Patient", "id": f"se-{n}", "identifier": identifier, "name": [{"family": f"Quux{n}"}], "active": True}
+        )
+    for n in range(5):
+        entries.append(
+            {
+                "resourceType": "Observation", "id": f"se-o{n}", "status": "final", "code": {"text": "x"},
+                "subject": {"reference": "Patient/se-0"}, "performer": [{"reference": "Practitioner/se-dr"}],
+            }
+        )  # fmt: skip
+    for entry in entries:
+        assert api.put(f"{entry['resourceType']}/{entry['id']}", json=entry).status_code == 201
+
+
+def ids(bundle: dict[str, Any], mode: str = "match") -> list[str]:
+    return [e["resource"]["id"] for e in bundle.get("entry", []) if e["search"]["mode"] == mode]
+
+
+def link(bundle: dict[str, Any], relation: str) -> str | None:
+    return next((one["url"] for one in bundle["link"] if one["relation"] == relation), None)
+
+
+def pages(api: httpx.Client, url: str) -> Iterator[dict[str, Any]]:
+    following: str | None = url
+    while following:
+        answer = api.get(following)
+        assert answer.status_code == 200, answer.text
+        yield answer.json()
+        following = link(answer.json(), "next")
+
+
+def test_answers_a_searchset(api: httpx.Client, base: str) -> None:
+    """Matches come with fullUrl and mode, the total, and a self link of what was applied."""
+    bundle = api.get(f"Patient?identifier={SYSTEM}|3").json()
+    assert (bundle["resourceType"], bundle["type"], bundle["total"]) == ("Bundle", "searchset", 1)
+    [entry] = bundle["entry"]
+    assert entry["fullUrl"] == f"{base}/Patient/se-3"
+    assert entry["search"] == {"mode": "match"}
+    assert dict(parse_qsl(urlsplit(link(bundle, "self") or "").query)) == {"identifier": f"{SYSTEM}|3"}
+
+
+def test_nothing_found(api: httpx.Client) -> None:
+    """No match is 200 with total 0 and without entries."""
+    bundle = api.get(f"Patient?identifier={SYSTEM}|none").json()
+    assert bundle["total"] == 0
+    assert "entry" not in bundle
+
+
+def test_pages_give_each_match_once(api: httpx.Client) -> None:
+    """Following next gives every match once, though one is added meanwhile; each page has the first one's total."""
+    url = f"Patient?identifier={SYSTEM}|&_sort=_id&_count=3"
+    found, totals = [], []
+    for number, bundle in enumerate(pages(api, url)):
+        found += ids(bundle)
+        totals.append(bundle["total"])
+        if number == 0:
+            extra = {"resourceType": "Patient", "id": "se-00", "identifier": [{"system": SYSTEM, "value": "00"}]}
+            api.put("Patient/se-00", json=extra)
+    api.delete("Patient/se-00")
+    assert found == [f"se-{n}" for n in range(7)]
+    assert totals == [7, 7, 7]
+
+
+def test_cursors_cannot_be_made_or_moved(api: httpx.Client) -> None:
+    """A changed cursor, or one of another search, is 400."""
+    following = link(api.get(f"Patient?identifier={SYSTEM}|&_count=2").json(), "next") or ""
+    cursor = following.partition("_cursor=")[2]
+    assert cursor
+    changed = ("B" if cursor[30] != "B" else "C").join((cursor[:30], cursor[31:]))
+    for wrong in (f"Patient?identifier={SYSTEM}|&_cursor={changed}", f"Patient?active=true&_cursor={cursor}"):
+        answer = api.get(wrong)
+        assert answer.status_code == 400
+        assert "page link" in problem(answer)
+
+
+def test_post_is_the_same_search(api: httpx.Client) -> None:
+    """POST _search takes the parameters from the form, the URL, or both: http://hl7.org/fhir/R4/http.html#search"""
+    form = api.post("Patient/_search", data={"identifier": f"{SYSTEM}|1"})
+    assert ids(form.json()) == ["se-1"]
+    both = api.post(f"Patient/_search?identifier={SYSTEM}|", data={"family": "Quux2"})
+    assert ids(both.json()) == ["se-2"]
+    assert link(both.json(), "self") == link(api.get(f"Patient?identifier={SYSTEM}|&family=Quux2").json(), "self")
+    empty = api.post("Patient/_search?family=Quux2", headers={"Content-Type": "application/x-www-form-urlencoded"})
+    assert ids(empty.json()) == ["se-2"]
+
+
+def test_unknown_parameters(api: httpx.Client) -> None:
+    """They are refused with a suggestion; with lenient handling they are ignored, and the Bundle and the self link say so."""
+    strict = api.get("Patient?famly=Quux2")
+    assert strict.status_code == 400
+    assert "family" in problem(strict)
+    lenient = api.get("Patient?family=Quux2&famly=x", headers={"Prefer": "handling=lenient"}).json()
+    assert ids(lenient) == ["se-2"]
+    [outcome] = [e for e in lenient["entry"] if e["search"]["mode"] == "outcome"]
+    assert "famly" in outcome["resource"]["issue"][0]["diagnostics"]
+    assert "famly" not in (link(lenient, "self") or "")
+
+
+def test_includes(api: httpx.Client) -> None:
+    """_include and _revinclude add documents once, with mode include, outside of the total."""
+    bundle = api.get("Observation?subject=Patient/se-0&_include=Observation:subject&_include=Observation:performer").json()
+    assert bundle["total"] == 5
+    assert sorted(ids(bundle, "include")) == ["se-0", "se-dr"]
+    reverse = api.get("Patient?_id=se-0&_revinclude=Observation:subject").json()
+    assert sorted(ids(reverse, "include")) == [f"se-o{n}" for n in range(5)]
+
+
+def test_compartment(api: httpx.Client, base: str) -> None:
+    """Patient/[id]/[type] searches that patient's documents only; its links stay there."""
+    bundle = api.get("Patient/se-0/Observation?status=final&_count=2").json()
+    assert bundle["total"] == 5
+    assert (link(bundle, "next") or "").startswith(f"{base}/Patient/se-0/Observation?")
+    assert api.get("Patient/se-1/Observation").json()["total"] == 0
+    assert api.get("Patient/se-0/Observatio").status_code == 404
+    cursor = (link(bundle, "next") or "").partition("_cursor=")[2]
+    assert api.get(f"Patient/se-1/Observation?status=final&_count=2&_cursor={cursor}").status_code == 400
+
+
+@pytest.mark.parametrize("query", ["_summary=count", "_count=0"])
+def test_only_the_total(api: httpx.Client, query: str) -> None:
+    """_summary=count and _count=0 answer the total alone."""
+    bundle = api.get(f"Patient?identifier={SYSTEM}|&{query}").json()
+    assert bundle["total"] == 7
+    assert "entry" not in bundle
+
+
+def test_summary_of_matches(api: httpx.Client) -> None:
+    """_elements cuts the matches and tags them."""
+    [entry] = api.get("Patient?_id=se-1&_elements=active").json()["entry"]
+    assert "name" not in entry["resource"]
+    assert entry["resource"]["meta"]["tag"][0]["code"] == "SUBSETTED"
+
+
+def test_system_search_is_refused_clearly(api: httpx.Client) -> None:
+    """A search without a type is 400 with what to do instead."""
+    for answer in (api.get("?_type=Patient"), api.post("_search", data={"_type": "Patient"})):
+        assert answer.status_code == 400
+        assert "each type on its own" in problem(answer)
+
+
+def test_sees_what_was_just_written(api: httpx.Client, put: Put) -> None:
+    """A search that begins after a write was answered finds it."""
+    for n in range(20):
+        put({"resourceType": "Patient", "id": "se-fresh", "identifier": [{"system": "urn:fresh", "value": str(n)}]})
+        assert api.get(f"Patient?identifier=urn:fresh|{n}").json()["total"] == 1
+        assert api.get(f"Patient?identifier=urn:fresh|{n - 1}").json()["total"] == 0
