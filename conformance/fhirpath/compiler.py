@@ -1,6 +1,7 @@
 """Syntax tree -> closure over typed nodes: the complete language. `truth.py` and `static.py` are short cuts for what is known early."""
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, Final
 
 from conformance.fhirpath.functions import boundaries, collections, conversions, numbers, strings
@@ -23,7 +24,7 @@ from conformance.fhirpath.nodes import (
     Union,
     Variable,
 )
-from conformance.fhirpath.operators import OPERATORS
+from conformance.fhirpath.operators import EXACT, OPERATORS
 from conformance.fhirpath.quantity import Quantity
 from conformance.fhirpath.values import (
     UCUM,
@@ -146,8 +147,10 @@ class Compiler:
             if value is None:
                 return []
             if isinstance(value, Quantity):
-                return [Quantity(-value.value, value.unit, value.calendar) if negative else value]
-            if isinstance(value, bool | str) or not hasattr(value, "__neg__"):
+                return [Quantity(value.value.copy_negate(), value.unit, value.calendar) if negative else value]
+            if isinstance(value, Decimal):
+                return [EXACT.minus(value) if negative else value]
+            if isinstance(value, bool) or not isinstance(value, int):
                 raise FhirPathError(f"{tree.operator!r} needs a number", tree.at)
             return [-value if negative else value]
 

@@ -1,6 +1,6 @@
 """A compiled expression: what callers hold."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import Any
@@ -64,10 +64,14 @@ class Expression:
         return self.truth(node, resource, resource if root is None else root) is True
 
     def _run(self, node: Any, root: Any, resource: Any, variables: Mapping[str, Any] | None) -> Collection:
-        try:
-            return self._code.run(environment(node, self._type, resource, root, variables))
-        except (ArithmeticError, RecursionError) as error:
-            raise FhirPathError(f"the expression goes beyond what can be calculated: {error}") from error
+        return _guarded(self._code.run, environment(node, self._type, resource, root, variables))
+
+
+def _guarded(run: Callable[[Environment], Collection], env: Environment) -> Collection:
+    try:
+        return run(env)
+    except (ArithmeticError, RecursionError) as error:
+        raise FhirPathError(f"the expression goes beyond what can be calculated: {error}") from error
 
 
 def fhir_name(name: str) -> str:
@@ -109,7 +113,7 @@ def complete_truth(tree: Node, type_name: str, *, strict: bool) -> Truth:
     run = _compiled(tree, type_name, strict=strict).run
 
     def truth(node: Any, resource: Any, root: Any) -> bool | None:
-        return boolean(run(environment(node, type_name, resource, root)), "a condition")
+        return boolean(_guarded(run, environment(node, type_name, resource, root)), "a condition")
 
     return truth
 

@@ -1,15 +1,18 @@
 """Operators on collections (http://hl7.org/fhirpath/N1/#operations)."""
 
 from collections.abc import Callable
-from decimal import ROUND_DOWN, Decimal, DecimalException
+from decimal import ROUND_DOWN, Context, Decimal, DecimalException
+from functools import partial
 from typing import Any, Final
 
 from conformance.fhirpath import quantity as units
+from conformance.fhirpath.model import is_subtype
 from conformance.fhirpath.nodes import FhirPathError
 from conformance.fhirpath.quantity import INEXACT, Quantity
 from conformance.fhirpath.temporal import Temporal, add, compare, parse_datetime
 from conformance.fhirpath.values import (
     Collection,
+    Item,
     as_quantity,
     boolean,
     decimal,
@@ -24,6 +27,8 @@ Operator = Callable[[Collection, Collection], Collection]
 
 BOUND: Final = Decimal("1E28")
 """Numbers beyond this are no FHIRPath decimals (28 digits before the point)."""
+EXACT: Final = Context(prec=80)
+"""For sums and products, which lose no digit of operands within BOUND and eight places."""
 MAX_TEXT: Final = 1_000_000
 """Longest text an expression may make, in characters: it must not fill the memory."""
 
@@ -74,6 +79,8 @@ def order_of(a: Any, b: Any, symbol: str) -> int | None:
     first, second = as_quantity(a), as_quantity(b)
     if first is not None and second is not None:
         return units.compare(first, second)
+    if any(isinstance(v, Item) and is_subtype(v.type, "Quantity") for v in (a, b)):
+        return None  # a Quantity without value, or one that says "more than"
     raise _mismatch(symbol, a, b)
 
 
@@ -116,13 +123,13 @@ def _plus(a: Any, b: Any) -> Any:
         return bounded_text(a + b)
     if isinstance(a, Temporal) and isinstance(b, Quantity):
         return moved(a, b, 1)
-    return _quantities("+", a, b, lambda x, y: x + y)
+    return _quantities("+", a, b, EXACT.add)
 
 
 def _minus(a: Any, b: Any) -> Any:
     if isinstance(a, Temporal) and isinstance(b, Quantity):
         return moved(a, b, -1)
-    return _quantities("-", a, b, lambda x, y: x - y)
+    return _quantities("-", a, b, EXACT.subtract)
 
 
 def moved(value: Temporal, by: Quantity, sign: int) -> Temporal | None:
@@ -158,6 +165,12 @@ def _over(a: Any, b: Any) -> Any:
     if first is None or second is None:
         raise _mismatch("/", a, b)
     return units.divide(first, second)
+
+
+def _exactly(operate: Callable[[Decimal, Decimal], Decimal], a: Any, b: Any) -> Any:
+    """Integers stay integers, decimals keep every digit."""
+    made = operate(decimal(a), decimal(b))
+    return int(made) if isinstance(a, int) and isinstance(b, int) else made
 
 
 def _divide(a: Any, b: Any) -> Any:
@@ -216,8 +229,8 @@ OPERATORS: Final[dict[str, Operator]] = {
     "~": lambda a, b: [equivalent_collections(a, b)], "!~": lambda a, b: [not equivalent_collections(a, b)],
     "<": _order(lambda o: o < 0, "<"), ">": _order(lambda o: o > 0, ">"),
     "<=": _order(lambda o: o <= 0, "<="), ">=": _order(lambda o: o >= 0, ">="),
-    "+": _arithmetic("+", lambda a, b: a + b, _plus), "-": _arithmetic("-", lambda a, b: a - b, _minus),
-    "*": _arithmetic("*", lambda a, b: a * b, _times), "/": _arithmetic("/", _divide, _over),
+    "+": _arithmetic("+", partial(_exactly, EXACT.add), _plus), "-": _arithmetic("-", partial(_exactly, EXACT.subtract), _minus),
+    "*": _arithmetic("*", partial(_exactly, EXACT.multiply), _times), "/": _arithmetic("/", _divide, _over),
     "div": _arithmetic("div", _whole_division), "mod": _arithmetic("mod", _modulo), "&": _join,
     "and": _and, "or": _or, "xor": _xor, "implies": _implies,
     "in": within, "contains": lambda a, b: within(b, a),

@@ -96,7 +96,7 @@ def _integral(rounding: str) -> Callable[[Any], int]:
 
 
 FUNCTIONS: Final[dict[str, Function]] = {
-    "abs": _of_number("abs", abs),
+    "abs": _of_number("abs", lambda v: abs(v) if isinstance(v, int) else v.copy_abs()),
     "ceiling": _of_number("ceiling", _integral(ROUND_CEILING)),
     "floor": _of_number("floor", _integral(ROUND_FLOOR)),
     "truncate": _of_number("truncate", _integral(ROUND_DOWN)),
