@@ -27,9 +27,9 @@ ORDER: dict[Kind, int] = {"delete": 0, "create": 1, "update": 2, "patch": 2, "re
 
 
 class Kept(NamedTuple):
-    """A resource that was checked: the bytes and id that were, and what came of them."""
+    """A resource that was checked: a hash of its bytes, the id, and what came of them."""
 
-    body: bytes
+    digest: bytes
     id: str
     draft: Draft
     values: Values

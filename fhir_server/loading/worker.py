@@ -9,13 +9,15 @@ from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import httpx
 import msgspec
 
 from fhir_server.config import Settings
 from resources.outcomes import FhirError, Issue, Severity
+
+if TYPE_CHECKING:
+    import httpx
 
 WAIT = 600.0
 """Seconds that a server may take for one Bundle."""
@@ -128,11 +130,15 @@ class RemoteServer:
 
     async def open(self) -> None:
         """Make the client; connects with the first request."""
+        import httpx
+
         client = httpx.AsyncClient(headers=list(self._remote.headers), timeout=httpx.Timeout(WAIT, connect=10.0))
         self._client = await self._stack.enter_async_context(client)
 
     async def post(self, body: bytes, key: str) -> Answer:
         """Post a Bundle to the base URL."""
+        import httpx
+
         headers = {"Content-Type": "application/fhir+json", "Accept": "application/fhir+json", "Prefer": "return=minimal"}
         if key:
             headers["Idempotency-Key"] = key
@@ -207,7 +213,7 @@ def _issue(issue: _Issue) -> Issue:
     return Issue(severity, "", text, issue.expression[0] if issue.expression else None)
 
 
-def _issues(response: httpx.Response) -> list[Issue]:
+def _issues(response: "httpx.Response") -> list[Issue]:
     try:
         return [_issue(issue) for issue in _outcome.decode(response.content).issue]
     except msgspec.DecodeError:

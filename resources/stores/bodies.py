@@ -19,8 +19,11 @@ class Bodies:
         dictionary = _dictionary()
         self._packer = zstandard.ZstdCompressor(level=_LEVEL, dict_data=dictionary, write_checksum=False)
         self._unpacker = zstandard.ZstdDecompressor(dict_data=dictionary)
-        self.pack = self._packer.compress
         self.unpack = self._unpacker.decompress
+
+    def pack(self, body: bytes) -> bytes:
+        """The body as it lies on disk. Copied, because the compressor's own object keeps as much memory as the body takes."""
+        return bytes(memoryview(self._packer.compress(body)))
 
 
 @lru_cache(maxsize=1)
