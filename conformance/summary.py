@@ -55,7 +55,7 @@ def _cut(body: bytes, names: Names, inner: Callable[[str], Names] | None = None)
 def _value(raw: msgspec.Raw, type_name: str | None, inner: Callable[[str], Names] | None) -> bytes:
     """A kept value; cut itself where its type has members that do not belong to a summary."""
     value = bytes(raw)
-    if type_name is None or inner is None:
+    if type_name is None or inner is None or not any(name in value for name in _losable(type_name)):
         return value
     if value.startswith(b"["):
         return b"[%b]" % b",".join(_value(item, type_name, inner) for item in _items.decode(value))
@@ -84,6 +84,24 @@ def _marked(meta: msgspec.Raw | None) -> bytes:
 def _summary_names(type_name: str) -> Names:
     """The members of a type that R4 marks as summary; modifiers stay whatever they are marked, and so do ids of elements."""
     return _names(type_name, lambda element: element.summary or element.modifier or element.name == "id", deep=True)
+
+
+@lru_cache(maxsize=2048)
+def _losable(type_name: str) -> tuple[bytes, ...]:
+    """The quoted names of all members that a summary may leave out of a value of this type, however deep: mostly `"extension"`.
+
+    A value in whose bytes none of them occurs stays as it is, without being taken apart.
+    """
+    lost, seen, waiting = set[str](), set[str](), [type_name]
+    while waiting:
+        name = waiting.pop()
+        if name not in seen:
+            seen.add(name)
+            kept = _summary_names(name)
+            for element in definitions().types[name].elements.values():
+                lost.update(property for property in element.json if property not in kept)
+            waiting.extend(code for code in kept.values() if code is not None)
+    return tuple(sorted(b'"%b"' % name.encode() for name in lost))
 
 
 @lru_cache(maxsize=256)

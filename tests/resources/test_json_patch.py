@@ -43,7 +43,12 @@ REFUSED: list[tuple[str, list[Any], int, str]] = [
     ("into its own child", [{"op": "move", "from": "/name", "path": "/name/0"}], 422, "children"),
     ("test fails", [{"op": "test", "path": "/active", "value": False}], 422, "test failed"),
     ("true is not 1", [{"op": "test", "path": "/active", "value": 1}], 422, "test failed"),
-    ("second operation", [{"op": "remove", "path": "/active"}, {"op": "remove", "path": "/active"}], 422, "Operation 2 (remove /active)"),
+    (
+        "second operation",
+        [{"op": "remove", "path": "/active"}, {"op": "remove", "path": "/active"}],
+        422,
+        "Operation 2 (remove /active)",
+    ),
     ("other id", [{"op": "replace", "path": "/id", "value": "2"}], 422, "id"),
     ("no id", [{"op": "remove", "path": "/id"}], 422, "id"),
     ("other type", [{"op": "replace", "path": "/resourceType", "value": "Group"}], 422, "resourceType"),
