@@ -5,7 +5,7 @@ A collection is a list of such. FHIR primitives convert to System values whereve
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
 
@@ -370,12 +370,3 @@ def distinct(collection: Iterable[Any]) -> Collection:
     for value in collection:
         made.setdefault(key(value), value)
     return list(made.values())
-
-
-def to_decimal(text: str) -> Decimal | None:
-    """A decimal as FHIRPath writes it; None for other text."""
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        return None
-    return value if value.is_finite() and "e" not in text.lower() and "_" not in text else None
