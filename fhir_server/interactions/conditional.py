@@ -40,7 +40,10 @@ class Found:
 
 def read_criteria(ctx: Context, type: str, criteria: str) -> Parsed:
     """Criteria (a query string) read as a search. Raises FhirError 400 where they are no search or select nothing in particular."""
-    parsed = parse(type, criteria, parameters=ctx.parameters, base_url=ctx.settings.base, max_count=ctx.settings.max_count)
+    try:
+        parsed = parse(type, criteria, parameters=ctx.parameters, base_url=ctx.settings.base, max_count=ctx.settings.max_count)
+    except FhirError as wrong:  # the name of a parameter is no place in a resource
+        raise FhirError(wrong.status, [replace(issue, expression=None) for issue in wrong.issues]) from None
     if parsed.ignored or not parsed.query.clauses:
         why = "; ".join(f"{name}: {reason}" for name, reason in parsed.ignored) or "they select nothing in particular"
         raise bad_request(

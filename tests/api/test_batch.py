@@ -4,7 +4,6 @@ import json
 
 import httpx
 import pytest
-
 from api.making import FHIR, bundle, count, entry, locations, observation, patient, post, put, send, statuses, texts, unique, urn
 
 

@@ -2,7 +2,6 @@
 
 import httpx
 import pytest
-
 from api.making import SYSTEM, count, patient, post, texts, unique
 
 

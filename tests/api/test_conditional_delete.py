@@ -5,7 +5,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-
 from api.conftest import Running
 from api.making import bundle, count, entry, patient, post, send, statuses, unique
 

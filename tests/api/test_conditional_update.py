@@ -3,7 +3,6 @@
 import json
 
 import httpx
-
 from api.making import count, patient, post, put, texts, unique
 
 

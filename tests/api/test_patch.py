@@ -8,12 +8,11 @@ from typing import Any
 
 import httpx
 import pytest
-
 from api.making import FHIR, Json, bundle, entry, patient, post, put, send, statuses, texts, unique
 
 JSON_PATCH = {"Content-Type": "application/json-patch+json"}
 DATA = Path(__file__).resolve().parents[1] / "data"
-CASES = [json.loads(line) for line in gzip.open(DATA / "fhir-patch-tests.r4.ndjson.gz")]
+CASES = [json.loads(line) for line in gzip.decompress((DATA / "fhir-patch-tests.r4.ndjson.gz").read_bytes()).splitlines()]
 
 
 def stored(api: httpx.Client, **more: Any) -> str:
@@ -174,7 +173,7 @@ def test_in_a_bundle(api: httpx.Client) -> None:
     parameters = fhirpath_patch("add", "Patient", name="birthDate", valueDate="1930-01-01")
     for kind in ("batch", "transaction"):
         answer = send(api, bundle(kind, entry("PATCH", one, binary), entry("PATCH", two, parameters)))
-        assert statuses(answer) == ["200", "200" if kind == "batch" else "200"], answer.text
+        assert statuses(answer) == ["200", "200"], answer.text
         parameters = fhirpath_patch("replace", "Patient.birthDate", valueDate="1931-01-01")
     assert api.get(one).json()["active"] is True
     assert api.get(two).json()["birthDate"] == "1931-01-01"
