@@ -48,7 +48,10 @@ class Bindings:
         systems, allowed = self._sets[url], self.codes(url) or frozenset()
 
         def holds(coding: Any) -> bool:
-            return isinstance(coding, dict) and coding.get("code") in systems.get(coding.get("system", ""), ())
+            if not isinstance(coding, dict):
+                return False
+            system, code = coding.get("system", ""), coding.get("code")
+            return isinstance(system, str) and isinstance(code, str) and code in systems.get(system, ())
 
         def coding(node: dict[str, Any], scope: Scope) -> list[Finding] | None:
             if holds(node) or "code" not in node:
@@ -57,7 +60,8 @@ class Bindings:
 
         def concept(node: dict[str, Any], scope: Scope) -> list[Finding] | None:
             codings = node.get("coding")
-            if any(map(holds, codings or ())) or (not codings and "extension" in node):
+            codings = codings if isinstance(codings, list) else []
+            if any(map(holds, codings)) or (not codings and "extension" in node):
                 return None
             if not codings:
                 return [Finding(f"needs a coding of {url} (required binding): {_offer(allowed)}", "code-invalid")]
@@ -72,15 +76,15 @@ class Bindings:
         Errors for FHIR's own systems; warnings for terminology.hl7.org, whose later editions have more codes than R4's.
         """
         system, code = node.get("system"), node.get("code")
-        if system is None:
+        if system.__class__ is not str:
             return None
         codes = self._systems.get(system)
         if codes is None:
-            if "/ValueSet/" in system and isinstance(system, str):
+            if "/ValueSet/" in system:
                 text = f"{shown(system)} is a ValueSet; a Coding's system is the CodeSystem that defines the code"
                 return [Finding(text, "code-invalid", path="system")]
             return None
-        if code is None or code in codes:
+        if code.__class__ is not str or code in codes:
             return None
         text = f"{shown(code)} is not a code of {system}"
         if system.startswith("http://hl7.org/fhir/"):

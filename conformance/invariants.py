@@ -69,7 +69,7 @@ class Invariants:
         def invariant(node: Any, scope: Scope) -> Findings:
             try:
                 result = truth(node, scope.resource, scope.root)
-            except FhirPathError as problem:
+            except (FhirPathError, TypeError) as problem:  # TypeError: a value of a type that structure would have refused
                 return [Finding(f"could not be checked for {constraint.key}: {problem}", "processing", "warning")]
             if result or (warned and result is None):
                 return None
