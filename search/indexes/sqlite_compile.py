@@ -276,15 +276,14 @@ def _date(clause: Clause, field: Field, book: Book, facts: Facts) -> Predicate:
             streams.append(Stream(field.pid + FOLDED_WIDE, *sql(rule, bounds, "{0}.v", "{0}.w")))
         high = f"(SELECT x.w FROM idx x WHERE x.pid = {book.walk} AND x.v = 0 AND x.d = p.d AND x.rid = p.rid)"
         text, values = sql(rule, bounds, "p.d", high, narrow=None if wide else NARROW)
-        parts.append(text)
+        parts.append(f"p.d > {NO_DATE} AND {text}")
         args += values
         if many:
             for span in _date_spans(term, field):
                 streams.append(span)
                 parts.append(f"p.rid IN (SELECT m.rid FROM idx m WHERE m.pid = {span.pid} AND {span.test.format('m')})")
                 args += span.args
-    guard = f"p.d > {NO_DATE} AND " if not many else ""
-    probe = guard + (parts[0] if len(parts) == 1 else f"(({') OR ('.join(parts)}))")
+    probe = parts[0] if len(parts) == 1 else f"(({') OR ('.join(parts)}))"
     return Predicate(4, tuple(streams), probe, tuple(args), _date_check(clause, field))
 
 

@@ -15,14 +15,12 @@ from search.values import NO_DATE
 ESTIMATE = 10_000
 """An estimated total is exact up to this many, and this many where there are more."""
 
-_NOTHING = Result([], None, 0)
-
 
 def search(reader: Reader, codes: Codebook, query: Query) -> Result:
     """The page that the query asks for. Inside a transaction of the reader."""
     predicates = compile_query(query, codes, reader.any_of)
     if predicates is None:
-        return _NOTHING
+        return Result([], None, None if query.total == "none" and query.count > 0 else 0)
     search = _Search(reader, codes.books[query.type], query, predicates)
     return search.page() if query.count > 0 else search.only_total()
 
@@ -71,7 +69,7 @@ class _Search:
 
     def _gathered(self, plan: Plan) -> Result:
         """All matches read at once, then sorted and counted here."""
-        rows = self.reader.rows(*_union(plan, "p.d, p.rid"))
+        rows = self.reader.rows(*_union(plan)) if plan.sources else []
         total = len(rows)
         found = in_order(self.order, positions(self.reader, self.order, self.book, rows))
         if self.cursor is not None:
@@ -100,13 +98,17 @@ class _Search:
     def count(self, plan: Plan) -> int:
         """How many documents match, exactly."""
         plan = count_plan(self.reader, self.predicates, plan)
-        sql, args = _union(plan, "p.d, p.rid")
+        if not plan.sources:
+            return 0
+        sql, args = _union(plan)
         return self.reader.number(f"SELECT count(*) FROM ({sql})", args)
 
     def estimate(self, plan: Plan) -> tuple[int, bool]:
         """(total, True), or (ESTIMATE, False) where there are more."""
         plan = count_plan(self.reader, self.predicates, plan)
-        sql, args = _union(plan, "p.d, p.rid")
+        if not plan.sources:
+            return 0, True
+        sql, args = _union(plan)
         total = self.reader.number(f"SELECT count(*) FROM (SELECT 1 FROM ({sql}) LIMIT ?)", [*args, ESTIMATE + 1])
         return (total, True) if total <= ESTIMATE else (ESTIMATE, False)
 
@@ -185,15 +187,15 @@ def _ordered(each: Source, plan: Plan, descending: bool, limit: int, also: str, 
     return f"SELECT DISTINCT p.d, p.rid FROM {each.start}{start}{also}{plan.tests} ORDER BY p.d {way}, p.rid {way} LIMIT ?", args
 
 
-def _union(plan: Plan, columns: str) -> tuple[str, list[Any]]:
-    """All matches of a plan, each once, in no order."""
+def _union(plan: Plan) -> tuple[str, list[Any]]:
+    """All matches of a plan as (d, rid), each once, in no order."""
     args: list[Any] = []
     for each in plan.sources:
         args += each.args
         args += plan.args
     if len(plan.sources) == 1:
-        return f"SELECT DISTINCT {columns} FROM {plan.sources[0].start}{plan.tests}", args
-    return " UNION ".join(f"SELECT {columns} FROM {each.start}{plan.tests}" for each in plan.sources), args
+        return f"SELECT DISTINCT p.d, p.rid FROM {plan.sources[0].start}{plan.tests}", args
+    return " UNION ".join(f"SELECT p.d, p.rid FROM {each.start}{plan.tests}" for each in plan.sources), args
 
 
 def keys_of(reader: Reader, type: str, rids: list[int]) -> list[Key]:
