@@ -32,6 +32,8 @@ OVERRIDES: dict[str, str | None] = {
     "que-12": "enableWhen.count() >= 2 implies enableBehavior.exists()",
     # the answer is a FHIR boolean, not a System.Boolean
     "que-7": "operator = 'exists' implies (answer is boolean)",
+    # `when` may repeat
+    "tim-9": "offset.empty() or (when.exists() and when.where($this in ('C' | 'CM' | 'CD' | 'CV')).empty())",
     # the whole path, not some part of it
     "eld-19": (
         "path.matches('^[^\\\\s\\\\.,:;\\\\\\'\"\\\\/|?!@#$%&*()\\\\[\\\\]{}]{1,64}"

@@ -132,6 +132,9 @@ REFUSED: list[tuple[str, Json, str, str]] = [
      "Questionnaire.item[1].enableWhen[0]", "que-7"),
     ("ras-2", {"resourceType": "RiskAssessment", "status": "final", "subject": {"reference": "Patient/1"},
      "prediction": [{"probabilityDecimal": Decimal("100.5")}]}, "RiskAssessment.prediction[0]", "ras-2"),
+    ("tim-9 with several times of day", {"resourceType": "MedicationRequest", "status": "active", "intent": "order",
+     "medicationCodeableConcept": {"text": "x"}, "subject": {"reference": "Patient/1"}, "dosageInstruction": [{"timing": {"repeat": {
+     "offset": 10, "when": ["AC", "CM"]}}}]}, "MedicationRequest.dosageInstruction[0].timing.repeat", "tim-9"),
     ("Bundle.fullUrl relative", {"resourceType": "Bundle", "type": "collection", "entry": [{"fullUrl": "Patient/1", "resource":
      patient(id="1")}]}, "Bundle.entry[0].fullUrl", "absolute"),
     ("Bundle.fullUrl with a version", {"resourceType": "Bundle", "type": "collection", "entry": [{"fullUrl":
