@@ -17,6 +17,7 @@ from fhir_server.perform import ReadBody, perform, record_refusal
 from fhir_server.rest.bodies import read_body
 from fhir_server.rest.errors import as_fhir_error
 from fhir_server.rest.negotiation import check_content, output
+from fhir_server.rest.protocol import URL_BYTES, URL_WAS_CUT
 from fhir_server.rest.responses import Send, of_error, respond
 from fhir_server.rest.routing import Receive, Route
 from resources.outcomes import FhirError, bad_request, error
@@ -51,7 +52,7 @@ class Edge:
         try:
             query = scope["query_string"].decode("latin-1")
             path = scope["raw_path"].decode("latin-1")[len(self._prefix) :].strip("/")
-            self._limits(scope["headers"], path, query)
+            self._limits(scope, path, query)
             method = scope["method"]
             route, type, id, version, operation = self._ctx.routes.find(method, path)
             label = route.label
@@ -77,11 +78,11 @@ class Edge:
             await record_refusal(self._ctx, who, route, request, refusal)
             raise
 
-    def _limits(self, headers: list[tuple[bytes, bytes]], path: str, query: str) -> None:
-        most = self._ctx.settings.max_query_length
-        if len(query) > most:
-            text = f"The query string is longer than {most} bytes (FHIR_MAX_QUERY_LENGTH); send long searches with POST to [type]/_search"
-            raise error(414, "too-long", text)
+    def _limits(self, scope: Scope, path: str, query: str) -> None:
+        headers, most = scope["headers"], self._ctx.settings.max_query_length
+        if len(query) > most or URL_WAS_CUT in scope:
+            text = f"The query string is longer than {min(most, URL_BYTES)} bytes (FHIR_MAX_QUERY_LENGTH)"
+            raise error(414, "too-long", f"{text}; send long searches with POST to [type]/_search")
         if len(path) > MAX_PATH:
             raise error(414, "too-long", f"The path is longer than {MAX_PATH} bytes")
         if len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:

@@ -15,6 +15,12 @@ HEAD_BYTES = 262_144
 """Request line and headers."""
 
 
+URL_BYTES = 65_000
+"""The URL parser takes no more than 65,535. A longer one is cut and marked, so that whoever answers can say 414."""
+
+URL_WAS_CUT = "url_was_cut"
+
+
 class HttpProtocol(HttpToolsProtocol):
     """One connection."""
 
@@ -53,6 +59,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_open, self._head_bytes = False, 0
         if self._deadline is not None:
             self._stop_clock()
+        if len(self.url) > URL_BYTES:
+            self.url = self.url[:URL_BYTES]
+            cast(dict[str, Any], self.scope)[URL_WAS_CUT] = True
         super().on_headers_complete()
 
     def _stop_clock(self) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import unquote
 
 from fhir_server.messages import FhirRequest, FhirResult, Identity
-from resources.outcomes import FhirError, error, not_found
+from resources.outcomes import FhirError, bad_request, error, not_found
 
 if TYPE_CHECKING:
     from fhir_server.context import Context
@@ -81,8 +81,8 @@ class Router:
     def find(self, method: str, path: str) -> Match:
         """The row for `method` and `path` (below the base, undecoded, without query). HEAD finds the row of GET.
 
-        Raises FhirError 404 for a path that is not part of the API or an unknown resource type, 405 with Allow for a method that
-        the path does not have.
+        Raises FhirError 404 for a path that is not part of the API, an unknown resource type or (reading) an id that is none, 400 for
+        writing under such an id, 405 with Allow for a method that the path does not have.
         """
         parts = path.strip("/").split("/") if path else [""]
         pattern, names = self._pattern(parts, path)
@@ -91,6 +91,8 @@ class Router:
         by_method = self._rows.get(pattern)
         if by_method is None:
             raise self._unknown_path(path, parts)
+        if names.id and _ID.fullmatch(names.id) is None:
+            raise _no_id(method, names.id)
         wanted = "GET" if method == "HEAD" else method
         for route in by_method.get(wanted, ()):
             if not route.types or names.type in route.types:
@@ -128,7 +130,7 @@ class Router:
                 operation = part
                 pattern.append("[compartment]")
             else:
-                return "", _Names("")
+                return "[unknown]", _Names(parts[0])
         return "/".join(pattern), _Names(parts[0], id, version, operation)
 
     def _unknown_type(self, name: str) -> FhirError:
@@ -165,6 +167,11 @@ class _Names(NamedTuple):
 def valid_id(text: str) -> bool:
     """Whether `text` is a FHIR id (https://hl7.org/fhir/R4/datatypes.html#id)."""
     return _ID.fullmatch(text) is not None
+
+
+def _no_id(method: str, id: str) -> FhirError:
+    text = f"{shown(id)} is not a valid id: 1 to 64 letters, digits, '-' and '.' (A-Z, a-z, 0-9)"
+    return not_found(text) if method in ("GET", "HEAD") else bad_request(text, "id", "value")
 
 
 def shown(text: str) -> str:

@@ -22,13 +22,9 @@ def people(api: httpx.Client) -> None:
         entries.append(
             {"resourceType": "Patient", "id": f"se-{n}", "identifier": identifier, "name": [{"family": f"Quux{n}"}], "active": True}
         )
-    for n in range(5):
-        entries.append(
-            {
-                "resourceType": "Observation", "id": f"se-o{n}", "status": "final", "code": {"text": "x"},
-                "subject": {"reference": "Patient/se-0"}, "performer": [{"reference": "Practitioner/se-dr"}],
-            }
-        )  # fmt: skip
+    refers = {"subject": {"reference": "Patient/se-0"}, "performer": [{"reference": "Practitioner/se-dr"}]}
+    observation = {"resourceType": "Observation", "status": "final", "code": {"text": "x"}} | refers
+    entries += [observation | {"id": f"se-o{n}"} for n in range(5)]
     for entry in entries:
         assert api.put(f"{entry['resourceType']}/{entry['id']}", json=entry).status_code == 201
 

@@ -1,0 +1,136 @@
+"""The AuditEvent of every interaction: http://hl7.org/fhir/R4/auditevent.html, codes of http://hl7.org/fhir/restful-interaction"""
+
+from base64 import b64decode
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from conformance.load import definitions
+from conformance.validate import Validator
+from resources import documents, structure
+from tests.api.conftest import FHIR
+
+PATIENT = {"resourceType": "Patient", "active": True}
+VALIDATOR = Validator(definitions())
+
+
+def events(api: httpx.Client) -> list[dict[str, Any]]:
+    """The newest events first."""
+    bundle = api.get("AuditEvent/_history?_count=100").json()
+    return [entry["resource"] for entry in bundle["entry"]]
+
+
+def event_of(api: httpx.Client, request_id: str) -> dict[str, Any]:
+    """The one event of the request with this X-Request-Id."""
+    found = [
+        event
+        for event in events(api)
+        if any(e.get("what", {}).get("identifier", {}).get("value") == request_id for e in event.get("entity", []))
+    ]
+    assert len(found) == 1
+    return found[0]
+
+
+def facts(event: dict[str, Any]) -> tuple[str, str, str]:
+    return event["subtype"][0]["code"], event["action"], event["outcome"]
+
+
+def references(event: dict[str, Any]) -> list[str]:
+    return [e["what"]["reference"] for e in event.get("entity", []) if "reference" in e.get("what", {})]
+
+
+def query(event: dict[str, Any]) -> str:
+    return next((b64decode(e["query"]).decode() for e in event.get("entity", []) if "query" in e), "")
+
+
+HEADERS = {"If-Match": 'W/"9"'}
+
+CASES: list[tuple[str, str, dict[str, Any], tuple[str, str, str], bool, str]] = [
+    ("PUT", "Patient/ID", {"json": PATIENT | {"id": "ID"}}, ("update", "U", "0"), True, ""),
+    ("GET", "Patient/ID", {}, ("read", "R", "0"), True, ""),
+    ("HEAD", "Patient/ID", {}, ("read", "R", "0"), True, ""),
+    ("GET", "Patient/ID/_history/1", {}, ("vread", "R", "0"), True, ""),
+    ("GET", "Patient/ID/_history", {}, ("history-instance", "R", "0"), True, ""),
+    ("GET", "Patient?_id=ID", {}, ("search-type", "E", "0"), True, "Patient?_id=ID"),
+    ("POST", "Patient/_search", {"data": {"_id": "ID"}}, ("search-type", "E", "0"), True, "Patient/_search?_id=ID"),
+    ("GET", "Patient/ID/$everything", {}, ("operation", "E", "0"), True, "Patient/ID/$everything"),
+    ("GET", "Patient/ID/$meta", {}, ("operation", "E", "0"), True, "Patient/ID/$meta"),
+    ("GET", "Patient?famly=x", {}, ("search-type", "E", "4"), False, "Patient?famly=x"),
+    ("GET", "Patient/ID/_history/7", {}, ("vread", "R", "4"), True, ""),
+    ("PUT", "Patient/ID", {"json": PATIENT | {"id": "ID"}, "headers": HEADERS}, ("update", "U", "4"), True, ""),
+    ("PUT", "Patient/ID", {"content": b"{", "headers": FHIR}, ("update", "U", "4"), True, ""),
+    ("PUT", "Patient/ID", {"content": b"x", "headers": {"Content-Type": "text/x"}}, ("update", "U", "4"), True, ""),
+    ("GET", "Patient/ID?_format=xml", {}, ("read", "R", "4"), True, ""),
+    ("DELETE", "AuditEvent?entity=Patient/ID", {}, ("delete", "D", "4"), False, "AuditEvent?entity=Patient/ID"),
+    ("DELETE", "Patient/ID", {}, ("delete", "D", "0"), True, ""),
+]
+
+
+@pytest.mark.parametrize("number", range(len(CASES)))
+def test_each_interaction_leaves_one_valid_event(
+    api: httpx.Client, put: Callable[[dict[str, Any]], httpx.Response], number: int
+) -> None:
+    """Each interaction, refused attempts too, leaves one event that says what, on what, and how it ended."""
+    method, path, options, expected, touches, asked = CASES[number]
+    id, request_id = f"au-{number}", f"audit-{number}"
+    put(PATIENT | {"id": id})
+    options = {name: _with_id(value, id) for name, value in options.items()}
+    options["headers"] = options.get("headers", {}) | {"X-Request-Id": request_id}
+    api.request(method, path.replace("ID", id), **options)
+    event = event_of(api, request_id)
+    assert facts(event) == expected
+    assert references(event) == ([f"Patient/{id}"] if touches else [])
+    assert query(event) == asked.replace("ID", id)
+    [agent] = event["agent"]
+    assert agent["requestor"] is True
+    assert agent["network"] == {"address": "127.0.0.1", "type": "2"}
+    body = documents.encode(event)
+    assert structure.check(body) == []
+    assert [i for i in VALIDATOR.check("AuditEvent", documents.decode(body)) if i.severity == "error"] == []
+
+
+def _with_id(value: Any, id: str) -> Any:
+    return {k: id if v == "ID" else v for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def test_what_was_not_there_is_recorded_too(api: httpx.Client) -> None:
+    """Reading or deleting what never was leaves an event."""
+    api.get("Patient/au-none", headers={"X-Request-Id": "audit-none"})
+    assert facts(event_of(api, "audit-none")) == ("read", "R", "4")
+    api.delete("Patient/au-none", headers={"X-Request-Id": "audit-none-deleted"})
+    assert facts(event_of(api, "audit-none-deleted")) == ("delete", "D", "0")
+
+
+def test_refusals_say_why(api: httpx.Client) -> None:
+    """outcomeDesc has status and issue code, and nothing of the content."""
+    api.put("Patient/au-2", content=b'{"resourceType":"Patient","secret":1}', headers=FHIR | {"X-Request-Id": "audit-why"})
+    assert event_of(api, "audit-why")["outcomeDesc"].startswith("400 ")
+
+
+def test_create_names_the_new_resource(api: httpx.Client) -> None:
+    """The event of a create has the id that the server gave."""
+    answer = api.post("Patient", json={"resourceType": "Patient"}, headers=FHIR | {"X-Request-Id": "audit-create"})
+    event = event_of(api, "audit-create")
+    assert facts(event) == ("create", "C", "0")
+    assert references(event) == [f"Patient/{answer.json()['id']}"]
+
+
+def test_events_are_found_by_search(api: httpx.Client, put: Callable[[dict[str, Any]], httpx.Response]) -> None:
+    """Events can be searched like any resource, as soon as the request was answered."""
+    put(PATIENT | {"id": "au-3"})
+    api.get("Patient/au-3")
+    found = api.get("AuditEvent?entity=Patient/au-3&subtype=read").json()
+    assert found["total"] == 1
+
+
+def test_events_cannot_be_changed(api: httpx.Client) -> None:
+    """405 for a change or deletion of an event, alone or in a transaction."""
+    id = events(api)[0]["id"]
+    assert api.put(f"AuditEvent/{id}", json={}).status_code == 405
+    assert api.delete(f"AuditEvent/{id}").status_code == 405
+    entry = {"request": {"method": "DELETE", "url": f"AuditEvent/{id}"}}
+    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [entry]}
+    assert api.post("", json=bundle, headers=FHIR).status_code == 405
+    assert api.get(f"AuditEvent/{id}").status_code == 200
