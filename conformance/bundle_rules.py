@@ -22,7 +22,7 @@ Json = dict[str, Any]
 def bundle_check(bundle: Json, scope: Scope) -> Findings:
     """Everything that is wrong with a Bundle as a whole; its entries' resources are walked on their own."""
     kind = bundle.get("type")
-    entries = [e for e in bundle.get("entry") or () if isinstance(e, dict)]
+    entries = [e for e in _list(bundle.get("entry")) if isinstance(e, dict)]
     found: list[Finding] = _links(bundle)
     for number, entry in enumerate(entries):
         more = _full_url(entry, kind)
@@ -34,11 +34,18 @@ def bundle_check(bundle: Json, scope: Scope) -> Findings:
     return found or None
 
 
+def _list(value: Any) -> list[Any]:
+    """`value` where it is a list; what structure refuses counts as nothing."""
+    return value if isinstance(value, list) else []
+
+
 def _links(bundle: Json) -> list[Finding]:
     found: list[Finding] = []
     seen = set()
-    for number, link in enumerate(bundle.get("link") or ()):
+    for number, link in enumerate(_list(bundle.get("link"))):
         relation = link.get("relation") if isinstance(link, dict) else None
+        if not isinstance(relation, str):
+            continue
         if relation in seen and relation in _ONCE:
             found.append(
                 Finding(f"the relation {shown(relation)} stands twice; it may stand once", "duplicate", path=f"link[{number}]")

@@ -71,7 +71,11 @@ class Invariants:
         def invariant(node: Any, scope: Scope) -> Findings:
             try:
                 result = truth(node, scope.resource, scope.root)
-            except (FhirPathError, TypeError) as problem:  # TypeError: a value of a type that structure would have refused
+            except (
+                FhirPathError,
+                TypeError,
+                AttributeError,
+            ) as problem:  # the latter two: a value of a type that structure refuses
                 return [Finding(f"could not be checked for {constraint.key}: {problem}", "processing", "warning")]
             if result or (warned and result is None):
                 return None

@@ -39,9 +39,9 @@ def examine(ctx: Context, type: str, body: bytes) -> tuple[dict[str, Any], list[
     if not body:
         raise bad_request(f"The request has no body; a {type} resource in JSON is expected", code="required")
     issues = structure.check(body)
-    if errors(issues):
-        raise FhirError(400, issues)
     document = documents.decode(body)
+    if errors(issues):
+        raise FhirError(400, [*issues, *_beyond_structure(ctx, type, document, issues)])
     found = document.get("resourceType")
     if found != type:
         raise bad_request(f"The body is a {found}, but the request is about {type}", "resourceType")
@@ -49,6 +49,14 @@ def examine(ctx: Context, type: str, body: bytes) -> tuple[dict[str, Any], list[
     if errors(issues):
         raise unprocessable(issues)
     return document, issues
+
+
+def _beyond_structure(ctx: Context, type: str, document: dict[str, Any], known: list[Issue]) -> list[Issue]:
+    """What else is wrong with a document whose structure is: the caller hears of everything at once, and of each place once."""
+    if document.get("resourceType") != type:
+        return []
+    places = {issue.expression for issue in known}
+    return [issue for issue in ctx.validator.check(type, document) if issue.severity == "error" and issue.expression not in places]
 
 
 def errors(issues: list[Issue]) -> bool:
