@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from fhir_server.context import Context
+from fhir_server.interactions.references import check_references
 from fhir_server.messages import FhirRequest, Identity
 from fhir_server.rest.conditional import if_match
 from fhir_server.rest.routing import APPEND_ONLY, append_only
@@ -28,13 +29,16 @@ async def write(
     """Commit the changes with one AuditEvent for all of them (one for each 500); one Written a change, in order.
 
     `interaction` is a code of http://hl7.org/fhir/restful-interaction (create, update, patch, delete, transaction). The result
-    of the handler must say `audited=True`. Raises FhirError 412 or 409 where a precondition failed, and 405 for a change of an
-    existing AuditEvent. `Conflict` itself comes through for the reasons in `through`: whoever gave a claim or a receipt, or can
-    repeat the change on what is there now, knows how to go on. `found` names resources ("Patient/1") that the answer tells of
-    though they do not change.
+    of the handler must say `audited=True`. `found` names resources ("Patient/1") that the answer tells of though they do not change.
+
+    Raises FhirError: 412 or 409 where a precondition failed, 405 for a change of an existing AuditEvent, 422 for a reference to
+    nothing where the settings ask for that check. `Conflict` itself comes through for the reasons in `through`: whoever gave a claim
+    or a receipt, or can repeat the change on what is there now, knows how to go on.
     """
     for change in changes:
         refuse_audit_change(change)
+    if ctx.settings.reference_existence == "on":
+        await check_references(ctx, request.base, changes)
     touched, now = [*(f"{c.type}/{c.id}" for c in changes), *found], ctx.clock()
     events = [
         ctx.audit.success(now, who, request, interaction, touched[start : start + MOST_NAMED])

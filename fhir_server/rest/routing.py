@@ -118,7 +118,9 @@ class Router:
         for place, part in enumerate(parts[1:], start=1):
             if part[:1] == "$":
                 operation = part
-            if part[:1] in ("_", "$"):
+            if not part:
+                return "[unknown]", _Names(parts[0])
+            if part[0] in "_$":
                 pattern.append(part)
             elif place == 1:
                 id = part
