@@ -10,10 +10,10 @@ from fhir_server.bundles.pace import Pace
 from fhir_server.bundles.problems import Problems
 from fhir_server.bundles.steps import ORDER, Step
 from fhir_server.context import Context
-from fhir_server.interactions.conditional import check_match, deletable, find, own_id, read_criteria, update_target
+from fhir_server.interactions.conditional import check_match, deletable, find, read_criteria, update_target
 from fhir_server.rest.routing import shown
 from resources import documents
-from resources.outcomes import FhirError, gone, not_found, precondition_failed
+from resources.outcomes import FhirError, bad_request, gone, not_found, precondition_failed
 from resources.store import ABSENT, ANY, Key, Version
 from search.match import matches
 from search.values import Entry as Values
@@ -27,7 +27,7 @@ class Resolver:
     def __init__(self, ctx: Context, steps: list[Step], problems: Problems) -> None:
         self._ctx, self._steps, self._problems, self._pace = ctx, steps, problems, Pace()
         self._deleted: dict[str, set[str]] = defaultdict(set)
-        self._twins: dict[tuple[str, str], Step] = {}
+        self._made: dict[bytes, Step] = {}
         self._values: dict[str, list[tuple[Step, Values]]] = {}
         self.links = Links()
 
@@ -101,22 +101,39 @@ class Resolver:
         if version is not None:
             step.matches, step.id = [version], version.id
             return
-        if criteria:
-            step.twin = self._twins.get((step.type, criteria))
-            self._twins.setdefault((step.type, criteria), step)
+        if step.claim is not None:
+            first = self._made.setdefault(step.claim.key, step)
+            step.twin = first if first is not step else None
         step.id = step.twin.id if step.twin else step.fresh
 
     async def _update(self, step: Step, criteria: str | None) -> None:
+        version = await self._find(step, criteria) if criteria is not None else await self._current(step)
+        check_match(version, step.expect if step.expect not in (ANY, ABSENT) and criteria is not None else None)
+        if step.must_exist and version is None:
+            raise precondition_failed(f"{step.type} is to be updated only if it exists (ifMatch: *), but it does not", "not-found")
         if criteria is None:
             step.id = step.named
             return
-        version = await self._find(step, criteria)
-        check_match(version, None if step.expect in (ANY, ABSENT) else step.expect)
         if version is not None and step.expect == ABSENT:
-            raise precondition_failed(f"{version.type}/{version.id} matches, but If-None-Match asks that nothing does")
+            raise precondition_failed(f"{version.type}/{version.id} matches, but ifNoneMatch asks that nothing does")
+        self._refuse_second(step, version)
         step.matches = [version] if version else []
-        id, _ = await update_target(self._ctx, step.type, version, own_id(step.entry.body))
+        id, _ = await update_target(self._ctx, step.type, version, step.named)
         step.id = id if version or step.named else step.fresh
+
+    async def _current(self, step: Step) -> Version | None:
+        """The live version of what is updated by its id, looked up only where `ifMatch: *` asks whether there is one."""
+        version = await self._ctx.store.read(step.type, step.named) if step.must_exist else None
+        return version if version is not None and version.body is not None else None
+
+    def _refuse_second(self, step: Step, version: Version | None) -> None:
+        """Raises FhirError 400 if another entry makes a resource on the same criteria: they would make two of what should be one."""
+        if version is not None or step.claim is None:
+            return
+        other = self._made.setdefault(step.claim.key, step)
+        if other is not step:
+            text = f"Entries {other.entry.number} and {step.entry.number} would both make a {step.type} on the same criteria"
+            raise bad_request(text, f"{step.entry.place}.request", "duplicate")
 
     async def _find(self, step: Step, criteria: str) -> Version | None:
         found = await find(self._ctx, step.type, criteria, without=self._deleted[step.type])
@@ -127,8 +144,8 @@ class Resolver:
         """Finds out what the references by criteria mean (https://hl7.org/fhir/R4/http.html#trules, "Conditional References")."""
         meant: dict[str, FhirError | None] = {}
         for step in self._steps:
-            if not (step.stores or step.kind == "patch"):
-                continue
+            if not (step.stores or step.kind == "patch") or step.type == "Bundle":
+                continue  # a Bundle that is stored as a document keeps its own references
             await self._pace.breathe()
             for link in self._criteria(step):
                 if link not in meant:

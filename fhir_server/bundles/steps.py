@@ -60,6 +60,11 @@ class Step:
     accepted: Kept | None = None
 
     @property
+    def must_exist(self) -> bool:
+        """Whether the entry says `ifMatch: *`."""
+        return self.entry.headers.get("if-match", "").strip() == "*"
+
+    @property
     def name(self) -> str:
         """`Type/id`, once the id is known."""
         return f"{self.type}/{self.id}"

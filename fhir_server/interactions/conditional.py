@@ -26,7 +26,7 @@ from resources.store import ABSENT, Change, Claim, Version, Written
 from search.parse import parse
 from search.query import Parsed, Query, criteria_key
 
-RACES = ("claim", "version", "missing", "deleted")
+RACES = ("claim", "exists", "version", "missing", "deleted")
 """Conflicts after which a conditional write looks again."""
 
 
@@ -123,7 +123,7 @@ async def _update(ctx: Context, who: Identity, request: FhirRequest, wanted: int
         [change],
         interaction="update",
         claims=[found.claim],
-        through=("claim", "version", "deleted"),
+        through=RACES,
     )
     return of_write(request, written, accepted.warnings)
 

@@ -75,12 +75,17 @@ def test_conditional_creates_make_one(served: Server) -> None:
     assert total(served, "Patient", identifier=value) == 1
 
 
-def test_conditional_updates_make_one(served: Server) -> None:
-    """One creates, all others update it; no update is lost without notice: each has a version of its own."""
+@pytest.mark.parametrize("named", [False, True])
+def test_conditional_updates_make_one(served: Server, named: bool) -> None:
+    """One creates, all others update it; no update is lost without notice: each has a version of its own.
+
+    The same holds where all of them name the id that it is to have.
+    """
     value = unique()
+    own = {"id": unique()} if named else {}
 
     async def update(client: Client, number: int) -> httpx.Response:
-        body = json.dumps(patient(value, birthDate=f"19{number % 90 + 10}-01-01"))
+        body = json.dumps(patient(value, birthDate=f"19{number % 90 + 10}-01-01", **own))
         return await client.put(f"/Patient?identifier={value}", content=body, headers=FHIR)
 
     answers = together(served, update)

@@ -299,6 +299,34 @@ def test_twins_make_one(api: httpx.Client) -> None:
     assert count(api, "Patient", value) == 1
 
 
+@pytest.mark.parametrize("methods", [("PUT", "PUT"), ("POST", "PUT"), ("PUT", "POST")])
+def test_two_entries_that_would_make_the_same(api: httpx.Client, methods: tuple[str, str]) -> None:
+    """Entries with the same criteria, however spelled, never make two resources: 400 naming both."""
+    value = unique()
+    spelled = (f"identifier={value}&active=true", f"active=true&identifier={value}")
+    made = [
+        entry(method, "Patient", patient(value, active=True), ifNoneExist=criteria)
+        if method == "POST"
+        else entry(method, f"Patient?{criteria}", patient(value, active=True))
+        for method, criteria in zip(methods, spelled, strict=True)
+    ]
+    answer = send(api, bundle("transaction", *made))
+    assert answer.status_code == 400
+    assert "0" in texts(answer)[0][1] and "1" in texts(answer)[0][1]
+    assert count(api, "Patient", value) == 0
+
+
+def test_if_match_any(api: httpx.Client) -> None:
+    """`ifMatch: *` updates what is there and refuses to make it."""
+    id, value = unique(), unique()
+    asked = bundle("transaction", entry("PUT", f"Patient/{id}", patient(value, id=id), ifMatch="*"))
+    assert send(api, asked).status_code == 412
+    put(api, f"Patient/{id}", patient(id=id))
+    assert statuses(send(api, asked)) == ["200"]
+    by_criteria = entry("PUT", f"Patient?identifier={unique()}", patient(), ifMatch="*")
+    assert send(api, bundle("transaction", by_criteria)).status_code == 412
+
+
 def test_nothing_to_delete(api: httpx.Client) -> None:
     """Deleting what is not there is no failure, by id or by criteria."""
     answer = send(
