@@ -80,7 +80,7 @@ class SqliteStore:
             self._lock_file = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as problem:
             raise StoreUnavailable(f"The folder {self._path.parent} is not writable: {problem.strerror}.") from None
-        self._disk = ThreadPoolExecutor(1, thread_name_prefix="disk")
+        self._disk = ThreadPoolExecutor(2, thread_name_prefix="disk")
         fcntl.flock(self._lock_file, fcntl.LOCK_EX)
         try:
             self._open_connections()
