@@ -11,13 +11,13 @@ def prepare(settings: Settings) -> None:
     """Make the folders for the data. Raises SettingsError where they cannot be made or written to."""
     if settings.in_memory:
         return
+    if text := problem(settings):
+        raise SettingsError(text)
     for folder in _folders(settings):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SettingsError(f"{_name(settings, folder)}={folder} cannot be made: {error.strerror}") from None
-    if text := problem(settings):
-        raise SettingsError(text)
 
 
 def problem(settings: Settings) -> str | None:
@@ -26,6 +26,8 @@ def problem(settings: Settings) -> str | None:
         name = _name(settings, folder)
         if not folder.exists():
             parent = next(above for above in folder.parents if above.exists())
+            if not parent.is_dir():
+                return f"{name}={folder} cannot be made: {parent} is not a folder"
             if not os.access(parent, os.W_OK | os.X_OK):
                 return f"{name}={folder} cannot be made: {parent} is not writable"
         elif not folder.is_dir():

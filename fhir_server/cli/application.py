@@ -19,6 +19,7 @@ from fhir_server.cli.show import fail
 from fhir_server.cli.token import token
 from fhir_server.cli.version import version
 from fhir_server.config import SettingsError
+from resources.store import StoreUnavailable
 
 application = typer.Typer(
     name="fhir-server",
@@ -36,7 +37,7 @@ def main() -> None:
     """Run the command line and exit."""
     try:
         application(prog_name="fhir-server")
-    except SettingsError as error:
+    except (SettingsError, StoreUnavailable) as error:
         fail(str(error))
     except BrokenPipeError:  # whoever read our output has gone (`| head`)
         sys.stderr.close()

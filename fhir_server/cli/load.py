@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from fhir_server.cli.show import REFUSED, WRONG, err, escaped, fail, out
 from fhir_server.config import Settings, load_settings
 from fhir_server.data_folder import prepare
-from fhir_server.loading.crew import Load, Stopped, Totals
+from fhir_server.loading.crew import Load, Stopped, Totals, journal_of
 from fhir_server.loading.sources import Source, Unreadable, find
 from fhir_server.loading.worker import Remote
 
@@ -57,7 +57,8 @@ def load(
             prepare(settings)
         count = processes or (IN_FLIGHT if url else len(os.sched_getaffinity(0)))
         started = time.monotonic()
-        totals = _with_progress(target, settings, count, sources, again)
+        position = store_position(settings) if url is None else None
+        totals = _with_progress(target, settings, count, sources, again=again, position=position)
     except (Unreadable, Stopped) as error:
         fail(str(error))
     except KeyboardInterrupt:
@@ -68,12 +69,15 @@ def load(
 
 def load_sample(settings: Settings, folder: Path) -> Totals | None:
     """Load the files of `folder` into an empty store, or go on with that; None if the store has something else in it."""
-    position = store_position(settings)
-    if position > 0 and not (settings.data_dir / "load").exists():
-        return None
     try:
         sources = find([str(folder)])
-        totals = _with_progress(settings, settings, 1, sources, again=False)
+        begun = any(
+            path is not None and path.exists() for path in (journal_of(source, settings, settings.data_dir) for source in sources)
+        )
+        position = store_position(settings)
+        if position > 0 and not begun:
+            return None
+        totals = _with_progress(settings, settings, 1, sources, again=False, position=position)
     except (Unreadable, Stopped) as error:
         fail(f"sample data: {error}")
     return totals if totals.resources else None
@@ -90,8 +94,9 @@ def store_position(settings: Settings) -> int:
     return asyncio.run(look())
 
 
-def _with_progress(target: Settings | Remote, settings: Settings, count: int, sources: list[Source], again: bool) -> Totals:
-    position = None if isinstance(target, Remote) else store_position(settings)
+def _with_progress(
+    target: Settings | Remote, settings: Settings, count: int, sources: list[Source], *, again: bool, position: int | None
+) -> Totals:
     columns = (
         TextColumn("{task.fields[what]}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
         TextColumn("{task.fields[resources]:,} resources, {task.fields[rate]:,}/s, {task.fields[failed]} failed"), TimeRemainingColumn(),

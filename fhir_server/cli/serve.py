@@ -5,7 +5,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -48,8 +48,7 @@ def serve(
     options["port"] = listening.getsockname()[1]
     os.environ.update({variable(name): str(value) for name, value in options.items() if value is not None})
     settings = load_settings()
-    if sample_data:
-        _load_sample(settings)
+    _prepare_store(settings, sample_data)
     _run(settings, listening)
 
 
@@ -128,9 +127,11 @@ def _welcome(settings: Settings) -> None:
     err.print("\n".join(lines))
 
 
-def _load_sample(settings: Settings) -> None:
-    from fhir_server.cli.load import load_sample
+def _prepare_store(settings: Settings, sample_data: bool) -> None:
+    """Open the store once before any server process does: what is wrong with it is said here, and upgrades happen here."""
+    from fhir_server.cli.load import load_sample, store_position
 
-    totals: Any = load_sample(settings, SAMPLE)
-    if totals is not None:
+    if not sample_data:
+        store_position(settings)
+    elif (totals := load_sample(settings, SAMPLE)) is not None:
         err.print(f"Loaded the sample data: {totals.resources:,} resources of 20 synthetic patients.")

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import NamedTuple
 
 from fhir_server.config import Settings
 from fhir_server.loading.journal import Journal, journal_path
@@ -27,7 +26,8 @@ START = 120.0
 """Seconds that a load process may take to be ready."""
 
 
-class Failed(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Failed:
     """One document or entry that was not loaded."""
 
     source: str
@@ -155,12 +155,8 @@ class Load:
                 file.journal.finish(file.position, keep=not isinstance(self._target, Remote))
 
     def _open(self, source: Source, anew: bool, position: int | None) -> _File:
-        identity = source.identity()
-        if identity is None or (isinstance(self._target, Settings) and self._target.in_memory):
-            return _File(source, Journal(None))
-        where = self._target.url if isinstance(self._target, Remote) else str(self._target.database)
-        path = journal_path(self._data_dir, identity, where)
-        if anew:
+        path = journal_of(source, self._target, self._data_dir)
+        if anew and path is not None:
             path.unlink(missing_ok=True)
         return _File(source, Journal(path, position))
 
@@ -247,3 +243,11 @@ class Load:
     def _fault(self, file: _File, fault: Fault) -> None:
         file.faults += 1
         self.totals.failed.append(Failed(file.source.name, fault.line, fault.entry, fault.text))
+
+
+def journal_of(source: Source, target: Settings | Remote, data_dir: Path) -> Path | None:
+    """Where the journal of a source lies; None for standard input, and for a store that forgets everything."""
+    identity = source.identity()
+    if identity is None or (isinstance(target, Settings) and target.in_memory):
+        return None
+    return journal_path(data_dir, identity, target.url if isinstance(target, Remote) else str(target.database))

@@ -1,0 +1,248 @@
+"""`fhir-server load`: what is right gets in, what is wrong is named, and nothing gets in twice."""
+
+import asyncio
+import contextlib
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from robustness.running import ROOT, Server, clean_environment
+
+from fhir_server.app import open_context
+from fhir_server.config import Settings
+
+SAMPLE = ROOT / "sample_data"
+SAMPLE_RESOURCES = 3586
+COMMAND = [sys.executable, "-m", "fhir_server", "load", "--json"]
+
+
+def load(*arguments: str | Path, data_dir: Path, input: bytes | None = None) -> tuple[int, Any, str]:
+    """Exit code, the JSON that it printed (None: none), and standard error."""
+    command = [*COMMAND, "--data-dir", str(data_dir), *map(str, arguments)]
+    done = subprocess.run(
+        command, input=input, capture_output=True, cwd=data_dir.parent, env=clean_environment(), check=False, timeout=120
+    )
+    return done.returncode, json.loads(done.stdout) if done.stdout.strip() else None, done.stderr.decode()
+
+
+def stored(data_dir: Path, *types: str) -> list[Any]:
+    """The live resources of these types (none: all but AuditEvents), decoded."""
+
+    async def read() -> list[Any]:
+        async with open_context(Settings(data_dir=data_dir, auth="off")) as ctx:
+            versions = [v async for some in ctx.store.scan(types, until=ctx.store.position()) for v in some]
+        return [json.loads(v.body or b"") for v in versions if types or v.type != "AuditEvent"]
+
+    return asyncio.run(read())
+
+
+def patient(id: str, **more: Any) -> bytes:
+    """A Patient as a line."""
+    return json.dumps({"resourceType": "Patient", "id": id, **more}).encode()
+
+
+def bundle(kind: str, *entries: tuple[str, Any]) -> bytes:
+    """A Bundle that posts these resources (address, resource)."""
+    made = [{"resource": resource, "request": {"method": "PUT" if "/" in url else "POST", "url": url}} for url, resource in entries]
+    return json.dumps({"resourceType": "Bundle", "type": kind, "entry": made}).encode()
+
+
+def test_single_resources_are_kept_under_their_id(tmp_path: Path) -> None:
+    """NDJSON, packed NDJSON and a laid-out .json file are all understood; a resource without id gets one."""
+    (tmp_path / "a.ndjson").write_bytes(patient("a") + b"\n\n" + patient("b") + b"\n")
+    (tmp_path / "b.ndjson.gz").write_bytes(gzip.compress(b'{"resourceType":"Organization","name":"no id"}'))
+    (tmp_path / "c.json").write_text(json.dumps(json.loads(patient("c")), indent=2))
+    code, result, _ = load("a.ndjson", "b.ndjson.gz", "c.json", data_dir=tmp_path / "data")
+    assert (code, result["resources"], result["failed"]) == (0, 4, [])
+    assert {p["id"] for p in stored(tmp_path / "data", "Patient")} == {"a", "b", "c"}
+    assert [o["name"] for o in stored(tmp_path / "data", "Organization")] == ["no id"]
+
+
+def test_what_is_wrong_is_named_and_the_rest_gets_in(tmp_path: Path) -> None:
+    """Each failure has file, line and reason; its neighbours in the same request are loaded; the exit code is 1."""
+    lines = [
+        patient("good"),
+        patient("bad", gender="robot"),
+        b"{no json",
+        patient("fine"),
+        b'{"name":"nothing"}',
+        patient("un_der"),
+    ]
+    (tmp_path / "mixed.ndjson").write_bytes(b"\n".join(lines))
+    code, result, _ = load("mixed.ndjson", data_dir=tmp_path / "data")
+    assert code == 1
+    assert {p["id"] for p in stored(tmp_path / "data", "Patient")} == {"good", "fine"}
+    failed = {f["line"]: f["text"] for f in result["failed"]}
+    assert set(failed) == {2, 3, 5, 6}
+    assert "gender" in failed[2] and "JSON" in failed[3] and "resourceType" in failed[5]
+
+
+def test_the_failing_entry_of_a_bundle_is_named(tmp_path: Path) -> None:
+    """Of a transaction nothing is loaded and the entry at fault is told; of a batch all but the entry at fault."""
+    good, bad = {"resourceType": "Patient"}, {"resourceType": "Patient", "gender": "robot"}
+    (tmp_path / "t.json").write_bytes(bundle("transaction", ("Patient", good), ("Patient", bad)))
+    (tmp_path / "b.json").write_bytes(bundle("batch", ("Patient", good), ("Patient", good), ("Patient", bad)))
+    code, result, _ = load("t.json", "b.json", data_dir=tmp_path / "data")
+    assert code == 1
+    assert [(Path(f["source"]).name, f["line"], f["entry"]) for f in result["failed"]] == [("b.json", 1, 2), ("t.json", 1, 1)]
+    assert all("robot" in f["text"] for f in result["failed"])
+    assert len(stored(tmp_path / "data", "Patient")) == 2
+
+
+def test_references_by_criteria_find_what_comes_later(tmp_path: Path) -> None:
+    """A transaction whose hospital is in a later line, or a later file, is tried again once that is there."""
+    identifier = {"system": "urn:example", "value": "7"}
+    visit = {
+        "resourceType": "Encounter", "status": "finished", "class": {"code": "AMB"},
+        "serviceProvider": {"reference": "Organization?identifier=urn:example|7"},
+    }  # fmt: skip
+    hospital = {"resourceType": "Organization", "identifier": [identifier], "name": "Late"}
+    (tmp_path / "1.ndjson").write_bytes(bundle("transaction", ("Encounter", visit)))
+    (tmp_path / "2.ndjson").write_bytes(
+        bundle("transaction", ("Encounter", visit)) + b"\n" + bundle("transaction", ("Organization", hospital))
+    )
+    code, result, _ = load("1.ndjson", "2.ndjson", "--processes", "1", data_dir=tmp_path / "data")
+    assert (code, result["failed"]) == (0, [])
+    [organization] = stored(tmp_path / "data", "Organization")
+    found = [e["serviceProvider"]["reference"] for e in stored(tmp_path / "data", "Encounter")]
+    assert found == [f"Organization/{organization['id']}"] * 2
+
+
+def test_a_file_is_loaded_once(tmp_path: Path) -> None:
+    """The second time it is skipped; --again loads it; so does another database in the same folder."""
+    (tmp_path / "t.json").write_bytes(bundle("transaction", ("Patient", {"resourceType": "Patient"})))
+    data = tmp_path / "data"
+    assert load("t.json", data_dir=data)[1]["resources"] == 1
+    code, result, _ = load("t.json", data_dir=data)
+    assert (code, result["resources"], result["skipped"]) == (0, 0, ["t.json"])
+    assert load("t.json", "--again", data_dir=data)[1]["resources"] == 1
+    assert len(stored(data, "Patient")) == 2
+    for path in data.glob("fhir.db*"):
+        path.unlink()
+    assert load("t.json", data_dir=data)[1]["resources"] == 1
+    assert len(stored(data, "Patient")) == 1
+
+
+def test_a_load_that_was_killed_goes_on_and_nothing_is_there_twice(tmp_path: Path) -> None:
+    """Killed at any moment, started again until it ends: every resource of the population is there once."""
+    data = tmp_path / "data"
+    rounds = 0
+    for wait in (2, 5, 9):
+        journal_lines = _kill_load_at(wait, data)
+        rounds += journal_lines >= wait
+    assert rounds, "no load was killed under way"
+    code, result, errors = load(SAMPLE, data_dir=data)
+    assert (code, result["failed"]) == (0, []), errors
+    # The two batches are not one commit each, and a PractitionerRole of theirs has nothing to be recognised by.
+    resources = [r for r in stored(data) if r["resourceType"] != "PractitionerRole"]
+    assert len(resources) == SAMPLE_RESOURCES - 61
+    assert len(stored(data, "PractitionerRole")) >= 61
+
+
+def _kill_load_at(lines: int, data: Path) -> int:
+    """Start loading the sample, kill it and its processes once so many journal lines are written; how many were."""
+    command = [*COMMAND, "--data-dir", str(data), str(SAMPLE)]
+    process = subprocess.Popen(
+        command,
+        cwd=data.parent,
+        env=clean_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    before = _journal_lines(data)
+    while process.poll() is None and _journal_lines(data) < before + lines:
+        time.sleep(0.005)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(10)
+    return _journal_lines(data) - before
+
+
+def _journal_lines(data: Path) -> int:
+    return sum(path.read_bytes().count(b'"lines"') for path in data.glob("load/*.jsonl"))
+
+
+def test_stopped_with_ctrl_c_it_says_how_to_go_on(tmp_path: Path) -> None:
+    """What is under way is finished, the exit code is 130, and the same command ends the work."""
+    data = tmp_path / "data"
+    command = [*COMMAND, "--data-dir", str(data), str(SAMPLE)]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=clean_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    )
+    while _journal_lines(data) < 3:
+        assert process.poll() is None
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.decode().strip() == "fhir-server: stopped; the same command goes on where this one was"
+    code, result, _ = load(SAMPLE, data_dir=data)
+    assert (code, result["failed"]) == (0, [])
+    assert len(stored(data)) == SAMPLE_RESOURCES
+
+
+def test_standard_input_is_a_source(tmp_path: Path) -> None:
+    """`-` reads NDJSON, packed or not."""
+    assert load("-", data_dir=tmp_path / "data", input=patient("a") + b"\n" + patient("b"))[1]["resources"] == 2
+    assert load("-", data_dir=tmp_path / "data", input=gzip.compress(patient("c")))[1]["resources"] == 1
+    assert len(stored(tmp_path / "data", "Patient")) == 3
+
+
+def test_the_last_line_of_a_resource_wins(tmp_path: Path) -> None:
+    """Several lines for one resource are versions in the order of the file, however many processes load."""
+    (tmp_path / "a.ndjson").write_bytes(b"\n".join(patient("a", birthDate=f"20{n // 12:02}-{n % 12 + 1:02}") for n in range(500)))
+    code, result, _ = load("a.ndjson", "--processes", "2", data_dir=tmp_path / "data")
+    assert (code, result["resources"]) == (0, 500)
+    [only] = stored(tmp_path / "data", "Patient")
+    assert (only["birthDate"], only["meta"]["versionId"]) == ("2041-08", "500")
+
+
+WRONG: list[tuple[Sequence[str], str]] = [
+    (["nowhere.json"], "nowhere.json does not exist"),
+    (["file.txt"], "file.txt is not something to load"),
+    (["empty"], "empty holds nothing to load"),
+    (["cut.ndjson.gz"], "cut.ndjson.gz cannot be read"),
+    (["--url", "http://127.0.0.1:9", "a.json"], "http://127.0.0.1:9 does not answer"),
+]
+
+
+@pytest.mark.parametrize("arguments, told", WRONG, ids=lambda value: str(value)[:30])
+def test_what_cannot_be_loaded_at_all_is_said_in_one_line(arguments: Sequence[str], told: str, tmp_path: Path) -> None:
+    """Exit code 2, one line on standard error."""
+    (tmp_path / "file.txt").touch()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "cut.ndjson.gz").write_bytes(gzip.compress(os.urandom(100_000))[:5000])
+    (tmp_path / "a.json").write_bytes(patient("a"))
+    code, result, errors = load(*arguments, data_dir=tmp_path / "data")
+    assert (code, result) == (2, None)
+    assert told in errors and len(errors.strip().splitlines()) == 1
+
+
+def test_a_running_server_is_loaded_over_http(tmp_path: Path) -> None:
+    """With --url the same files go to a server, and what it refuses is named."""
+    with Server(tmp_path / "server") as server:
+        code, result, errors = load("--url", server.base, SAMPLE, data_dir=tmp_path / "client")
+        assert (code, result["resources"], result["failed"]) == (0, SAMPLE_RESOURCES, []), errors
+        (tmp_path / "bad.ndjson").write_bytes(patient("good") + b"\n" + patient("bad", gender="robot"))
+        code, result, _ = load("--url", server.base, "bad.ndjson", data_dir=tmp_path / "client")
+        assert (code, result["resources"], [f["line"] for f in result["failed"]]) == (1, 1, [2])
+
+
+def test_loading_beside_a_running_server_is_seen_by_it(tmp_path: Path) -> None:
+    """The loader writes to the file that the server serves."""
+    import httpx
+
+    (tmp_path / "a.ndjson").write_bytes(patient("a"))
+    with Server(tmp_path / "data") as server:
+        assert load("a.ndjson", data_dir=tmp_path / "data")[0] == 0
+        assert httpx.get(f"{server.base}/Patient/a").status_code == 200
+        assert httpx.get(f"{server.base}/Patient?_id=a").json()["total"] == 1
