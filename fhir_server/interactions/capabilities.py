@@ -6,8 +6,8 @@ from typing import Any
 
 from conformance.capability import FHIR_VERSION, build
 from fhir_server.context import Context
-from fhir_server.interactions.query_string import pairs
 from fhir_server.messages import FhirRequest, FhirResult, Identity
+from fhir_server.rest.query_string import pairs
 from fhir_server.rest.routing import APPEND_ONLY, Router
 from fhir_server.version import server_version
 from resources import documents

@@ -9,9 +9,9 @@ from urllib.parse import urlencode
 
 from fhir_server.context import Context
 from fhir_server.interactions.answers import SUMMARIES, shorten
-from fhir_server.interactions.query_string import CURSOR, instant_range, page_size, pairs
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.rest.prefer import preferences
+from fhir_server.rest.query_string import CURSOR, instant_range, page_size, pairs
 from resources.bundles import bundle, history_entry
 from resources.outcomes import bad_request, not_found
 from resources.store import HistoryPage, Version

@@ -10,9 +10,9 @@ from urllib.parse import urlencode
 
 from fhir_server.context import Context
 from fhir_server.interactions.answers import shorten
-from fhir_server.interactions.query_string import CURSOR
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.rest.prefer import preferences
+from fhir_server.rest.query_string import CURSOR
 from resources.bundles import Mode, outcome_entry, search_entry, searchset
 from resources.outcomes import Issue, bad_request, error, not_found, operation_outcome
 from resources.store import Key, Version

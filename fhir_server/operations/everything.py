@@ -12,9 +12,9 @@ from urllib.parse import quote, urlencode
 
 from fhir_server.context import Context
 from fhir_server.interactions.answers import live
-from fhir_server.interactions.query_string import CURSOR, page_size, take
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.operations.parameters import simple
+from fhir_server.rest.query_string import CURSOR, page_size, take
 from resources.bundles import outcome_entry, search_entry, searchset
 from resources.outcomes import Issue, bad_request, operation_outcome
 from resources.store import Key, Version

@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
-from fhir_server.interactions.query_string import pairs
 from fhir_server.messages import FhirRequest
+from fhir_server.rest.query_string import pairs
 from resources import documents
 from resources.outcomes import FhirError, bad_request
 from resources.structure import check

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fhir_server.interactions.query_string import instant_range, take
+from fhir_server.rest.query_string import instant_range, take
 from resources.outcomes import FhirError
 
 
