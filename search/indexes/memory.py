@@ -21,7 +21,7 @@ class _Document(NamedTuple):
 
 
 Place = tuple[Any, ...]
-"""A document's values by the sort keys, its date, its row: what a cursor carries after the total."""
+"""A document's values by the sort keys, its date, its row: what a cursor carries."""
 
 
 class MemoryIndex:
@@ -81,10 +81,9 @@ class MemoryIndex:
         places = sorted((self._place(query.sort, document) for document in found), key=cmp_to_key(partial(_compare, query.sort)))
         total = None if query.total == "none" and query.count > 0 else len(places)
         if query.cursor is not None:
-            total, last = query.cursor[0], query.cursor[1:]  # type: ignore[assignment]
-            places = [place for place in places if _compare(query.sort, place, last) > 0]
+            places = [place for place in places if _compare(query.sort, place, query.cursor) > 0]
         page = places[: query.count]
-        cursor = (total, *page[-1]) if query.count and len(places) > query.count else None
+        cursor = page[-1] if query.count and len(places) > query.count else None
         return Result([self._documents[place[-1]].key for place in page], cursor, total)
 
     async def count(self, query: Query) -> int:
@@ -93,6 +92,8 @@ class MemoryIndex:
 
     async def include(self, keys: Sequence[Key], includes: Sequence[Include], *, limit: int) -> Included:
         """See `search.index.SearchIndex`."""
+        if self._settle is not None and any(rule.source == "AuditEvent" for rule in includes):
+            await self._settle()
         seen = {key[:2] for key in keys}
         found: list[Key] = []
         newest, rules = list(keys), list(includes)

@@ -40,9 +40,7 @@ class _Search:
     def __init__(self, reader: Reader, book: Book, query: Query, predicates: list[Predicate]) -> None:
         self.reader, self.book, self.query, self.predicates = reader, book, query, predicates
         self.order = make_order(query.sort, book, reader)
-        cursor = query.cursor
-        self.known: tuple[Any, ...] | None = cursor[:2] if cursor and cursor[0] is not None else None
-        self.cursor: Position | None = cursor[2:] if cursor else None
+        self.cursor: Position | None = query.cursor
 
     def plan(self, *, counted: bool) -> Plan:
         return make_plan(self.reader, self.book, self.predicates, counted=counted)
@@ -55,9 +53,12 @@ class _Search:
     def page(self) -> Result:
         order, size = self.order, self.query.count
         plan = self.plan(counted=not order.by_date)
-        first_total = self.query.total != "none" and self.known is None
         in_order_already = order.by_date and all(s.ordered for s in plan.sources)
-        if plan.rows is not None and plan.rows <= self.reader.limits.gather and (first_total or not in_order_already):
+        if (
+            plan.rows is not None
+            and plan.rows <= self.reader.limits.gather
+            and (self.query.total != "none" or not in_order_already)
+        ):
             return self._gathered(plan)
         if order.by_date:
             found = self._by_date(plan, size + 1)
@@ -80,20 +81,17 @@ class _Search:
         """The page of sorted positions, of which there is one more than the page holds if there is a next one."""
         size = self.query.count
         more, page = len(found) > size, found[:size]
+        exact = True
         if self.query.total == "none":
-            known: tuple[Any, ...] = (None, True)
-        elif self.known is not None:
-            known = self.known
-        elif total is not None:
-            known = (total, True)
-        elif not more and self.cursor is None:
-            known = (len(found), True)
-        elif self.query.total == "estimate":
-            known = self.estimate(plan)
-        else:
-            known = (self.count(plan), True)
-        cursor = (*known, *page[-1]) if more else None
-        return Result(keys_of(self.reader, self.query.type, [p[-1] for p in page]), cursor, known[0], bool(known[1]))
+            total = None
+        elif total is None and not more and self.cursor is None:
+            total = len(found)
+        elif total is None and self.query.total == "estimate":
+            total, exact = self.estimate(plan)
+        elif total is None:
+            total = self.count(plan)
+        keys = keys_of(self.reader, self.query.type, [position[-1] for position in page])
+        return Result(keys, page[-1] if more else None, total, exact)
 
     def count(self, plan: Plan) -> int:
         """How many documents match, exactly."""

@@ -1,0 +1,343 @@
+"""The index contract (search/index.py), one suite on every implementation, with documents as the Extractor sees them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from contracts.index_harness import EXTRACTOR, PARAMETERS, Database, Memory, all_pages
+
+from resources.store import Applied, Key
+from search.index import SearchIndex
+from search.parse import parse
+from search.query import Compartment, Include, Query
+
+BASE = "http://here/fhir"
+Test = Callable[[SearchIndex], Awaitable[None]]
+
+
+def observation(code: str, patient: str, when: str, **more: Any) -> dict[str, Any]:
+    return {
+        "status": "final",
+        "code": {"coding": [{"system": "http://loinc.org", "code": code}]},
+        "subject": {"reference": f"Patient/{patient}"},
+        "effectiveDateTime": when,
+        **more,
+    }
+
+
+def weight(value: float, unit: str = "kg", **more: Any) -> dict[str, Any]:
+    return {"valueQuantity": {"value": value, "unit": unit, "system": "http://unitsofmeasure.org", "code": unit, **more}}
+
+
+DOCUMENTS: dict[str, dict[str, Any]] = {
+    "Patient/1": {
+        "name": [{"family": "Müller", "given": ["Ann", "Anna"]}],
+        "gender": "female",
+        "birthDate": "1980-05-02",
+        "identifier": [{"system": "urn:mrn", "value": "11"}, {"system": "urn:other", "value": "11"}],
+        "managingOrganization": {"reference": "Organization/1"},
+    },
+    "Patient/2": {"name": [{"family": "Muller", "given": ["Bob"]}], "gender": "male", "birthDate": "1980", "active": True},
+    "Patient/3": {"name": [{"family": "Smith"}], "identifier": [{"value": "11"}], "link": [{"other": {"reference": "Patient/1"}}]},
+    "Organization/1": {"name": "North"},
+    "Observation/1": observation("a", "1", "2026-01-01T08:00:00Z", **weight(70)),
+    "Observation/2": observation("a", "1", "2026-01-02", status="amended", **weight(71.5)),
+    "Observation/3": observation("b", "1", "2026-01-03", **weight(154, "[lb_av]")),
+    "Observation/4": observation("a", "2", "2026-01-04", performer=[{"reference": "Patient/1"}], **weight(70, comparator=">")),
+    "Observation/5": {"status": "final", "code": {"text": "?"}, "subject": {"reference": "Group/1"}},
+    "Encounter/1": {
+        "status": "in-progress",
+        "class": {"code": "IMP"},
+        "subject": {"reference": "Patient/1"},
+        "period": {"start": "2024-01-01"},
+    },
+    "Encounter/2": {
+        "status": "finished",
+        "class": {"code": "AMB"},
+        "subject": {"reference": "Patient/2"},
+        "period": {"start": "2026-01-05T09:00:00Z", "end": "2026-01-05T10:00:00Z"},
+    },
+    "ValueSet/1": {"status": "active", "url": "http://v/1"},
+    "Appointment/1": {
+        "status": "booked",
+        "participant": [{"actor": {"reference": "Patient/1"}}, {"actor": {"reference": "Patient/2"}}],
+    },
+}
+"""By address; their rows are numbered, and their instants counted in seconds, in this order."""
+
+
+def applied(row: int, address: str, document: dict[str, Any]) -> Applied:
+    type, _, id = address.partition("/")
+    entry = EXTRACTOR.extract(type, {"resourceType": type, "id": id, **document})
+    return Applied(row, type, id, row * 1_000_000, entry, True, True)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def filled(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database | Memory]:
+    """An index of each kind with DOCUMENTS in it."""
+    made = Memory() if request.param == "memory" else Database(tmp_path / "a.sqlite")
+    made.update([applied(row, address, document) for row, (address, document) in enumerate(DOCUMENTS.items(), 1)])
+    yield made
+    made.close()
+
+
+def run(filled: Database | Memory, test: Test) -> None:
+    async def within() -> None:
+        await filled.index.open()
+        try:
+            await test(filled.index)
+        finally:
+            await filled.index.close()
+
+    asyncio.run(within())
+
+
+def asked(text: str, **options: Any) -> Query:
+    type, _, query = text.partition("?")
+    return replace(parse(type, query, parameters=PARAMETERS, base_url=BASE).query, **options)
+
+
+FOUND = [
+    ("Patient?identifier=urn:mrn|11", "1"),
+    ("Patient?identifier=11", "1 3"),
+    ("Patient?identifier=|11", "3"),
+    ("Patient?identifier=urn:other|", "1"),
+    ("Patient?name=mull", "1 2"),
+    ("Patient?family:exact=Muller", "2"),
+    ("Patient?name:contains=LLE", "1 2"),
+    ("Patient?name=ann,smi", "1 3"),
+    ("Patient?name=mu&gender=female&birthdate=ge1970&birthdate=lt1990", "1"),
+    ("Patient?gender:not=female", "2 3"),
+    ("Patient?gender:missing=true", "3"),
+    ("Patient?gender:missing=false", "1 2"),
+    ("Patient?birthdate=1980", "1 2"),
+    ("Patient?birthdate=1980-05", "1"),
+    ("Patient?birthdate=ne1980-05-02", "2"),
+    ("Patient?_id=1,3,9", "1 3"),
+    ("Patient?_lastUpdated=gt1970-01-01T00:00:01.5Z", "2 3"),
+    ("Patient?active=true", "2"),
+    ("Patient?organization=Organization/1", "1"),
+    ("Patient?link=1", "3"),
+    ("Observation?patient=Patient/1", "1 2 3"),
+    ("Observation?subject=Group/1", "5"),
+    ("Observation?performer=Patient/1", "4"),
+    ("Observation?patient=1,2&code=http://loinc.org|a&date=ge2026-01-02", "2 4"),
+    ("Observation?patient=1&status=final&date=2026-01-01", "1"),
+    ("Observation?date=le2026-01-02", "1 2"),
+    ("Observation?date:missing=true", "5"),
+    ("Observation?value-quantity=70", "1"),
+    ("Observation?value-quantity=gt70||kg", "2 4"),
+    ("Observation?value-quantity=lt200|http://unitsofmeasure.org|[lb_av]", "3"),
+    ("Observation?value-quantity=lt200", "1 2 3 4"),
+    ("Encounter?date=ge2026", "1 2"),
+    ("Encounter?date=lt2025", "1"),
+    ("Encounter?date=sa2026-01-04", "2"),
+    ("Encounter?class:not=AMB&status=in-progress", "1"),
+    ("ValueSet?url=http://v/1", "1"),
+    ("Appointment?patient=Patient/2", "1"),
+    ("Appointment?actor=Patient/1&actor=Patient/2", "1"),
+    ("Organization?name=south", ""),
+]
+
+
+@pytest.mark.parametrize(("text", "ids"), FOUND)
+def test_found(filled: Database | Memory, text: str, ids: str) -> None:
+    """A search finds the documents that it should, with the right total, on one page and on pages of one."""
+
+    async def test(index: SearchIndex) -> None:
+        result = await index.search(asked(text))
+        assert sorted(key.id for key in result.keys) == ids.split()
+        assert (result.total, result.total_exact, result.cursor) == (len(ids.split()), True, None)
+        pages = await all_pages(index, asked(text, count=1))
+        assert [key for page in pages for key in page.keys] == result.keys
+        assert await index.count(asked(text)) == len(ids.split())
+
+    run(filled, test)
+
+
+SORTED = [
+    ("Patient?_sort=family,-birthdate", "1 2 3"),
+    ("Patient?_sort=birthdate", "2 1 3"),
+    ("Patient?_sort=-birthdate", "1 2 3"),
+    ("Patient?_sort=-_lastUpdated", "3 2 1"),
+    ("Patient?_sort=_lastUpdated", "1 2 3"),
+    ("Patient?_sort=gender", "1 2 3"),
+    ("Patient?_sort=-_id", "3 2 1"),
+    ("Observation?_sort=-date", "4 3 2 1 5"),
+    ("Observation?_sort=date", "1 2 3 4 5"),
+    ("Observation?_sort=code,-date", "4 2 1 3 5"),
+    ("Observation?_sort=-value-quantity", "3 2 4 1 5"),
+    ("Observation?code=a&_sort=-date", "4 2 1"),
+    ("Observation", "4 3 2 1 5"),
+]
+
+
+@pytest.mark.parametrize(("text", "ids"), SORTED)
+def test_sorted(filled: Database | Memory, text: str, ids: str) -> None:
+    """Documents come in the order asked for, those without a value last, on one page as on pages of two."""
+    exact = text != "Observation?_sort=-value-quantity"
+
+    async def test(index: SearchIndex) -> None:
+        found = [key.id for key in (await index.search(asked(text))).keys]
+        assert found == ids.split() or not exact
+        assert found[0] == ids[0] and found[-1] == ids[-1]
+        assert [key.id for page in await all_pages(index, asked(text, count=2)) for key in page.keys] == found
+
+    run(filled, test)
+
+
+@pytest.mark.parametrize(
+    ("text", "patient", "ids"),
+    [
+        ("Observation", "1", "1 2 3 4"),
+        ("Observation?performer=Patient/1", "2", "4"),
+        ("Observation?patient=Patient/2", "1", "4"),
+        ("Appointment", "2", "1"),
+        ("Patient", "1", "1 3"),
+        ("Organization", "1", ""),
+        ("Observation?code=a", "9", ""),
+    ],
+)
+def test_compartment(filled: Database | Memory, text: str, patient: str, ids: str) -> None:
+    """A compartment narrows page and total alike; a document may lie in several."""
+
+    async def test(index: SearchIndex) -> None:
+        result = await index.search(asked(text).with_filter(Compartment(patient)))
+        assert sorted(key.id for key in result.keys) == ids.split()
+        assert result.total == len(ids.split())
+
+    run(filled, test)
+
+
+@pytest.mark.parametrize(
+    ("total", "expected"),
+    [("none", (None, True)), ("estimate", (4, True)), ("accurate", (4, True))],
+    ids=["none", "estimate", "accurate"],
+)
+def test_totals(filled: Database | Memory, total: str, expected: tuple[int | None, bool]) -> None:
+    """A total comes where it was asked for, also beside a first page that does not hold everything."""
+
+    async def test(index: SearchIndex) -> None:
+        result = await index.search(asked("Observation?code:missing=false&_count=1", total=total))
+        assert (result.total, result.total_exact) == expected
+        empty = await index.search(asked("Observation?code:missing=false", count=0))
+        assert (empty.keys, empty.cursor, empty.total) == ([], None, 4)
+
+    run(filled, test)
+
+
+def test_cursors_are_plain_values(filled: Database | Memory) -> None:
+    """A cursor survives being written as JSON, which is how links carry it."""
+
+    async def test(index: SearchIndex) -> None:
+        for text, _ in SORTED:
+            first = await index.search(asked(text, count=1))
+            assert first.cursor is not None
+            cursor = tuple(msgspec.json.decode(msgspec.json.encode(first.cursor)))
+            assert cursor == first.cursor
+            second = await index.search(asked(text, count=1, cursor=cursor))
+            assert second.keys and second.keys != first.keys
+
+    run(filled, test)
+
+
+def rule(text: str, **options: Any) -> Include:
+    source, code, *target = text.split(":")
+    found = PARAMETERS.of(source)
+    chosen = tuple(p for p in found.values() if p.kind == "reference" and p.searchable) if code == "*" else (found[code],)
+    return Include(source, chosen, target[0] if target else None, **options)
+
+
+INCLUDED = [
+    ("Observation/1 Observation/4", [rule("Observation:subject")], "Patient/1 Patient/2"),
+    ("Observation/4", [rule("Observation:*")], "Patient/1 Patient/2"),
+    ("Observation/5", [rule("Observation:subject")], ""),
+    ("Observation/1", [rule("Observation:subject:Group")], ""),
+    ("Observation/1", [rule("Observation:subject"), rule("Patient:organization", iterate=True)], "Organization/1 Patient/1"),
+    ("Observation/1", [rule("Observation:subject"), rule("Patient:organization")], "Patient/1"),
+    ("Patient/1", [rule("Observation:patient", reverse=True)], "Observation/1 Observation/2 Observation/3"),
+    ("Patient/1", [rule("Observation:performer", reverse=True)], "Observation/4"),
+    ("Patient/1 Patient/3", [rule("Patient:link", reverse=True)], ""),
+    ("Patient/2", [rule("Appointment:actor", reverse=True)], "Appointment/1"),
+    ("Organization/1", [rule("Patient:organization", reverse=True)], "Patient/1"),
+    ("Patient/9", [rule("Patient:organization"), rule("Observation:patient", reverse=True)], ""),
+]
+
+
+@pytest.mark.parametrize(("page", "rules", "expected"), INCLUDED, ids=range(len(INCLUDED)))
+def test_included(filled: Database | Memory, page: str, rules: list[Include], expected: str) -> None:
+    """Includes follow references that exist, each document once, none that the page has, whether keys carry hints or not."""
+
+    async def test(index: SearchIndex) -> None:
+        keys = [Key(*address.split("/")) for address in page.split()]
+        result = await index.include(keys, rules, limit=100)
+        assert sorted(f"{key.type}/{key.id}" for key in result.keys) == expected.split()
+        assert not result.truncated
+        hinted = [
+            Key(*key[:2], list(DOCUMENTS).index("/".join(key[:2])) + 1 if "/".join(key[:2]) in DOCUMENTS else 4) for key in keys
+        ]
+        assert await index.include(hinted, rules, limit=100) == result
+
+    run(filled, test)
+
+
+def test_include_tells_when_it_is_cut(filled: Database | Memory) -> None:
+    """At the bound, includes stop and say so; with just as many as fit they do not."""
+
+    async def test(index: SearchIndex) -> None:
+        rules = [rule("Observation:patient", reverse=True)]
+        cut = await index.include([Key("Patient", "1")], rules, limit=2)
+        assert (len(cut.keys), cut.truncated) == (2, True)
+        whole = await index.include([Key("Patient", "1")], rules, limit=3)
+        assert (len(whole.keys), whole.truncated) == (3, False)
+
+    run(filled, test)
+
+
+def test_changes_are_seen_at_once(filled: Database | Memory) -> None:
+    """After a change the old values find nothing and the new ones do; after a deletion nothing does."""
+
+    async def test(index: SearchIndex) -> None:
+        changed = applied(2, "Patient/2", {"name": [{"family": "Jones"}], "birthDate": "1990"})
+        filled.update([changed._replace(new=False, created=False)])
+        assert (await index.search(asked("Patient?name=jones&birthdate=1990"))).total == 1
+        assert (await index.search(asked("Patient?name=muller&gender=male"))).total == 0
+        filled.update([changed._replace(new=False, created=False, entry=None)])
+        assert (await index.search(asked("Patient?name=jones"))).total == 0
+        assert (await index.include([Key("Observation", "4")], [rule("Observation:subject")], limit=9)).keys == []
+        filled.update([changed._replace(new=False, created=True)])
+        assert (await index.search(asked("Patient?name=jones"))).total == 1
+
+    run(filled, test)
+
+
+def test_caught_up(filled: Database | Memory) -> None:
+    """What is written in the store's own transactions can be found at once."""
+
+    async def test(index: SearchIndex) -> None:
+        assert await index.caught_up(1_000_000)
+
+    run(filled, test)
+
+
+def test_events_are_settled_before_they_are_searched(filled: Database | Memory) -> None:
+    """A search of AuditEvents, and including those that refer to the page, first has the store index what it has written."""
+    settled = []
+
+    async def settle() -> None:
+        settled.append(True)
+
+    async def test(index: SearchIndex) -> None:
+        filled.index.settle_with(settle)
+        await index.search(asked("AuditEvent?action=R"))
+        await index.count(asked("AuditEvent"))
+        await index.include([Key("Patient", "1")], [rule("AuditEvent:patient", reverse=True)], limit=9)
+        assert len(settled) == 3
+        await index.search(asked("Patient"))
+        assert len(settled) == 3
+
+    run(filled, test)

@@ -1,0 +1,200 @@
+"""What only the SQLite index has: plans that never read a whole table, a limit on time, tables that are made anew when they must be."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+from contracts.index_harness import EXTRACTOR, PARAMETERS, TINY, Database
+from contracts.test_index_contract import DOCUMENTS, applied, asked, rule
+
+from resources.documents import encode
+from resources.store import Key, StoreUnavailable
+from search.index import TooCostly
+from search.indexes.sqlite import SqliteIndex
+from search.indexes.sqlite_reader import Limits, Reader
+from search.query import Compartment
+
+
+@pytest.fixture(params=[Limits(), TINY], ids=["usual", "tiny"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A database with DOCUMENTS, at usual and at tiny limits."""
+    made = Database(tmp_path / "a.sqlite", limits=request.param)
+    made.update([applied(row, address, document) for row, (address, document) in enumerate(DOCUMENTS.items(), 1)])
+    yield made
+    made.close()
+
+
+HOT = [
+    ("Patient?identifier=urn:mrn|11", None),
+    ("Patient?_id=1", None),
+    ("Patient", None),
+    ("Patient?name=mu&gender=female&birthdate=ge1970&birthdate=lt1990", None),
+    ("Patient?_sort=family", None),
+    ("Patient?_sort=-_lastUpdated", None),
+    ("Observation?patient=1&date=ge2026-01-01&status=final", None),
+    ("Observation?patient=1&code=a&_sort=-date", None),
+    ("Observation?code=a,b,c&status=final", None),
+    ("Observation?date=ge2026-01-02&_sort=date", None),
+    ("Observation?value-quantity=gt70||kg&code=a", None),
+    ("Observation?code=a&status:not=final", "1"),
+    ("Encounter?date=ge2026&status:missing=false", "1"),
+    ("Appointment", "2"),
+]
+
+
+@pytest.mark.parametrize(("text", "patient"), HOT)
+def test_plans_never_scan(database: Database, monkeypatch: pytest.MonkeyPatch, text: str, patient: str | None) -> None:
+    """Every statement of a usual search, first page, next page and count, finds its rows by keys, whichever way it is done."""
+    statements: list[tuple[str, Any]] = []
+    rows, number = Reader.rows, Reader.number
+
+    def seen_rows(self: Reader, sql: str, args: Any = ()) -> list[Any]:
+        statements.append((sql, args))
+        return rows(self, sql, args)
+
+    def seen_number(self: Reader, sql: str, args: Any = ()) -> int:
+        statements.append((sql, args))
+        return number(self, sql, args)
+
+    monkeypatch.setattr(Reader, "rows", seen_rows)
+    monkeypatch.setattr(Reader, "number", seen_number)
+
+    async def run() -> None:
+        await database.index.open()
+        query = asked(text, count=1).with_filter(Compartment(patient) if patient else None)
+        page = await database.index.search(query)
+        if page.cursor is not None:
+            await database.index.search(asked(text, count=1, cursor=page.cursor))
+        await database.index.count(query)
+        await database.index.close()
+
+    asyncio.run(run())
+    explaining = apsw.Connection(database.connection.filename)
+    Reader(explaining)  # knows the functions
+    for sql, args in statements:
+        for *_, step in explaining.execute(f"EXPLAIN QUERY PLAN {sql}", args):
+            assert not step.startswith("SCAN") or step.startswith(("SCAN (", "SCAN CONSTANT")), (step, sql)
+            assert "AUTOMATIC" not in step, (step, sql)
+    explaining.close()
+    assert statements
+
+
+@pytest.mark.parametrize("text", ["Observation?code=a&_total=none", "Observation?_sort=-date&_total=none", "Patient?_total=none"])
+def test_pages_in_the_order_of_the_rows_are_not_sorted(tmp_path: Path, text: str) -> None:
+    """A page that stands in the index in its order is read without sorting, so that its cost does not grow with the number of hits."""
+    made = Database(tmp_path / "a.sqlite")
+    made.update([applied(row, address, document) for row, (address, document) in enumerate(DOCUMENTS.items(), 1)])
+    steps: list[str] = []
+
+    async def run() -> None:
+        await made.index.open()
+        reader = made.index._reader
+        assert reader is not None
+        plain = reader.rows
+
+        def seen(sql: str, args: Any = ()) -> list[Any]:
+            steps.extend(step for (*_, step) in plain(f"EXPLAIN QUERY PLAN {sql}", args))
+            return plain(sql, args)
+
+        reader.rows = seen  # type: ignore[method-assign]
+        page = await made.index.search(asked(text, count=1))
+        await made.index.search(asked(text, count=1, cursor=page.cursor))
+        await made.index.close()
+
+    asyncio.run(run())
+    made.close()
+    assert steps
+    assert not [step for step in steps if "TEMP B-TREE" in step]
+
+
+def test_a_long_search_goes_on_in_a_thread(tmp_path: Path) -> None:
+    """What is not done within the budget is done by a thread, with the same answer."""
+    made = Database(tmp_path / "a.sqlite", budget=-1.0)
+    made.update([applied(row, address, document) for row, (address, document) in enumerate(DOCUMENTS.items(), 1)])
+    made.update([applied(row, f"Patient/{row}", DOCUMENTS["Patient/1"]) for row in range(100, 4000)])
+
+    async def run() -> None:
+        await made.index.open()
+        results = await asyncio.gather(*(made.index.search(asked("Patient?_sort=gender,-family&_count=3")) for _ in range(6)))
+        assert {result.total for result in results} == {3903}
+        included = await made.index.include([Key("Observation", "1")], [rule("Observation:subject")], limit=9)
+        assert [key.id for key in included.keys] == ["1"]
+        await made.index.close()
+
+    asyncio.run(run())
+    made.close()
+
+
+def test_a_search_that_takes_too_long_is_refused(tmp_path: Path) -> None:
+    """At the limit a search ends with TooCostly, which says what helps; the next search is not harmed."""
+    made = Database(tmp_path / "a.sqlite", budget=-1.0, limit=-1.0)
+    made.update([applied(row, f"Patient/{row}", DOCUMENTS["Patient/1"]) for row in range(1, 4000)])
+
+    async def run() -> None:
+        await made.index.open()
+        with pytest.raises(TooCostly, match="_total=none"):
+            await made.index.search(asked("Patient?_sort=gender,-family"))
+        assert len((await made.index.search(asked("Patient?_id=7"))).keys) == 1
+        await made.index.close()
+
+    asyncio.run(run())
+    made.close()
+
+
+def test_a_rollback_leaves_nothing(database: Database) -> None:
+    """What a transaction wrote that was rolled back is not found, and the same write succeeds later."""
+    more = applied(100, "Patient/100", {"name": [{"family": "Zed"}], "identifier": [{"system": "urn:new", "value": "1"}]})
+    before = database.content()
+    database.connection.execute("BEGIN IMMEDIATE")
+    database.index.write(database.connection, [more])
+    database.connection.execute("ROLLBACK")
+    assert database.content() == before
+    database.update([more])
+    assert database.content() != before
+
+
+def test_deleting_what_was_never_indexed(database: Database) -> None:
+    """A resource that was made and deleted in one commit leaves no row."""
+    before = database.content()
+    database.update([applied(100, "Patient/100", {})._replace(entry=None)])
+    assert database.content() == before
+
+
+def test_rebuild_gives_the_same_tables(database: Database) -> None:
+    """Filling the tables from the documents gives what the commits gave; until then the index says that it is stale."""
+    before = database.content()
+    assert database.index.stale(database.connection)
+    stored = []
+    for row, (address, document) in enumerate(DOCUMENTS.items(), 1):
+        type, _, id = address.partition("/")
+        stored.append((row, type, id, row * 1_000_000, encode({"resourceType": type, "id": id, **document})))
+    database.connection.execute("BEGIN IMMEDIATE")
+    assert database.index.rebuild(database.connection, stored) == len(DOCUMENTS)
+    database.connection.execute("COMMIT")
+    assert database.content() == before
+    assert not database.index.stale(database.connection)
+
+
+def test_another_layout_empties_the_tables(database: Database) -> None:
+    """Tables written by another layout are made anew at the start, and the index says that it lacks the documents."""
+    with database.connection:
+        database.index.rebuild(database.connection, [])
+        database.index.install(database.connection)
+    assert not database.index.stale(database.connection)
+    database.update([applied(1, "Patient/1", DOCUMENTS["Patient/1"])])
+    database.connection.execute("UPDATE idx_state SET value = 'older' WHERE name = 'fingerprint'")
+    database.index.install(database.connection)
+    assert database.content() == [[], [], []]
+    assert database.index.stale(database.connection)
+
+
+def test_searching_while_closed() -> None:
+    """A search before `open` is refused with a sentence; so is opening a file that is not there."""
+    index = SqliteIndex("/nowhere/a.sqlite", PARAMETERS, EXTRACTOR)
+    with pytest.raises(StoreUnavailable, match="not open"):
+        asyncio.run(index.search(asked("Patient")))
+    with pytest.raises(StoreUnavailable, match="cannot be opened"):
+        asyncio.run(index.open())
