@@ -15,7 +15,7 @@ def prepare(settings: Settings) -> None:
         raise SettingsError(text)
     for folder in _folders(settings):
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise SettingsError(f"{_name(settings, folder)}={folder} cannot be made: {error.strerror}") from None
 
