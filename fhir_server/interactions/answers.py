@@ -1,13 +1,15 @@
 """What handlers answer: a version as it was asked for, or what became of a write."""
 
+from collections.abc import Sequence
 from urllib.parse import unquote_plus
 
 from conformance.summary import subset
+from fhir_server.context import Context
 from fhir_server.messages import FhirRequest, FhirResult
 from fhir_server.rest.conditional import not_modified
 from fhir_server.rest.prefer import preferences
 from resources.outcomes import Issue, bad_request, gone, not_found, operation_outcome
-from resources.store import Version, Written
+from resources.store import Key, Version, Written
 
 SUMMARIES = ("true", "text", "data", "false", "count")
 
@@ -31,6 +33,11 @@ def live(request: FhirRequest, version: Version | None) -> Version:
     if version.body is None:
         raise gone(f"{request.type}/{request.id} was deleted; its earlier versions are in {request.type}/{request.id}/_history")
     return version
+
+
+async def present(ctx: Context, keys: Sequence[Key]) -> list[Version]:
+    """The live documents of `keys`, in order; what was deleted since the keys were found is left out."""
+    return [v for v in await ctx.store.read_many(keys) if v is not None and v.body is not None] if keys else []
 
 
 def shape(query: str) -> tuple[str | None, tuple[str, ...]]:

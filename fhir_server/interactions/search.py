@@ -9,13 +9,13 @@ from dataclasses import replace
 from urllib.parse import urlencode
 
 from fhir_server.context import Context
-from fhir_server.interactions.answers import shorten
+from fhir_server.interactions.answers import present, shorten
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.rest.prefer import preferences
 from fhir_server.rest.query_string import CURSOR
 from resources.bundles import Mode, outcome_entry, search_entry, searchset
 from resources.outcomes import Issue, bad_request, error, not_found, operation_outcome
-from resources.store import Key, Version
+from resources.store import Version
 from search.index import Included, Result
 from search.paging import page_context
 from search.parse import parse
@@ -102,15 +102,11 @@ def _links(ctx: Context, url: str, context: bytes, applied: str, page: Result) -
 
 async def _documents(ctx: Context, parsed: Parsed, page: Result) -> tuple[list[Version], list[Version], bool]:
     """The documents of the page, those included, and whether some were left out. What was deleted since the search is dropped."""
-    matches = await _live(ctx, page.keys)
+    matches = await present(ctx, page.keys)
     extra = _NOTHING
     if parsed.query.includes and page.keys:
         extra = await ctx.index.include(page.keys, parsed.query.includes, limit=ctx.settings.include_limit)
-    return matches, await _live(ctx, extra.keys) if extra.keys else [], extra.truncated
-
-
-async def _live(ctx: Context, keys: Sequence[Key]) -> list[Version]:
-    return [v for v in await ctx.store.read_many(keys) if v is not None and v.body is not None] if keys else []
+    return matches, await present(ctx, extra.keys), extra.truncated
 
 
 def _entries(base: str, parsed: Parsed, versions: Sequence[Version], mode: Mode) -> Iterator[bytes]:

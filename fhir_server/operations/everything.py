@@ -11,13 +11,13 @@ from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
 from fhir_server.context import Context
-from fhir_server.interactions.answers import live
+from fhir_server.interactions.answers import live, present
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.operations.parameters import simple
 from fhir_server.rest.query_string import CURSOR, page_size, take
 from resources.bundles import outcome_entry, search_entry, searchset
 from resources.outcomes import Issue, bad_request, operation_outcome
-from resources.store import Key, Version
+from resources.store import Key
 from search.compartments import linking
 from search.parse import parse
 from search.query import Compartment, Include, Query
@@ -125,8 +125,8 @@ async def _answer(
 ) -> FhirResult:
     includes = _includes(ctx, asked, {key.type for key in keys})
     extra = await ctx.index.include(keys, includes, limit=ctx.settings.include_limit) if includes else None
-    documents = await _live(ctx, keys)
-    referred = await _live(ctx, extra.keys) if extra is not None else []
+    documents = await present(ctx, keys)
+    referred = await present(ctx, extra.keys) if extra is not None else []
     entries = [search_entry(request.base, v.type, v.id, v.body) for v in documents if v.body is not None]
     entries += [search_entry(request.base, v.type, v.id, v.body, "include") for v in referred if v.body is not None]
     if extra is not None and extra.truncated:
@@ -146,7 +146,3 @@ def _includes(ctx: Context, asked: Asked, types: set[str]) -> list[Include]:
             if pointing:
                 out.append(Include(type, pointing, target))
     return out
-
-
-async def _live(ctx: Context, keys: Sequence[Key]) -> list[Version]:
-    return [v for v in await ctx.store.read_many(keys) if v is not None and v.body is not None] if keys else []

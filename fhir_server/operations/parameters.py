@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from fhir_server.interactions.accept import errors
 from fhir_server.messages import FhirRequest
 from fhir_server.rest.query_string import pairs
 from resources import documents
@@ -29,7 +30,7 @@ def read(request: FhirRequest) -> list[dict[str, Any]]:
     if kind != "Parameters":
         raise bad_request(f"The body must be a Parameters resource, not {kind or 'without resourceType'}", "resourceType")
     issues = check(request.body)
-    if any(issue.severity in ("error", "fatal") for issue in issues):
+    if errors(issues):
         raise FhirError(400, issues)
     found = documents.decode(request.body).get("parameter", [])
     return [one for one in found if isinstance(one, dict)]

@@ -4,10 +4,12 @@ The answer is 200 with an OperationOutcome whatever the verdict, as the operatio
 understood is an error.
 """
 
+import asyncio
+
 import msgspec
 
 from fhir_server.context import Context
-from fhir_server.interactions.accept import errors
+from fhir_server.interactions.accept import LARGE, errors
 from fhir_server.interactions.answers import live
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.operations.parameters import resource_type, simple
@@ -59,7 +61,9 @@ async def validate(ctx: Context, who: Identity, request: FhirRequest) -> FhirRes
         stored = live(request, await ctx.store.read(request.type, request.id)).body
         assert stored is not None
         body = stored
-    return _verdict(request, problems(ctx, type, body, request.id if mode == "update" else ""))
+    id = request.id if mode == "update" else ""
+    found = await asyncio.to_thread(problems, ctx, type, body, id) if len(body) > LARGE else problems(ctx, type, body, id)
+    return _verdict(request, found)
 
 
 def problems(ctx: Context, type: str, body: bytes, id: str = "") -> list[Issue]:

@@ -66,6 +66,8 @@ class Edge:
             result = of_error(as_fhir_error(failure, label, request_id))
         try:
             await respond(send, result, base=base, request_id=request_id, pretty=pretty, accept_encoding=accept_encoding)
+        except RuntimeError as failure:  # the client has closed the connection
+            _log.warning("the answer could not be sent: %s", failure, extra={"interaction": label, "request": request_id})
         finally:
             metrics.running -= 1
             self._account(scope["method"], label, result, time.perf_counter() - started, request_id)

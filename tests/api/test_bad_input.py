@@ -9,6 +9,7 @@ import httpx
 import pytest
 import zstandard
 
+from fhir_server.rest import protocol
 from tests.api.conftest import FHIR, Running, problem
 
 PATIENT = b'{"resourceType":"Patient","active":true}'
@@ -267,3 +268,18 @@ def test_problems_do_not_echo_markup(api: httpx.Client) -> None:
     assert answer.headers["content-type"].startswith("application/fhir+json")
     assert len(problem(answer)) < 200
     assert json.loads(answer.content)
+
+
+def test_head_that_never_comes(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection whose request head does not arrive in time is closed with 408."""
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
+    with socket.create_connection(("127.0.0.1", running.port), timeout=10) as client:
+        client.sendall(b"GET /fhir/metadata HTTP/1.1\r\nHost:")
+        assert client.recv(100).startswith(b"HTTP/1.1 408 ")
+
+
+def test_large_documents_do_not_stop_others(api: httpx.Client) -> None:
+    """A document of 1.5 MB is checked and stored like any other."""
+    names = ",".join(['{"family":"' + "x" * 1000 + '"}'] * 1500)
+    answer = api.post("Patient", content=f'{{"resourceType":"Patient","name":[{names}]}}', headers=FHIR)
+    assert answer.status_code == 201
