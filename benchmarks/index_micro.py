@@ -29,7 +29,7 @@ EXTRACTOR = Extractor(PARAMETERS, BASE)
 DAY = 86_400
 SEARCHES = {
     "one hit by identifier": "Patient?identifier=urn:mrn|{patient}",
-    "people (prefix, gender, birth dates)": "Patient?name=na{two}&gender=female&birthdate=ge1950-01-01&birthdate=lt1990-01-01",
+    "people (prefix, gender, birth dates)": "Patient?name=na{three}&gender=female&birthdate=ge1950-01-01&birthdate=lt1990-01-01",
     "patient, date, status": "Observation?patient=Patient/{patient}&date=ge2016-01-01&status=final",
     "patient, code, newest first": "Observation?patient=Patient/{patient}&code=c{code}&_sort=-date",
     "code, first page, no total": "Observation?code=c{code}&_total=none",
@@ -182,7 +182,7 @@ async def searching(index: SqliteIndex, count: int) -> None:
 
 
 def _query(text: str, chance: random.Random, count: int) -> Query:
-    filled = text.format(patient=chance.randrange(count), code=chance.randrange(30), two=chance.randrange(10, 80))
+    filled = text.format(patient=chance.randrange(count), code=chance.randrange(30), three=chance.randrange(100, 800))
     type, _, rest = filled.partition("?")
     return parse(type, rest, parameters=PARAMETERS, base_url=BASE).query
 

@@ -4,8 +4,10 @@ Texts of SQL have `{0}` for the alias of the rows they speak of; a probe speaks 
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
+
+import msgspec
 
 from search.indexes.sqlite_intervals import NUMBERS, TIMES, Comparison, Encode, before, holds, sql
 from search.indexes.sqlite_rows import CUT, UNIT, Row, ordered, unit_key, unordered, wide_system
@@ -34,8 +36,8 @@ class Predicate:
     """One thing that every document found must satisfy.
 
     `streams` together give exactly the documents for which it holds, some perhaps twice (none: it cannot drive). `probe` with `args`
-    is the same as a condition on row `p`; `check` the same on a document's packed rows. There is always one of the two. `rank` is
-    the order in which it pays to count streams: 0 names one document, 9 nearly all.
+    is the same as a condition on row `p` (`on_row`: mostly settled by what `p` itself has); `check` the same on a document's packed
+    rows. There is always one of the two. `rank` is the order in which it pays to count streams: 0 names one document, 9 nearly all.
     """
 
     rank: int
@@ -43,7 +45,11 @@ class Predicate:
     probe: str = ""
     args: tuple[Any, ...] = ()
     check: Check | None = None
+    on_row: bool = False
 
+
+MANY = 200
+"""A clause of more different reads cannot drive a search: SQLite has limits on the size of a statement."""
 
 NEVER = Predicate(-1)
 """Holds for no document."""
@@ -81,6 +87,8 @@ def compile_clause(clause: Clause, book: Book, facts: Facts) -> Predicate | None
     else:
         assert field is not None
         found = _date(clause, field, book, facts) if field.clinical else _COMPILERS[field.kind](clause, field, book)
+    if len(found.streams) > MANY and _reads(found.streams) > MANY:
+        found = replace(found, rank=9, streams=())
     return _inverted(found) if clause.modifier is Modifier.NOT else found
 
 
@@ -115,12 +123,19 @@ def _in_compartment(compartment: Compartment, book: Book) -> Predicate:
 
 def _by_id(terms: Sequence[Term], book: Book) -> Predicate:
     ids = list(dict.fromkeys(str(_of(term)[1]) for term in terms))
-    streams = tuple(
-        Stream(0, "{0}.h = ? AND {0}.id = ? AND {0}.type = ?", (hash64(f"{book.name}/{id}"), id, book.number), table="item")
-        for id in ids
-    )
-    marks = ", ".join("?" * len(ids))
-    return Predicate(0, streams, f"(SELECT i.id IN ({marks}) FROM item i WHERE i.rid = p.rid)", tuple(ids))
+    hashes = [hash64(f"{book.name}/{id}") for id in ids]
+    if len(ids) == 1:
+        one = Stream(0, "{0}.h = ? AND {0}.id = ? AND {0}.type = ?", (hashes[0], ids[0], book.number), table="item")
+        return Predicate(0, (one,), "(SELECT i.id = ? FROM item i WHERE i.rid = p.rid)", (ids[0],))
+    among = "IN (SELECT value FROM json_each(?))"
+    wanted, found = json(ids), json(hashes)
+    several = Stream(0, f"{{0}}.h {among} AND {{0}}.id {among} AND {{0}}.type = ?", (found, wanted, book.number), table="item")
+    return Predicate(0, (several,), f"(SELECT i.id {among} FROM item i WHERE i.rid = p.rid)", (wanted,))
+
+
+def json(values: Sequence[Any]) -> str:
+    """Values as one argument, however many there are."""
+    return msgspec.json.encode(values).decode()
 
 
 def _by_update(terms: Sequence[Term], book: Book) -> Predicate:
@@ -132,7 +147,7 @@ def _by_update(terms: Sequence[Term], book: Book) -> Predicate:
         text, values = sql(TIMES[term.prefix], bounds, "i.lu", "(i.lu + 1)")
         texts.append(text)
         args += values
-    return Predicate(5, tuple(streams), f"(SELECT {' OR '.join(texts)} FROM item i WHERE i.rid = p.rid)", tuple(args))
+    return Predicate(5, tuple(streams), f"(SELECT {either(texts)} FROM item i WHERE i.rid = p.rid)", tuple(args))
 
 
 def _points(rank: int, streams: Sequence[Stream], check: Check) -> Predicate:
@@ -143,9 +158,20 @@ def _points(rank: int, streams: Sequence[Stream], check: Check) -> Predicate:
         more = f" AND {test.format('x')}" if test else ""
         parts.append(f"(SELECT 1 FROM idx x WHERE x.pid = ? AND x.v {marks} AND x.d = p.d AND x.rid = p.rid{more} LIMIT 1)")
         args += [pid, *values, *own]
-    if len(parts) > 200:
-        return Predicate(rank, tuple(streams), check=check)
-    return Predicate(rank, tuple(streams), " OR ".join(parts) if len(parts) == 1 else f"({' OR '.join(parts)})", tuple(args), check)
+    return Predicate(rank, tuple(streams), either(parts), tuple(args), check)
+
+
+def either(texts: Sequence[str]) -> str:
+    """Conditions of which one must hold, as a balanced tree: SQLite takes a thousand levels at most."""
+    if len(texts) == 1:
+        return texts[0]
+    half = len(texts) // 2
+    return f"({either(texts[:half])} OR {either(texts[half:])})"
+
+
+def _reads(streams: Sequence[Stream]) -> int:
+    points = [stream for stream in streams if stream.point]
+    return len(streams) - len(points) + len(merged(points))
 
 
 def merged(streams: Iterable[Stream]) -> list[tuple[int, str, tuple[Any, ...], list[Any]]]:
@@ -176,6 +202,8 @@ def _token(clause: Clause, field: Field, book: Book) -> Predicate:
 
 
 def _reference(clause: Clause, field: Field, book: Book) -> Predicate:
+    if sum(len(term.types) for term in clause.terms) > _MANY_TARGETS:
+        return _bare_ids(clause.terms, field)
     targets = {f"{type}/{_of(t)[0]}" for t in clause.terms for type in t.types}
     targets |= {str(_of(t)[0]) for t in clause.terms if not t.types}
     streams = []
@@ -186,6 +214,25 @@ def _reference(clause: Clause, field: Field, book: Book) -> Predicate:
         streams.append(Stream(field.pid, v=v, point=True))
     pids = (field.pid + NORMAL, field.pid + FOLDED)
     return _points(1, streams, lambda rows: any(p in pids and v in targets for p, v, _ in rows))
+
+
+_MANY_TARGETS = 2_000
+
+
+def _bare_ids(terms: Sequence[Term], field: Field) -> Predicate:
+    """Very many ids of any type: each document's references are looked at."""
+    whole = {str(_of(term)[0]) for term in terms if not term.types}
+    bare: dict[str, set[str]] = {}
+    for term in terms:
+        bare.setdefault(str(_of(term)[0]), set()).update(term.types)
+    pids = (field.pid + NORMAL, field.pid + FOLDED)
+
+    def check(rows: list[Row]) -> bool:
+        targets = [v for pid, v, _ in rows if pid in pids]
+        parts = [target.partition("/") for target in targets]
+        return not whole.isdisjoint(targets) or any(type in bare.get(id, ()) for type, _, id in parts)
+
+    return Predicate(9, check=check)
 
 
 def _uri(clause: Clause, field: Field, book: Book) -> Predicate:
@@ -283,8 +330,9 @@ def _date(clause: Clause, field: Field, book: Book, facts: Facts) -> Predicate:
                 streams.append(span)
                 parts.append(f"p.rid IN (SELECT m.rid FROM idx m WHERE m.pid = {span.pid} AND {span.test.format('m')})")
                 args += span.args
-    probe = parts[0] if len(parts) == 1 else f"(({') OR ('.join(parts)}))"
-    return Predicate(4, tuple(streams), probe, tuple(args), _date_check(clause, field))
+    on_row = len(parts) == 1
+    probe = parts[0] if on_row else either([f"({part})" for part in parts])
+    return Predicate(4, tuple(streams), probe, tuple(args), _date_check(clause, field), on_row)
 
 
 def _number(clause: Clause, field: Field, book: Book) -> Predicate:

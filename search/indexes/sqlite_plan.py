@@ -124,11 +124,16 @@ def count_plan(reader: Reader, predicates: Sequence[Predicate], walked: Plan) ->
 
 def _plan(reader: Reader, start: tuple[Source, ...], others: Sequence[Predicate], rows: int | None) -> Plan:
     texts, args = list[str](), list[Any]()
-    for predicate in others:
+    for predicate in sorted(others, key=_dearest_last):
         text, values = _test(reader, predicate, rows)
         texts.append(text)
         args += values
     return Plan(start, "".join(f" AND {text}" for text in texts), tuple(args), rows)
+
+
+def _dearest_last(predicate: Predicate) -> int:
+    """What the row itself settles comes before seeks, these before looking into packed rows."""
+    return 0 if predicate.on_row else 1 if predicate.probe else 2
 
 
 def tests_of(reader: Reader, predicates: Sequence[Predicate]) -> tuple[str, tuple[Any, ...]]:

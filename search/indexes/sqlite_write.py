@@ -1,6 +1,7 @@
 """What the SQLite index writes: rows of new documents, differences of changed ones, in the store's open transaction."""
 
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import apsw
@@ -100,7 +101,7 @@ def _execute(connection: apsw.Connection, batch: _Batch) -> None:
     if batch.drop:
         many(_DROP, batch.drop)
     if len(batch.add) >= _SORTED_FROM:
-        batch.add.sort(key=_by_page)
+        batch.add.sort(key=itemgetter(0, 1))  # v is of one type within a pid
     if batch.gone:
         many("DELETE FROM item WHERE rid = ?", batch.gone)
         many("DELETE FROM packed WHERE rid = ?", batch.gone)
@@ -113,10 +114,6 @@ def _execute(connection: apsw.Connection, batch: _Batch) -> None:
     ):
         if rows:
             many(statement, rows)
-
-
-def _by_page(row: tuple[Any, ...]) -> tuple[int, str, Any]:
-    return row[0], type(row[1]).__name__, row[1]
 
 
 def clear(connection: apsw.Connection) -> None:

@@ -159,6 +159,38 @@ def test_found(filled: Database | Memory, text: str, ids: str) -> None:
     run(filled, test)
 
 
+MANY = range(2, 1000)
+LONG = [
+    ("Patient", "_id", [f"{n}" for n in MANY], "2 3"),
+    ("Patient", "_lastUpdated", [f"gt1970-01-01T00:{n // 60 % 60:02d}:{n % 60:02d}Z" for n in MANY], "3"),
+    ("Patient", "name", [f"n{n}" for n in MANY] + ["smi"], "3"),
+    ("Patient", "family:exact", [f"n{n}" for n in MANY] + ["Müller"], "1"),
+    ("Patient", "name:contains", [f"n{n}" for n in MANY] + ["mit"], "3"),
+    ("Patient", "identifier", [f"urn:{n}|11" for n in MANY] + ["urn:mrn|11"], "1"),
+    ("Patient", "identifier", [f"{n}" for n in MANY], "1 3"),
+    ("Patient", "identifier:not", [f"{n}" for n in MANY], "2"),
+    ("Patient", "birthdate", [f"{n + 1000}-01" for n in MANY] + ["1980-05-02"], "1"),
+    ("Observation", "date", [f"{n + 1000}-01-01" for n in MANY] + ["2026-01-02"], "2"),
+    ("Observation", "value-quantity", [f"{n * 10}||kg" for n in MANY], "1"),
+    ("Observation", "patient", [f"{n}" for n in MANY], "4"),
+    ("Observation", "has-member", [f"{n}" for n in MANY], ""),
+    ("Observation", "performer", [f"{n}" for n in range(1, 900)], "4"),
+]
+
+
+@pytest.mark.parametrize(("type", "name", "values", "ids"), LONG, ids=[f"{type}-{name}" for type, name, *_ in LONG])
+@pytest.mark.parametrize("more", ["", "&_sort=-_id", "&_lastUpdated=lt2020"])
+def test_many_alternatives(filled: Database | Memory, type: str, name: str, values: list[str], ids: str, more: str) -> None:
+    """As many alternatives as a query may have are no trouble for any kind of parameter."""
+
+    async def test(index: SearchIndex) -> None:
+        result = await index.search(asked(f"{type}?{name}={','.join(values)}{more}"))
+        assert sorted(key.id for key in result.keys) == ids.split()
+        assert result.total == len(ids.split())
+
+    run(filled, test)
+
+
 SORTED = [
     ("Patient?_sort=family,-birthdate", "1 2 3"),
     ("Patient?_sort=birthdate", "2 1 3"),
