@@ -27,7 +27,7 @@ class Limits:
 
     gather: int = 1_000
     scan: int = 20_000
-    few: int = 50
+    few: int = 100
     listed: int = 5_000
 
 
