@@ -19,7 +19,7 @@ _KNOWN_TO_THE_STORE = frozenset({"_id", "_lastUpdated"})
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class Step:
     """Values at one place of a document, converted for one kind, for the parameters (`codes`) that look there."""
 
     get: Callable[[Any], list[Any]]
@@ -27,12 +27,15 @@ class _Step:
     codes: tuple[str, ...]
 
 
+Steps = tuple[Step, ...]
+
+
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class Plan:
     """The steps of a type by the JSON property that they begin with, those whose beginning is not known, and the clinical date's code."""
 
-    by_key: dict[str, tuple[_Step, ...]]
-    always: tuple[_Step, ...]
+    by_key: dict[str, Steps]
+    always: Steps
     clinical_date: str | None
 
 
@@ -42,34 +45,44 @@ class Extractor:
     def __init__(self, parameters: Parameters, base_url: str) -> None:
         self._parameters = parameters
         self._base_url = base_url.rstrip("/")
-        self._plans: dict[str, _Plan] = {}
+        self._plans: dict[str, Plan] = {}
 
     def extract(self, type: str, document: dict[str, Any]) -> Entry:
         """The Entry of a valid document of the type, numbers as int or Decimal. What is no valid date or reference makes no value.
 
         `document["id"]` must be the id that it is stored under: it tells the Patient's own compartment.
         """
-        plan = self._plans.get(type) or self._make_plan(type)
+        plan = self.plan(type)
         values: dict[str, list[Value]] = {}
         by_key = plan.by_key
         for key in document:
             steps = by_key.get(key)
             if steps is not None:
-                _take(steps, document, values)
+                take(steps, document, values)
         if plan.always:
-            _take(plan.always, document, values)
-        for code, found in values.items():
-            if len(found) > 1:
-                values[code] = list(dict.fromkeys(found))
-        return Entry(values, _clinical_date(plan.clinical_date, values), owners("Patient", type, document.get("id", ""), values))
+            take(plan.always, document, values)
+        return entry_of(plan, type, document.get("id", ""), values)
 
-    def _make_plan(self, type: str) -> _Plan:
+    def plan(self, type: str) -> Plan:
+        """What is looked at in documents of the type; made at its first use."""
+        return self._plans.get(type) or self._make_plan(type)
+
+    def _make_plan(self, type: str) -> Plan:
         made = _plan(self._parameters, type, self._base_url)
         self._plans[type] = made
         return made
 
 
-def _take(steps: tuple[_Step, ...], document: dict[str, Any], values: dict[str, list[Value]]) -> None:
+def entry_of(plan: Plan, type: str, id: str, values: dict[str, list[Value]]) -> Entry:
+    """The Entry of the values that the plan's steps took from a document."""
+    for code, found in values.items():
+        if len(found) > 1:
+            values[code] = list(dict.fromkeys(found))
+    return Entry(values, _clinical_date(plan.clinical_date, values), owners("Patient", type, id, values))
+
+
+def take(steps: Steps, document: dict[str, Any], values: dict[str, list[Value]]) -> None:
+    """Add what the steps find in the document to `values`, by parameter code."""
     for step in steps:
         items = step.get(document)
         if not items:
@@ -89,8 +102,8 @@ def _clinical_date(code: str | None, values: dict[str, list[Value]]) -> int:
     return min(lows) if lows else NO_DATE
 
 
-def _plan(parameters: Parameters, type: str, base_url: str) -> _Plan:
-    steps: dict[str, dict[object, _Step]] = {}
+def _plan(parameters: Parameters, type: str, base_url: str) -> Plan:
+    steps: dict[str, dict[object, Step]] = {}
     for parameter in parameters.of(type).values():
         if not parameter.searchable or parameter.code in _KNOWN_TO_THE_STORE or parameter.stored != parameter.code:
             continue
@@ -99,12 +112,12 @@ def _plan(parameters: Parameters, type: str, base_url: str) -> _Plan:
             if convert is not None:
                 _add(steps.setdefault(path.keys[0] if path.keys else "", {}), path, convert, parameter)
     by_key = {key: tuple(found.values()) for key, found in steps.items()}
-    return _Plan(by_key, by_key.pop("", ()), parameters.clinical_date(type))
+    return Plan(by_key, by_key.pop("", ()), parameters.clinical_date(type))
 
 
-def _add(steps: dict[object, _Step], path: Path, convert: Converter, parameter: SearchParameter) -> None:
+def _add(steps: dict[object, Step], path: Path, convert: Converter, parameter: SearchParameter) -> None:
     """One more step, or one more code for the step that makes the same values of the same place."""
     same = (path.keys, path.fhir_type, parameter.kind) if path.plain else object()
     before = steps.get(same)
     codes = (*before.codes, parameter.code) if before else (parameter.code,)
-    steps[same] = _Step(path.get, convert, codes)
+    steps[same] = Step(path.get, convert, codes)

@@ -23,6 +23,7 @@ from search.indexes.sqlite_reader import Limits, OutOfTime, Reader
 from search.indexes.sqlite_schema import Codebook, install, set_state, state
 from search.parameters import Parameters
 from search.query import Include, Query
+from search.recurring import Recurring
 
 BUDGET = 0.02
 """Seconds that a search may take on the event loop's thread."""
@@ -31,7 +32,7 @@ EVENTS = "AuditEvent"
 
 _MOST_READERS = 4
 
-_PRAGMAS = "PRAGMA query_only = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16000; PRAGMA mmap_size = 1073741824"
+_PRAGMAS = "PRAGMA query_only = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16000;"
 
 T = TypeVar("T")
 
@@ -57,6 +58,7 @@ class SqliteIndex:
     ) -> None:
         self._path = str(path)
         self._extractor = extractor
+        self._events = Recurring(extractor, EVENTS, frozenset(("recorded", "entity")))
         self._settle = settle
         self._limit, self._budget, self._limits = limit, budget, limits
         self._codes = Codebook(parameters)
@@ -97,7 +99,7 @@ class SqliteIndex:
 
     def prepare(self, type: str, body: bytes) -> Any:
         """The Entry of a stored document."""
-        return self._extractor.extract(type, decode(body))
+        return self._events.extract(body) if type == EVENTS else self._extractor.extract(type, decode(body))
 
     # What searches call.
 
