@@ -1,5 +1,6 @@
 """The composition root: settings in, a running server out. Nothing else in the project makes a store, an index or a context."""
 
+import gc
 import os
 import secrets
 import time
@@ -55,6 +56,7 @@ class Application:
         async with open_context(self._settings) as ctx:
             self._ctx = ctx
             self._edge = Edge(ctx, PREFIX)
+            _calm_collector()
             yield
             self._edge = None
 
@@ -74,6 +76,14 @@ class Application:
         @self.beside.get("/metrics")
         async def metrics() -> Response:
             return Response(self._ctx.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _calm_collector() -> None:
+    """What was loaded at start lives as long as the process: the collector need not look at it again and again (a third of the CPU
+    of a large transaction otherwise). Requests leave hardly any cycles behind, so it runs more rarely."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def create_app(settings: Settings) -> Application:

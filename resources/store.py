@@ -7,7 +7,7 @@ parses: read, vread, history, search and export hand these bytes on.
 commit order, so a later commit never carries an earlier instant (docs/adr/0002).
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -229,6 +229,15 @@ class Participant(Protocol):
 
     def install(self, connection: Any) -> None:
         """Create or upgrade the participant's own tables, inside a transaction of the store."""
+
+    def stale(self, connection: Any) -> bool:
+        """Whether, after `install`, the tables lack documents that were stored before: the store then calls `rebuild`."""
+
+    def rebuild(self, connection: Any, documents: Iterable[tuple[int, str, str, int, bytes]]) -> int:
+        """Index all live documents anew, given as (row, type, id, instant, body), in the open transaction; returns how many.
+
+        The store's own events are not among them; they come through `write` afterwards, as new ones do.
+        """
 
     def write(self, connection: Any, applied: Sequence[Applied]) -> None:
         """Write what the index keeps of these changes, in the open transaction."""

@@ -92,23 +92,32 @@ class SqliteStore:
     def _open_connections(self) -> None:
         bodies = Bodies()
         writing = connect(self._path, cache_kib=self._cache_kib)
+        self._writing = writing
+        self._types = types = Types(writing)
+        self._writer = Writer(writing, bodies, types, self._participant, self._clock)
         try:
-            writing.execute("BEGIN IMMEDIATE")
-            migrate(writing)
-            if self._participant is not None:
-                self._participant.install(writing)
-            writing.execute("COMMIT")
+            self._make_ready(writing)
         except apsw.Error as problem:
             raise StoreUnavailable(f"The database {self._path} cannot be made ready: {problem}.") from None
-        types = Types(writing)
-        types.load()
-        self._writing, self._types = writing, types
         writing.set_wal_hook(self._note_log_size)
-        self._writer = Writer(writing, bodies, types, self._participant, self._clock)
         self._reading = connect(self._path, cache_kib=self._cache_kib, read_only=True)
         reading_types = Types(self._reading)
         reading_types.load()
         self._reader = Reader(self._reading, bodies, reading_types)
+
+    def _make_ready(self, writing: apsw.Connection) -> None:
+        """Create or upgrade the tables, the participant's too, in one transaction."""
+        participant = self._participant
+        writing.execute("BEGIN IMMEDIATE")
+        migrate(writing)
+        self._types.load()
+        if participant is not None:
+            participant.install(writing)
+            if participant.stale(writing):
+                done = self._writer.rebuild(participant)
+                if done:
+                    log.info("the search index was built anew from %d documents", done)
+        writing.execute("COMMIT")
 
     def _note_log_size(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
         self.log_pages = pages

@@ -256,6 +256,17 @@ class Writer:
             self._connection.execute("UPDATE state SET value = ? WHERE name = 'events_indexed'", (after,))
         return len(applied)
 
+    def rebuild(self, participant: Participant) -> int:
+        """Have the participant index everything anew, in the open transaction; events follow in the background. Returns how many."""
+        self._connection.execute("UPDATE state SET value = 0 WHERE name = 'events_indexed'")
+        return participant.rebuild(self._connection, self._live())
+
+    def _live(self) -> Iterator[tuple[int, str, str, int, bytes]]:
+        for row, type_, id, instant, body in self._connection.execute(
+            "SELECT r.row, r.type, r.id, d.instant, d.body FROM res r CROSS JOIN doc d ON d.seq = r.seq WHERE r.live ORDER BY r.row"
+        ):
+            yield row, self._types.name(type_), id, instant, self._bodies.unpack(body)
+
     def sweep(self) -> None:
         """Forget receipts that have expired and claims that no running request can hold any more."""
         now = time.time_ns() // 1000

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ import pytest
 from resources.documents import draft
 from resources.store import ABSENT, Applied, Change, Conflict, StoreUnavailable
 from resources.stores.sqlite import SqliteStore
+from search.extract import Extractor
+from search.indexes.sqlite import SqliteIndex
+from search.parameters import registry
+from search.parse import parse
 
 ROOT = Path(__file__).parents[2]
 EVENT = b'{"resourceType":"AuditEvent","action":"R"}'
@@ -31,6 +36,10 @@ sys.path.insert(0, {root!r})
 from resources.documents import draft
 from resources.store import ABSENT, ANY, Change, Conflict
 from resources.stores.sqlite import SqliteStore
+from search.extract import Extractor
+from search.indexes.sqlite import SqliteIndex
+from search.parameters import registry
+from search.parse import parse
 
 EVENT = b'{{"resourceType":"AuditEvent","action":"C"}}'
 
@@ -129,7 +138,13 @@ class Fussy:
     def install(self, connection: Any) -> None:
         connection.execute("CREATE TABLE IF NOT EXISTS seen (id TEXT)")
 
-    def write(self, connection: Any, applied: list[Applied]) -> None:
+    def stale(self, connection: Any) -> bool:
+        return False
+
+    def rebuild(self, connection: Any, documents: Iterable[tuple[int, str, str, int, bytes]]) -> int:
+        return 0
+
+    def write(self, connection: Any, applied: Sequence[Applied]) -> None:
         for one in applied:
             if one.id == "bad":
                 raise ValueError("this entry cannot be indexed")
@@ -228,3 +243,34 @@ def test_a_refused_racer_of_another_process_is_told_of_the_conflict(tmp_path: Pa
         await second.close()
 
     asyncio.run(test())
+
+
+def test_an_index_of_another_layout_is_built_anew_when_the_store_opens(tmp_path: Path) -> None:
+    """After an upgrade that changed the index, everything that was stored before is found again, AuditEvents too."""
+    parameters = registry()
+    extractor = Extractor(parameters, "http://localhost/fhir")
+    path = tmp_path / "a.sqlite"
+    asked = [
+        parse("Basic", "code=x", parameters=parameters, base_url="http://localhost/fhir").query,
+        parse("AuditEvent", "action=R", parameters=parameters, base_url="http://localhost/fhir").query,
+    ]
+
+    async def totals(spoil: bool) -> list[int]:
+        index = SqliteIndex(path, parameters, extractor)
+        store = SqliteStore(path, participant=index)
+        index.settle_with(store.settle)
+        await store.open()
+        await index.open()
+        if store.position() == 0:
+            body = b'{"resourceType":"Basic","code":{"coding":[{"code":"x"}]}}'
+            entry = extractor.extract("Basic", msgspec.json.decode(body) | {"id": "1"})
+            await store.commit([Change("Basic", "1", draft(body, "1"), entry=entry)], events=[EVENT])
+        found = [await index.count(query) for query in asked]
+        if spoil:
+            store._writing.execute("UPDATE idx_state SET value = 'an older one'")
+        await index.close()
+        await store.close()
+        return found
+
+    assert asyncio.run(totals(spoil=True)) == [1, 1]
+    assert asyncio.run(totals(spoil=False)) == [1, 1]
