@@ -9,12 +9,16 @@ from pathlib import Path
 
 from measure import GENERATOR
 
-from fhir_server.app import open_context
-from fhir_server.config import load_settings
 from resources.documents import decode, draft
 from resources.store import Change
+from resources.stores.sqlite import SqliteStore
+from search.extract import Extractor
+from search.indexes.sqlite import SqliteIndex
+from search.parameters import registry
 
 GROUP = 500
+CACHE = 1_000_000
+"""KiB of database pages in memory while filling: the rows of a commit go to thousands of places."""
 
 
 def fill(folder: Path, resources: int) -> float:
@@ -31,17 +35,25 @@ def fill(folder: Path, resources: int) -> float:
 
 
 async def _store(data_dir: Path, lines: Path) -> None:
-    settings = load_settings({"data_dir": data_dir, "auth": "off", "synchronous": "NORMAL"})
-    done = 0
-    async with open_context(settings) as ctx:
+    data_dir.mkdir()
+    path, parameters = data_dir / "fhir.db", registry()
+    extractor = Extractor(parameters, "http://127.0.0.1/fhir")
+    index = SqliteIndex(path, parameters, extractor)
+    store = SqliteStore(path, participant=index, synchronous="NORMAL", cache_kib=CACHE)
+    await store.open()
+    try:
         with lines.open("rb") as file:
+            done = 0
             while group := [line.rstrip() for line in islice(file, GROUP)]:
-                changes = []
-                for line in group:
-                    document = decode(line)
-                    type, id = document["resourceType"], document["id"]
-                    changes.append(Change(type, id, draft(line, id), entry=ctx.extractor.extract(type, document)))
-                await ctx.store.commit(changes)
+                await store.commit([_change(line, extractor) for line in group])
                 done += len(group)
                 print(f"\r{done:,} resources ", end="", file=sys.stderr)
+    finally:
+        await store.close()
     print(file=sys.stderr)
+
+
+def _change(line: bytes, extractor: Extractor) -> Change:
+    document = decode(line)
+    type, id = document["resourceType"], document["id"]
+    return Change(type, id, draft(line, id), entry=extractor.extract(type, document))
