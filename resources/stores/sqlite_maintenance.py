@@ -21,9 +21,8 @@ log = logging.getLogger(__name__)
 TICK = 0.2
 """Seconds between two rounds: what an AuditEvent may lag behind in the index (a search of AuditEvent does not wait for it)."""
 
-COPY = 1_000
-RESTART = 4_000
-"""Pages in the log from which it is copied beside the writers, and from which a writer pauses once to let it start over."""
+COPY = 8_000
+"""Pages in the log (32 MB) at which it is copied into the database. The more seldom, the fewer times a busy page is copied."""
 
 SWEEP = 300
 """Rounds between two sweeps."""
@@ -90,13 +89,14 @@ class Maintenance:
             await self._store.sweep()
 
     async def _copy_log(self) -> None:
-        """Each process does this for what it wrote; SQLite lets only one of them copy at a time."""
-        pages = self._store.log_pages
-        if pages > COPY:
+        """Copy the log beside the writers, then what they wrote meanwhile while they pause, so that the log starts over.
+
+        Each process does this for what it wrote; SQLite lets only one of them copy at a time.
+        """
+        if self._store.log_pages > COPY:
             self._store.log_pages = 0
             await asyncio.to_thread(self._copy)
-            if pages > RESTART:
-                await self._store.checkpoint()
+            await self._store.checkpoint()
 
     def _copy(self) -> None:
         if self._connection is None:
