@@ -14,7 +14,6 @@ from conformance.references import references
 _REST = re.compile(r"(https?://.*/)([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})")
 _LITERAL = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}(/_history/[A-Za-z0-9\-.]{1,64})?")
 _ONCE = frozenset(("self", "first", "last", "next", "prev", "previous"))
-_PAGED = frozenset(("searchset", "history"))
 
 Json = dict[str, Any]
 

@@ -8,8 +8,6 @@ from conformance.load import definitions
 from search.parameters import registry
 from search.values import Value
 
-NAMES = ("Patient", "Encounter", "Practitioner", "RelatedPerson", "Device")
-
 
 @cache
 def linking(compartment: str, type: str) -> tuple[str, ...] | None:

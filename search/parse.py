@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from urllib.parse import parse_qsl
 
 from resources.outcomes import FhirError, bad_request
 from search.clauses import Notes, read_clause
 from search.parameters import Parameters
 from search.query import Clause, Parsed, Query
-from search.shaping import RESULT_PARAMETERS, Shape, read_shape
+from search.shaping import Shape, read_shape
 from search.types.text import Reading
 
 MAX_LENGTH = 131_072
@@ -19,7 +18,6 @@ MAX_PARAMETERS = 200
 """Most parameters in one query."""
 
 Pairs = Sequence[tuple[str, str]]
-_OF_THE_EDGE = frozenset({"_format", "_pretty"})
 
 
 def _now() -> int:
@@ -73,29 +71,6 @@ def _parsed(shape: Shape, clauses: tuple[Clause, ...]) -> Parsed:
     )
     notes = shape.notes
     return Parsed(query, tuple(notes.applied), tuple(notes.ignored), shape.summary, shape.elements, shape.cursor)
-
-
-def parse_criteria(type: str, criteria: str, *, parameters: Parameters, base_url: str, now: Callable[[], int] = _now) -> Query:
-    """The criteria of a conditional interaction (https://hl7.org/fhir/R4/http.html#ccreate): `identifier=system|value`.
-
-    Stricter than a search: every parameter counts, none may be empty or shape an answer, and there must be at least one.
-    Raises FhirError 400.
-    """
-    text = criteria.removeprefix(f"{type}?").removeprefix("?")
-    pairs = [pair for pair in pairs_of(text) if pair[0] not in _OF_THE_EDGE]
-    for name, value in pairs:
-        if name.partition(":")[0] in RESULT_PARAMETERS:
-            raise bad_request(
-                f"{name} shapes the answer of a search; it has no place in the criteria of a conditional request", name
-            )
-        if not value.strip(" ,"):
-            raise bad_request(f"{name} has no value; criteria without a value would match more than was meant", name)
-    parsed = parse(type, pairs, parameters=parameters, base_url=base_url, now=now)
-    if not parsed.query.clauses:
-        raise bad_request(
-            f"The criteria select nothing in particular: give search parameters of {type}, such as identifier=system|value"
-        )
-    return replace(parsed.query, total="none")
 
 
 def pairs_of(query: str | Pairs) -> Pairs:

@@ -186,6 +186,3 @@ _READERS: Mapping[str, Callable[[Shape, str, str], str | None]] = {
     "_pretty": _of_the_edge,
 }
 _REPEATABLE = ("_include", "_revinclude")
-
-RESULT_PARAMETERS = frozenset(_READERS)
-"""The names that shape an answer and select nothing."""

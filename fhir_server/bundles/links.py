@@ -22,7 +22,7 @@ _NARRATIVE = re.compile(r"""(\b(?:href|src)\s*=\s*)("[^"]*"|'[^']*')""")
 _ESCAPED = re.compile(rb"\\[/u]")
 _LINK_TYPES = frozenset(("uri", "url", "oid", "uuid"))
 _VERSIONED = re.compile(r"^(.+)/_history/([A-Za-z0-9\-.]{1,64})$")
-_RESTFUL = re.compile(r"^(https?://.+/)([A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64})$")
+_RESTFUL = re.compile(r"^(https?://.+/)[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}$")
 
 
 class Links:
@@ -76,12 +76,6 @@ def root_of(full_url: str) -> str:
     """The base of a RESTful fullUrl, with its slash ("" for urn:uuid:… and the like): where relative links of the entry point."""
     parts = _RESTFUL.match(full_url)
     return parts[1] if parts else ""
-
-
-def relative_of(full_url: str) -> str:
-    """The `Type/id` of a RESTful fullUrl, or ""."""
-    parts = _RESTFUL.match(full_url)
-    return parts[2] if parts else ""
 
 
 def _needle(url: str) -> bytes:

@@ -65,7 +65,6 @@ class Entry:
     query: str
     type: str
     id: str
-    rest: tuple[str, ...]
     body: bytes
     headers: dict[str, str]
     fault: FhirError | None = None
@@ -209,14 +208,13 @@ def _read(number: int, item: msgspec.Raw, base: str, fault: FhirError | None) ->
         query,
         parts[0] if parts else "",
         parts[1] if len(parts) > 1 else "",
-        parts[2:],
         bytes(entry.resource),
         dict(_headers(asked)),
     )
 
 
 def _faulty(number: int, fault: FhirError) -> Entry:
-    return Entry(number, "", "", "", "", "", "", (), b"", {}, fault)
+    return Entry(number, "", "", "", "", "", "", b"", {}, fault)
 
 
 def _relative(url: str, base: str, number: int) -> tuple[str, str]:

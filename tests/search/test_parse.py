@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from resources.outcomes import FhirError
 from search.parameters import registry
-from search.parse import MAX_LENGTH, MAX_PARAMETERS, parse, parse_criteria
+from search.parse import MAX_LENGTH, MAX_PARAMETERS, parse
 from search.query import Modifier, Parsed, Prefix
 from search.values import ReferenceValue, TokenValue
 
@@ -229,36 +229,6 @@ def test_applied_is_the_self_link() -> None:
     )
     assert [name for name, _ in parsed.ignored] == ["famly", "_sort", "gender"]
     assert parsed.cursor == "abc"
-
-
-@pytest.mark.parametrize("text", ["identifier=s|1", "?identifier=s|1", "Patient?identifier=s|1", "identifier=s%7C1&_format=json"])
-def test_criteria(text: str) -> None:
-    """Criteria come with or without the type."""
-    query = parse_criteria("Patient", text, parameters=registry(), base_url=BASE)
-    assert [term.value for clause in query.clauses for term in clause.terms] == [TokenValue("s", "1")]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "?",
-        "Patient?",
-        "_format=json",
-        "identifier=",
-        "identifier=s|1&name=",
-        "name=,",
-        "identifier=1&_count=1",
-        "_sort=name",
-        "xyzzy=1",
-        "_id",
-    ],
-)
-def test_bad_criteria(text: str) -> None:
-    """Criteria that would select more than was meant, or shape an answer, are refused."""
-    with pytest.raises(FhirError) as refused:
-        parse_criteria("Patient", text, parameters=registry(), base_url=BASE)
-    assert refused.value.status == 400
 
 
 NAMES = st.one_of(
