@@ -41,7 +41,9 @@ class Settings(BaseSettings):
     )
     search_url: Literal["sqlite"] = _setting("sqlite", "The search index. `sqlite`: in the same file as the documents.")
     base_url: str = _setting(
-        "", "FHIR base URL as clients see it, for links and absolute references. Empty: `http://HOST:PORT/fhir`."
+        "",
+        "FHIR base URL as clients see it. Empty: links name the host that was asked; absolute references are this server's own only with"
+        " `http://HOST:PORT/fhir`.",
     )
     host: str = _setting("127.0.0.1", "Address to listen on.")
     port: int = _setting(8000, "Port to listen on; 0 takes a free one.", ge=0, le=65535)

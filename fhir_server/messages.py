@@ -9,7 +9,9 @@ Return = Literal["minimal", "representation", "OperationOutcome"]
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who asks. Until tokens are checked there is one identity, that of `--auth off`. `address` is the caller's network address."""
+    """Who asks. Until tokens are checked every request has the same one (that of `--auth off`), `fhir-server load` its own.
+
+    `address` is the caller's network address."""
 
     subject: str = "anonymous"
     client: str = "anonymous"

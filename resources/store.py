@@ -1,7 +1,7 @@
 """The store contract: what a document is, and the one way in which it changes.
 
-A document is its canonical JSON bytes with `id`, `meta.versionId` and `meta.lastUpdated` inside. Nothing that reads ever
-parses: read, vread, history, search and export hand these bytes on.
+A document is its canonical JSON bytes with `id`, `meta.versionId` and `meta.lastUpdated` inside. No store ever
+parses them: read, vread, history, search and export hand these bytes on.
 
 `ResourceStore.commit` is the only way anything is written. Version numbers and `lastUpdated` are given inside the commit, in
 commit order, so a later commit never carries an earlier instant (docs/adr/0002).
@@ -17,7 +17,7 @@ ABSENT = 0
 """`Change.expect`: there must be no live version (never made, or deleted)."""
 
 ANY = -1
-"""`Change.expect`: whatever is there."""
+"""`Change.expect`: whatever is there; for a deletion: whatever live version is there (Conflict where there is none)."""
 
 
 class Key(NamedTuple):
@@ -114,7 +114,7 @@ class Written:
 class Conflict(Exception):
     """A commit was refused and nothing of it was written.
 
-    `reason`: "exists" (ABSENT expected), "missing" (a version expected, none there), "deleted" (likewise, but deleted),
+    `reason`: "exists" (ABSENT expected), "missing" (a version expected or to be deleted, none there), "deleted" (likewise, but deleted),
     "version" (another version is current), "claim" (somebody committed the same claim), "receipt" (this Idempotency-Key was used).
     `index` is the number of the Change (or Claim) at fault, `current` the current version's number (0: none).
     """
@@ -125,9 +125,10 @@ class Conflict(Exception):
 
 
 class StoreUnavailable(Exception):
-    """The store cannot take or give anything now (disk full, read-only, locked too long, connection lost). Nothing was written.
+    """The store cannot take or give anything now (disk full, read-only, locked too long, connection lost).
 
-    The text tells a person what to do. HTTP 503 (507 where `full`)."""
+    Nothing was written, unless the text says that this is not certain (the disk failed while a commit was flushed). The text tells a
+    person what to do. HTTP 503 (507 where `full`)."""
 
     def __init__(self, text: str, *, full: bool = False) -> None:
         super().__init__(text)

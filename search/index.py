@@ -30,6 +30,12 @@ class Included:
 class SearchIndex(Protocol):
     """What every index promises. All methods may raise resources.store.StoreUnavailable; TooCostly where a limit on time is hit."""
 
+    async def open(self) -> None:
+        """Make ready to be searched; the store must have been opened before."""
+
+    async def close(self) -> None:
+        """Let go of everything."""
+
     async def search(self, query: Query) -> Result:
         """The page of documents that match, in the order asked for. Sees every write answered before it began."""
 

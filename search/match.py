@@ -1,4 +1,5 @@
-"""A Query evaluated on one document in memory: the oracle of every index's tests, and of conditional writes within a transaction.
+"""A Query evaluated on one document in memory: the oracle of every index's tests, and what references by criteria
+mean within a transaction.
 
 Straightforward on purpose: what it says is what a search means.
 """

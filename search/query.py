@@ -132,7 +132,7 @@ class Query:
     cursor: tuple[object, ...] | None = None
 
     def with_filter(self, compartment: Compartment | None, clauses: Sequence[Clause] = ()) -> "Query":
-        """This query narrowed by an access decision, so that totals, pages and includes are right."""
+        """This query within `compartment` (in place of the one it had, if any) and with further clauses: totals and pages follow."""
         return replace(self, compartment=compartment, clauses=(*self.clauses, *clauses))
 
 

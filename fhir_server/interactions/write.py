@@ -1,4 +1,7 @@
-"""The one caller of `store.commit` for interactions: every write carries its AuditEvent and its conflicts become answers."""
+"""The one caller of `store.commit` that changes resources: every write carries its AuditEvent and its conflicts become answers.
+
+(`fhir_server/perform.py` commits the AuditEvents of what writes nothing.)
+"""
 
 from collections.abc import Collection, Sequence
 
