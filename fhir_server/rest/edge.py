@@ -16,6 +16,7 @@ from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.perform import ReadBody, perform, record_refusal
 from fhir_server.rest.bodies import read_body
 from fhir_server.rest.errors import as_fhir_error
+from fhir_server.rest.hosts import Hosts
 from fhir_server.rest.negotiation import check_content, output
 from fhir_server.rest.protocol import URL_BYTES, URL_WAS_CUT
 from fhir_server.rest.responses import Send, of_error, respond
@@ -39,6 +40,7 @@ class Edge:
 
     def __init__(self, ctx: Context, prefix: str = "/fhir") -> None:
         self._ctx, self._prefix = ctx, prefix
+        self._hosts = Hosts(ctx.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One HTTP request."""
@@ -53,6 +55,7 @@ class Edge:
             query = scope["query_string"].decode("latin-1")
             path = scope["raw_path"].decode("latin-1")[len(self._prefix) :].strip("/")
             self._limits(scope, path, query)
+            self._hosts.check(headers.get("host", ""))
             method = scope["method"]
             route, type, id, version, operation = self._ctx.routes.find(method, path)
             label = route.label

@@ -72,7 +72,7 @@ def test_announced_length_is_enough_to_refuse(running: Running) -> None:
     """413 comes before the body is sent."""
     with socket.create_connection(("127.0.0.1", running.port), timeout=10) as client:
         client.sendall(
-            b"POST /fhir/Patient HTTP/1.1\r\nHost: x\r\nContent-Type: application/fhir+json\r\nContent-Length: 999999999\r\n\r\n"
+            b"POST /fhir/Patient HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/fhir+json\r\nContent-Length: 999999999\r\n\r\n"
         )
         assert client.recv(100).startswith(b"HTTP/1.1 413 ")
 
@@ -173,7 +173,7 @@ def test_long_urls(api: httpx.Client, running: Running) -> None:
     assert answer.status_code == 414
     assert "_search" in problem(answer)
     with socket.create_connection(("127.0.0.1", running.port), timeout=10) as client:
-        client.sendall(b"GET /fhir/Patient?name=" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.sendall(b"GET /fhir/Patient?name=" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert client.recv(100).startswith(b"HTTP/1.1 414 ")
     assert api.get("Patient/" + "x" * 5_000).status_code == 414
     form = api.post("Patient/_search", data={"name": "x" * 100_000})
@@ -188,7 +188,7 @@ def test_too_many_headers(api: httpx.Client) -> None:
 def test_endless_head(running: Running) -> None:
     """A head that never ends is cut off with 431 rather than kept in memory."""
     with socket.create_connection(("127.0.0.1", running.port), timeout=10) as client:
-        client.sendall(b"GET /fhir/metadata HTTP/1.1\r\nHost: x\r\nX-Long: ")
+        client.sendall(b"GET /fhir/metadata HTTP/1.1\r\nHost: localhost\r\nX-Long: ")
         try:
             for _ in range(100):
                 client.sendall(b"y" * 10_000)
@@ -258,7 +258,7 @@ def test_client_that_leaves(running: Running) -> None:
     """A client that closes the connection in the middle of a body does no harm."""
     with socket.create_connection(("127.0.0.1", running.port), timeout=10) as client:
         client.sendall(
-            b"POST /fhir/Patient HTTP/1.1\r\nHost: x\r\nContent-Type: application/fhir+json\r\nContent-Length: 100\r\n\r\n{"
+            b"POST /fhir/Patient HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/fhir+json\r\nContent-Length: 100\r\n\r\n{"
         )
 
 

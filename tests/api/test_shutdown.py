@@ -8,7 +8,7 @@ import httpx
 
 from tests.api.conftest import Running
 
-HEAD = b"POST /fhir/Patient HTTP/1.1\r\nHost: x\r\nContent-Type: application/fhir+json\r\nContent-Length: 40\r\n\r\n"
+HEAD = b"POST /fhir/Patient HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/fhir+json\r\nContent-Length: 40\r\n\r\n"
 BODY = b'{"resourceType":"Patient","active":true}'
 
 
