@@ -30,8 +30,8 @@ def decode(body: bytes) -> dict[str, Any]:
         document: dict[str, Any] = _decoder.decode(body.removeprefix(_BOM))
     except InvalidOperation:
         raise bad_request("A number in the body has an exponent that is out of range", code="value") from None
-    except msgspec.ValidationError as problem:
-        raise bad_request(f"A number in the body is out of range: {problem}", code="value") from None
+    except msgspec.ValidationError:
+        raise bad_request("A whole number in the body has more digits than can be kept", code="value") from None
     return document
 
 

@@ -15,6 +15,9 @@ MOST = 100
 
 _REPEATED = "the key appears more than once"
 
+_CONSEQUENCES = frozenset(("required element missing", "null with no extension in its place"))
+"""What fhirkit also says of a value that it has set aside as wrong."""
+
 
 class StructuralValidator(Protocol):
     """What reads a body and judges its structure."""
@@ -46,7 +49,9 @@ class FhirkitValidator:
         repeated = [i for i in found if i.message == _REPEATED]
         if repeated:
             raise FhirError(400, [_issue(i.severity, i.path, i.message) for i in repeated[:MOST]])
-        return _bounded([_issue(i.severity, i.path, i.message) for i in found])
+        places = {i.path for i in found if i.message not in _CONSEQUENCES}
+        told = [i for i in found if i.path not in places or i.message not in _CONSEQUENCES]
+        return _bounded([_issue(i.severity, i.path, i.message) for i in told])
 
 
 @lru_cache(maxsize=1)
@@ -84,7 +89,8 @@ def _issue(severity: str, path: str, message: str) -> Issue:
     """fhirkit's finding as an Issue; its path is made FHIRPath (`_given[1]` is `given[1]`, `value[x]` is `value`)."""
     code = next((code for part, code in _KINDS if part in message), "structure")
     where = path.replace("._", ".").replace("[x]", "")
-    return Issue("warning" if severity == "warning" else "error", code, f"{where}: {message}", where)
+    text = f"{path.replace('[x]', '')}: {message}"
+    return Issue("warning" if severity == "warning" else "error", code, text, where)
 
 
 def _no_resource(found: list[Any]) -> FhirError:

@@ -50,20 +50,26 @@ def examine(ctx: Context, type: str, body: bytes) -> tuple[dict[str, Any], list[
     issues = structure.check(body)
     document = documents.decode(body)
     if errors(issues):
-        raise FhirError(400, [*issues, *_beyond_structure(ctx, type, document, issues)])
-    found = document.get("resourceType")
-    if found != type:
-        raise bad_request(f"The body is a {found}, but the request is about {type}", "resourceType")
+        raise FhirError(400, [*issues, *beyond_structure(ctx, type, document, issues)])
+    if document.get("resourceType") != type:
+        raise FhirError(400, [other_type(type, document)])
     issues += ctx.validator.check(type, document)
     if errors(issues):
         raise unprocessable(issues)
     return document, issues
 
 
-def _beyond_structure(ctx: Context, type: str, document: dict[str, Any], known: list[Issue]) -> list[Issue]:
+def other_type(type: str, document: dict[str, Any]) -> Issue:
+    """The problem of a document that is not of the `type` that the request is about."""
+    return Issue(
+        "error", "invalid", f"The body is a {document.get('resourceType')}, but the request is about {type}", "resourceType"
+    )
+
+
+def beyond_structure(ctx: Context, type: str, document: dict[str, Any], known: list[Issue]) -> list[Issue]:
     """What else is wrong with a document whose structure is: the caller hears of everything at once, and of each place once."""
     if document.get("resourceType") != type:
-        return []
+        return [other_type(type, document)]
     places = {issue.expression for issue in known}
     return [issue for issue in ctx.validator.check(type, document) if issue.severity == "error" and issue.expression not in places]
 

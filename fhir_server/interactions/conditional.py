@@ -39,9 +39,15 @@ class Found:
 
 
 def read_criteria(ctx: Context, type: str, criteria: str) -> Parsed:
-    """Criteria (a query string) read as a search. Raises FhirError 400 where they are no search or select nothing in particular."""
+    """Criteria (a query string) read as a search. Raises FhirError 400 where they are no search or select nothing in particular.
+
+    Nothing of them is ever ignored, whatever the request prefers: they would mean other resources than the caller thinks.
+    """
+    settings = ctx.settings
     try:
-        parsed = parse(type, criteria, parameters=ctx.parameters, base_url=ctx.settings.base, max_count=ctx.settings.max_count)
+        parsed = parse(
+            type, criteria, parameters=ctx.parameters, base_url=settings.base, lenient=True, max_count=settings.max_count
+        )
     except FhirError as wrong:  # the name of a parameter is no place in a resource
         raise FhirError(wrong.status, [replace(issue, expression=None) for issue in wrong.issues]) from None
     if parsed.ignored or not parsed.query.clauses:

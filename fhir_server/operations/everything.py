@@ -14,7 +14,7 @@ from fhir_server.context import Context
 from fhir_server.interactions.answers import live, present
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.operations.parameters import simple
-from fhir_server.rest.query_string import CURSOR, page_size, take
+from fhir_server.rest.query_string import CURSOR, instant_range, page_size, take
 from resources.bundles import outcome_entry, search_entry, searchset
 from resources.outcomes import Issue, bad_request, operation_outcome
 from resources.store import Key
@@ -79,6 +79,9 @@ def _read(ctx: Context, request: FhirRequest) -> Asked:
             raise bad_request(f"_type names {name[:64]}, which is not a resource type of FHIR R4", code="value")
     applied = tuple((name, value) for name in PARAMETERS for value in given.get(name, ()))
     since = tuple(("_lastUpdated", f"ge{value}") for value in given.get("_since", ()))
+    for name in ("_since", "start", "end"):
+        for value in given.get(name, ()):
+            instant_range(name, value)
     count = page_size(ctx, given["_count"][-1]) if "_count" in given else ctx.settings.max_count
     if count == 0:
         raise bad_request("_count must be 1 or more for $everything", code="value")

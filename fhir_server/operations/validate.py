@@ -9,7 +9,7 @@ import asyncio
 import msgspec
 
 from fhir_server.context import Context
-from fhir_server.interactions.accept import LARGE, errors
+from fhir_server.interactions.accept import LARGE, beyond_structure, errors, other_type
 from fhir_server.interactions.answers import live
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.operations.parameters import resource_type, simple
@@ -70,14 +70,13 @@ def problems(ctx: Context, type: str, body: bytes, id: str = "") -> list[Issue]:
     """Everything that is wrong with `body` as a resource of `type`; with `id`, also whether it can be an update of that."""
     try:
         issues = structure.check(body)
-        if errors(issues):
-            return issues
         document = documents.decode(body)
     except FhirError as failure:
         return failure.issues
-    found = document.get("resourceType")
-    if found != type:
-        return [Issue("error", "invalid", f"The body is a {found}, but the request is about {type}", "resourceType")]
+    if errors(issues):
+        return [*issues, *beyond_structure(ctx, type, document, issues)]
+    if document.get("resourceType") != type:
+        return [other_type(type, document)]
     if id and document.get("id") != id:
         issues.append(Issue("error", "value", f"For an update of {type}/{id} the body needs this id", f"{type}.id"))
     return [*issues, *ctx.validator.check(type, document)]

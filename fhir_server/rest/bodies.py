@@ -94,10 +94,13 @@ def _unzstd(body: bytes, limit: int) -> bytes:
     try:
         with unpacker.stream_reader(io.BytesIO(body), read_across_frames=True) as reader:
             out: bytes = reader.read(limit + 1)
+        announced = zstandard.frame_content_size(body)  # -1: the frame does not say
     except zstandard.ZstdError:
         raise bad_request("The body is not zstd, though Content-Encoding says so") from None
     if len(out) > limit:
         raise _too_long(limit)
+    if len(out) < max(1, announced):
+        raise bad_request("The zstd body ends early", code="incomplete")
     return out
 
 

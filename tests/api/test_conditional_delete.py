@@ -48,6 +48,16 @@ def test_a_whole_type_is_never_deleted(api: httpx.Client, several: httpx.Client,
         assert client.get("Patient", params={"_summary": "count"}).json()["total"] > 0
 
 
+def test_criteria_are_never_ignored(api: httpx.Client) -> None:
+    """Lenient handling does not widen what is deleted, and the refusal does not suggest it."""
+    value = unique()
+    post(api, patient(value))
+    answer = api.delete(f"Patient?identifier={value}&nonsense=1", headers={"Prefer": "handling=lenient"})
+    assert answer.status_code == 400
+    assert "no search parameter 'nonsense'" in answer.text and "lenient" not in answer.text
+    assert count(api, "Patient", value) == 1
+
+
 def test_several_where_allowed(several: httpx.Client) -> None:
     """All matches go in one commit, and the answer says which."""
     value = unique()

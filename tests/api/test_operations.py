@@ -39,6 +39,14 @@ def test_validate_takes_a_resource_or_parameters(api: httpx.Client) -> None:
     assert api.get("Patient/val").status_code == 404
 
 
+def test_validate_tells_what_a_create_would(api: httpx.Client) -> None:
+    """Wrong structure, rules and type are told at once, in the same words as by a create."""
+    for wrong in (BAD | {"birthDate": "2020-13-01", "foo": 1}, {"resourceType": "Observation", "status": "x"}):
+        verdict = api.post("Patient/$validate", json=wrong, headers=FHIR).json()["issue"]
+        assert verdict == api.post("Patient", json=wrong, headers=FHIR).json()["issue"]
+        assert len(verdict) == 3 if "foo" in wrong else verdict[-1]["expression"] == ["resourceType"]
+
+
 def test_validate_of_an_instance(api: httpx.Client, put: Put) -> None:
     """Without a body the stored resource is validated; with mode=update the id has to agree."""
     put(GOOD | {"id": "val-1"})
@@ -167,7 +175,9 @@ def test_everything_narrowed(api: httpx.Client, query: str, observations: list[s
 def test_everything_refuses(api: httpx.Client, put: Put, query: str) -> None:
     """Parameters that cannot be understood are 400."""
     put({"resourceType": "Patient", "id": "ev"})
-    assert api.get(f"Patient/ev/$everything?{query}").status_code == 400
+    answer = api.get(f"Patient/ev/$everything?{query}")
+    assert answer.status_code == 400
+    assert query.partition("=")[0] in problem(answer)
 
 
 def test_everything_of_nobody(api: httpx.Client, put: Put) -> None:

@@ -56,6 +56,15 @@ def test_a_wrong_resource_gives_issues_with_their_place(judge: StructuralValidat
     assert {issue.severity for issue in found} == {"error"}
 
 
+def test_a_wrong_value_is_one_problem() -> None:
+    """A value that was set aside as wrong is not also told as missing; a text names the underscore of what stands beside a value."""
+    for body in (b'{"resourceType":"Flag","code":[]}', b'{"resourceType":"Patient","meta":{"profile":["not a url"]}}'):
+        told = [issue.expression for issue in FhirkitValidator().check(body)]
+        assert len(told) == len(set(told))
+    [uneven, _] = FhirkitValidator().check(b'{"resourceType":"Patient","name":[{"given":["a"],"_given":[null,null]}]}')
+    assert uneven.text.startswith("Patient.name[0]._given: has 2") and uneven.expression == "Patient.name[0].given"
+
+
 @by_validator
 def test_a_good_resource_has_no_issues(judge: StructuralValidator) -> None:
     """Also with a byte order mark in front."""
