@@ -7,11 +7,10 @@ import socket
 import subprocess
 import sys
 import time
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-
-import httpx
 
 ROOT = Path(__file__).resolve().parents[2]
 START = 20.0
@@ -75,10 +74,10 @@ class Server:
 
     def ready(self) -> bool:
         """Whether `/readyz` answers 200."""
-        with contextlib.suppress(httpx.HTTPError), socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", self.port)) != 0:  # much cheaper than a refused HTTP request
-                return False
-            return httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=5)
+        with contextlib.suppress(OSError, HTTPException), contextlib.closing(connection):
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
         return False
 
     def log(self) -> str:

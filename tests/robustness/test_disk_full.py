@@ -45,33 +45,33 @@ def fill(folder: Path) -> Path:
     return ballast
 
 
-def create(server: Server, mark: str) -> httpx.Response:
+def create(http: httpx.Client, mark: str) -> httpx.Response:
     """POST a Patient that carries `mark`, in a request that carries it too."""
-    return httpx.post(f"{server.base}/Patient", json=patient(mark), headers={"x-request-id": mark})
+    return http.post("/Patient", json=patient(mark), headers={"x-request-id": mark})
 
 
 def test_full_disk(small_disk: Path, tmp_path: Path) -> None:
     """507 with an OperationOutcome while the disk is full, for reads too; afterwards everything answered is there, audited."""
     server, statuses = Server(small_disk / "data"), dict[str, int]()
-    with server:
-        kept = create(server, "before")
+    with server, httpx.Client(base_url=server.base) as http:
+        kept = create(http, "before")
         assert kept.status_code == 201
         ballast = fill(small_disk)
         for number in range(200):  # the write-ahead log may have some room left
-            answer = create(server, f"during-{number}")
+            answer = create(http, f"during-{number}")
             statuses[f"during-{number}"] = answer.status_code
         assert set(list(statuses.values())[-50:]) == {507}
         assert answer.json()["issue"][0]["code"] == "no-store"
         assert "full" in answer.text
         for number in range(20):
-            read = httpx.get(kept.headers["location"], headers={"x-request-id": f"read-{number}"})
+            read = http.get(kept.headers["location"], headers={"x-request-id": f"read-{number}"})
             statuses[f"read-{number}"] = read.status_code
         assert read.status_code == 507, "a read that cannot be recorded must not be answered"
-        assert httpx.get(f"{server.base}/metadata").status_code == 200
-        assert httpx.get(f"{server.url}/livez").status_code == 200
+        assert http.get("/metadata").status_code == 200
+        assert http.get(f"{server.url}/livez").status_code == 200
         ballast.unlink()
-        assert create(server, "after").status_code == 201
-        assert httpx.get(kept.headers["location"]).status_code == 200
+        assert create(http, "after").status_code == 201
+        assert http.get(kept.headers["location"]).status_code == 200
         statuses |= {"before": 201, "after": 201}
         written = {mark for mark, status in statuses.items() if status == 201}
         assert marks(server) == written
