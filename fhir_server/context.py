@@ -27,7 +27,7 @@ class Context:
     validator: Validator
     cursors: Cursors
     audit: Audit
-    routes: Router
+    routes: "Router[Context]"
     metrics: Metrics
     clock: Callable[[], int]
     new_id: Callable[[], str]

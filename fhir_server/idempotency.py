@@ -91,7 +91,7 @@ def _ticket(ctx: Context, who: Identity, request: FhirRequest) -> Ticket | None:
 
 
 def _again(ticket: Ticket, kept: Receipt) -> FhirResult:
-    """The kept answer. It is recorded in an AuditEvent of its own: something was read."""
+    """The kept answer. As nothing is written, `fhir_server/perform.py` records that it was read."""
     if kept.digest != ticket.digest:
         raise error(
             422, "conflict", "This Idempotency-Key was used before for another request (method, URL or body differ); take a new key"
@@ -99,4 +99,4 @@ def _again(ticket: Ticket, kept: Receipt) -> FhirResult:
     if callable(kept.answer):
         raise TypeError("a kept receipt holds bytes")
     result = _decode(zlib.decompress(kept.answer))
-    return replace(result, audited=False, headers={**result.headers, REPLAYED: "true"})
+    return replace(result, headers={**result.headers, REPLAYED: "true"})

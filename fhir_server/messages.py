@@ -1,8 +1,8 @@
 """A FHIR request and its answer as plain values: handlers know nothing of HTTP's wire, so a batch calls them the same way."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 Return = Literal["minimal", "representation", "OperationOutcome"]
 
@@ -18,13 +18,20 @@ class Identity:
     address: str = ""
 
 
+@dataclass(slots=True)
+class Trail:
+    """What is known of the record of one request. `recorded`: its AuditEvent is in a commit."""
+
+    recorded: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class FhirRequest:
     """One interaction, asked over HTTP or by a Bundle entry.
 
     `path` and `query` are relative to the FHIR base, undecoded (`Patient/1`, `name=a&_count=5`). `type`, `id`, `version` and
     `operation` are the decoded parts that the route found. `headers` have lower-case names. `base` is the FHIR base URL without a
-    slash at the end. `body` is the unpacked request body, b"" if none.
+    slash at the end. `body` is the unpacked request body, b"" if none. `trail` is the same for all copies of a request.
     """
 
     method: str
@@ -37,6 +44,7 @@ class FhirRequest:
     id: str = ""
     version: str = ""
     operation: str = ""
+    trail: Trail = field(default_factory=Trail, compare=False)
 
     def having(self, **changes: object) -> "FhirRequest":
         """A copy with some fields changed."""
@@ -59,4 +67,9 @@ class FhirResult:
     content_type: str = "application/fhir+json"
     headers: dict[str, str] = field(default_factory=dict)
     touched: tuple[str, ...] = ()
-    audited: bool = False
+
+
+C = TypeVar("C")
+
+Handler = Callable[[C, Identity, FhirRequest], Awaitable[FhirResult]]
+"""What carries out an interaction or operation. C: what it works with (`fhir_server/context.py`). Raises FhirError."""

@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable
 from fhir_server.audit import ACTIONS
 from fhir_server.context import Context
 from fhir_server.messages import FhirRequest, FhirResult, Identity
+from fhir_server.permission import permitted
 from fhir_server.rest.errors import as_fhir_error
-from fhir_server.rest.routing import APPEND_ONLY, Route, append_only
+from fhir_server.rest.routing import Route
 from resources.outcomes import FhirError
 from resources.store import StoreUnavailable
 
@@ -26,18 +27,19 @@ async def answer(ctx: Context, who: Identity, request: FhirRequest) -> FhirResul
     return await perform(ctx, who, route, request.having(type=type, id=id, version=version, operation=operation))
 
 
-async def perform(ctx: Context, who: Identity, route: Route, request: FhirRequest, body: ReadBody | None = None) -> FhirResult:
+async def perform(
+    ctx: Context, who: Identity, route: Route[Context], request: FhirRequest, body: ReadBody | None = None
+) -> FhirResult:
     """Carry out `route` for a request whose parts are filled in. `body` gives the request's body once it is wanted.
 
     The AuditEvent is durable before this returns, also that of a refused attempt. Raises FhirError only.
     """
     try:
-        if route.alters and request.type in APPEND_ONLY:
-            raise append_only(request.type)
+        permitted(ctx, who, route, request.type, request.id)
         if body is not None:
             request = request.having(body=await body())
         result = await route.handler(ctx, who, request)
-        if not result.audited and route.interaction in ACTIONS:
+        if not request.trail.recorded and route.interaction in ACTIONS:
             event = ctx.audit.success(ctx.clock(), who, request, route.interaction, result.touched)
             await ctx.store.commit((), events=(event,))
     except Exception as failure:
@@ -47,7 +49,7 @@ async def perform(ctx: Context, who: Identity, route: Route, request: FhirReques
     return result
 
 
-async def record_refusal(ctx: Context, who: Identity, route: Route, request: FhirRequest, refusal: FhirError) -> None:
+async def record_refusal(ctx: Context, who: Identity, route: Route[Context], request: FhirRequest, refusal: FhirError) -> None:
     """Record an attempt that was refused."""
     if route.interaction not in ACTIONS:
         return

@@ -81,6 +81,17 @@ def not_supported(text: str, status: int = 400) -> FhirError:
     return error(status, "not-supported", text)
 
 
+def not_allowed(text: str, allowed: Iterable[str]) -> FhirError:
+    """405 with the methods that would be possible."""
+    return error(405, "not-supported", text, Allow=", ".join(allowed))
+
+
+def shown(text: str) -> str:
+    """A part of a request as an error text may repeat it: printable and short."""
+    clean = "".join(c if c.isprintable() else "?" for c in text[:64])
+    return f"'{clean}…'" if len(text) > 64 else f"'{clean}'"
+
+
 def operation_outcome(issues: Iterable[Issue]) -> bytes:
     """The issues as the bytes of an OperationOutcome (https://hl7.org/fhir/R4/operationoutcome.html).
 

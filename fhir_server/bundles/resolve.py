@@ -11,9 +11,8 @@ from fhir_server.bundles.problems import Problems
 from fhir_server.bundles.steps import ORDER, Step
 from fhir_server.context import Context
 from fhir_server.interactions.conditional import check_match, deletable, find, read_criteria, update_target
-from fhir_server.rest.routing import shown
 from resources import documents
-from resources.outcomes import FhirError, bad_request, gone, not_found, precondition_failed
+from resources.outcomes import FhirError, bad_request, gone, not_found, precondition_failed, shown
 from resources.store import ABSENT, ANY, Key, Version
 from search.match import matches
 from search.values import Entry as Values

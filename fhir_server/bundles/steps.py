@@ -8,8 +8,9 @@ from fhir_server.bundles.problems import Problems
 from fhir_server.bundles.shell import Entry
 from fhir_server.context import Context
 from fhir_server.interactions.conditional import own_id
+from fhir_server.messages import Identity
+from fhir_server.permission import permitted
 from fhir_server.rest.conditional import if_match
-from fhir_server.rest.routing import APPEND_ONLY, append_only
 from resources.outcomes import FhirError, bad_request
 from resources.store import ABSENT, ANY, Change, Claim, Draft, Version
 from search.values import Entry as Values
@@ -86,12 +87,12 @@ class Step:
         self.id, self.matches, self.claim, self.twin, self.changes = "", [], None, None, []
 
 
-def steps(ctx: Context, entries: Iterable[Entry], problems: Problems) -> list[Step]:
-    """One step an entry, in order; entries that cannot be one are noted in `problems` and left out."""
+def steps(ctx: Context, who: Identity, entries: Iterable[Entry], problems: Problems) -> list[Step]:
+    """One step an entry, in order; entries that cannot be one, or that `who` may not do, are noted in `problems` and left out."""
     found = []
     for entry in entries:
         try:
-            found.append(_step(ctx, entry))
+            found.append(_step(ctx, who, entry))
         except FhirError as failure:
             problems.add(entry, failure, "request.url")
     _refuse_twice(((step.entry.full_url, step) for step in found), "fullUrl", problems)
@@ -112,12 +113,11 @@ def _refuse_twice(named: Iterable[tuple[str, Step]], place: str, problems: Probl
             problems.add(step.entry, bad_request(text, f"{step.entry.place}.{place}", "duplicate"))
 
 
-def _step(ctx: Context, entry: Entry) -> Step:
+def _step(ctx: Context, who: Identity, entry: Entry) -> Step:
     if entry.fault is not None:
         raise entry.fault
-    route = ctx.routes.find(entry.method, entry.path).route
-    if route.alters and entry.type in APPEND_ONLY:
-        raise append_only(entry.type)
+    route, type, id, _, _ = ctx.routes.find(entry.method, entry.path)
+    permitted(ctx, who, route, type, id)
     kind = _KINDS.get((entry.method, route.interaction))
     if kind is None:
         if entry.method not in ("GET", "HEAD"):

@@ -34,7 +34,7 @@ async def transaction(ctx: Context, who: Identity, request: FhirRequest, shell: 
     """
     request = request.having(headers={**request.headers, "prefer": answers.preferred(request)})
     wrong = Problems()
-    todo = steps(ctx, shell.entries, wrong)
+    todo = steps(ctx, who, shell.entries, wrong)
 
     async def carry_out(ticket: Ticket | None) -> FhirResult:
         return await repeated(lambda: _attempt(ctx, who, request, todo, Problems(wrong), ticket), RACES, "transaction")
@@ -108,7 +108,7 @@ def _answer(request: FhirRequest, todo: list[Step], written: dict[int, Written])
     wanted = preferences(request.headers).answer
     pieces = [_piece(step, written, wanted) for step in todo]
     touched = tuple(f"{done.version.type}/{done.version.id}" for done in written.values())
-    return FhirResult(200, answers.bundle("transaction-response", pieces), touched=touched, audited=True)
+    return FhirResult(200, answers.bundle("transaction-response", pieces), touched=touched)
 
 
 def _piece(step: Step, written: dict[int, Written], wanted: str) -> bytes:

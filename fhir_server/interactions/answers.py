@@ -62,7 +62,7 @@ def shorten(type: str, body: bytes, summary: str | None, elements: tuple[str, ..
 
 
 def of_write(request: FhirRequest, written: Written, warnings: tuple[Issue, ...] = ()) -> FhirResult:
-    """200 or 201 with what `Prefer: return` asks for (https://hl7.org/fhir/R4/http.html#ops). The write has been audited."""
+    """200 or 201 with what `Prefer: return` asks for (https://hl7.org/fhir/R4/http.html#ops)."""
     version = written.version
     name = f"{version.type}/{version.id}"
     wanted = preferences(request.headers).answer
@@ -80,5 +80,4 @@ def of_write(request: FhirRequest, written: Written, warnings: tuple[Issue, ...]
         version.instant,
         f"{name}/_history/{version.version}",
         touched=(name,),
-        audited=True,
     )

@@ -7,8 +7,9 @@ from typing import Any
 from conformance.capability import FHIR_VERSION, build
 from fhir_server.context import Context
 from fhir_server.messages import FhirRequest, FhirResult, Identity
+from fhir_server.permission import APPEND_ONLY
 from fhir_server.rest.query_string import pairs
-from fhir_server.rest.routing import APPEND_ONLY, Router
+from fhir_server.rest.routing import Router
 from fhir_server.version import server_version
 from resources import documents
 from resources.outcomes import bad_request
@@ -38,13 +39,13 @@ async def capabilities(ctx: Context, who: Identity, request: FhirRequest) -> Fhi
 
 
 @lru_cache(maxsize=8)
-def _at(base: str, routes: Router, parameters: Parameters, conditional_delete: str, auth: str) -> bytes:
+def _at(base: str, routes: Router[Context], parameters: Parameters, conditional_delete: str, auth: str) -> bytes:
     """The statement for one base URL (the Host header may name others)."""
     return _statement(routes, parameters, conditional_delete, auth).replace(_BASE.encode(), base.encode())
 
 
 @lru_cache(maxsize=2)
-def _statement(routes: Router, parameters: Parameters, conditional_delete: str, auth: str) -> bytes:
+def _statement(routes: Router[Context], parameters: Parameters, conditional_delete: str, auth: str) -> bytes:
     changeable = tuple(t for t in parameters.types if t not in APPEND_ONLY)
     offered = [replace(row, types=changeable) if row.alters and not row.types else row for row in routes.routes if row.offered]
     return documents.encode(

@@ -19,9 +19,19 @@ from fhir_server.interactions.write import write
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.rest.conditional import if_match
 from fhir_server.rest.prefer import preferences
-from fhir_server.rest.routing import shown, valid_id
 from resources import documents
-from resources.outcomes import FhirError, Issue, bad_request, conflict, error, not_found, operation_outcome, precondition_failed
+from resources.ids import valid_id
+from resources.outcomes import (
+    FhirError,
+    Issue,
+    bad_request,
+    conflict,
+    error,
+    not_found,
+    operation_outcome,
+    precondition_failed,
+    shown,
+)
 from resources.store import ABSENT, Change, Claim, Version, Written
 from search.parse import parse
 from search.query import Parsed, Query, criteria_key
@@ -207,9 +217,9 @@ async def _delete(ctx: Context, who: Identity, request: FhirRequest) -> FhirResu
     await write(ctx, who, request, changes, interaction="delete", claims=[claim] if changes else (), through=RACES)
     names = tuple(f"{v.type}/{v.id}" for v in matches)
     if len(matches) < 2 and preferences(request.headers).answer != "OperationOutcome":
-        return FhirResult(204, touched=names, audited=True)
+        return FhirResult(204, touched=names)
     text = f"{len(matches)} {request.type} resources were deleted" + (f": {', '.join(names[:100])}" if names else "")
-    return FhirResult(200, (operation_outcome([Issue("information", "informational", text)]),), touched=names, audited=True)
+    return FhirResult(200, (operation_outcome([Issue("information", "informational", text)]),), touched=names)
 
 
 async def deletable(ctx: Context, type: str, criteria: str, *, without: Collection[str] = ()) -> tuple[list[Version], Claim]:

@@ -21,7 +21,7 @@ async def delete(ctx: Context, who: Identity, request: FhirRequest) -> FhirResul
     change = Change(request.type, request.id, None, expect, "DELETE")
     [written] = await write(ctx, who, request, [change], interaction="delete")
     version = written.version
-    result = FhirResult(204, version=version.version, instant=version.instant, touched=(name,), audited=True)
+    result = FhirResult(204, version=version.version, instant=version.instant, touched=(name,))
     return _answer(request, result, f"{name} was deleted")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from fhir_server.context import Context
-from fhir_server.rest.routing import valid_id
+from resources.ids import valid_id
 from resources.outcomes import Issue, unprocessable
 from resources.store import Change, Draft, Key
 

@@ -9,7 +9,6 @@ from fhir_server.context import Context
 from fhir_server.interactions.references import check_references
 from fhir_server.messages import FhirRequest, Identity
 from fhir_server.rest.conditional import if_match
-from fhir_server.rest.routing import APPEND_ONLY, append_only
 from resources.outcomes import FhirError, conflict, precondition_failed
 from resources.store import ABSENT, ANY, Change, Claim, Conflict, Receipt, Written
 
@@ -31,15 +30,14 @@ async def write(
 ) -> list[Written]:
     """Commit the changes with one AuditEvent for all of them (one for each 500); one Written a change, in order.
 
-    `interaction` is a code of http://hl7.org/fhir/restful-interaction (create, update, patch, delete, transaction). The result
-    of the handler must say `audited=True`. `found` names resources ("Patient/1") that the answer tells of though they do not change.
+    `interaction` is a code of http://hl7.org/fhir/restful-interaction (create, update, patch, delete, transaction). `found` names
+    resources ("Patient/1") that the answer tells of though they do not change. Whether the caller may do all this was asked before
+    (`fhir_server/permission.py`).
 
-    Raises FhirError: 412 or 409 where a precondition failed, 405 for a change of an existing AuditEvent, 422 for a reference to
-    nothing where the settings ask for that check. `Conflict` itself comes through for the reasons in `through`: whoever gave a claim
-    or a receipt, or can repeat the change on what is there now, knows how to go on.
+    Raises FhirError: 412 or 409 where a precondition failed, 422 for a reference to nothing where the settings ask for that check.
+    `Conflict` itself comes through for the reasons in `through`: whoever gave a claim or a receipt, or can repeat the change on what
+    is there now, knows how to go on.
     """
-    for change in changes:
-        refuse_audit_change(change)
     if ctx.settings.reference_existence == "on":
         await check_references(ctx, request.base, changes)
     touched, now = [*(f"{c.type}/{c.id}" for c in changes), *found], ctx.clock()
@@ -48,11 +46,13 @@ async def write(
         for start in range(0, max(len(touched), 1), MOST_NAMED)
     ]
     try:
-        return await ctx.store.commit(changes, events=events, claims=claims, receipt=receipt)
+        written = await ctx.store.commit(changes, events=events, claims=claims, receipt=receipt)
     except Conflict as clash:
         if clash.reason in through:
             raise
         raise refusal(clash, changes[clash.index]) from None
+    request.trail.recorded = True
+    return written
 
 
 async def expected(ctx: Context, request: FhirRequest) -> int:
@@ -71,12 +71,6 @@ async def expected(ctx: Context, request: FhirRequest) -> int:
     if current is None or current.body is None:
         raise precondition_failed(f"{request.type}/{request.id} does not exist, but If-Match asks that it does", "not-found")
     return current.version
-
-
-def refuse_audit_change(change: Change) -> None:
-    """Raises FhirError 405 if the change touches an AuditEvent that may exist: the record of accesses only grows."""
-    if change.type in APPEND_ONLY and change.method != "POST":
-        raise append_only(change.type)
 
 
 def refusal(clash: Conflict, change: Change) -> FhirError:

@@ -100,7 +100,7 @@ async def _attempt(ctx: Context, who: Identity, request: FhirRequest, how: Calla
     [written] = await write(ctx, who, request, [change], interaction="operation", through=("version", "deleted"))
     assert written.version.body is not None
     result = _return(_only_meta(written.version.body).meta, (name,))
-    result.version, result.instant, result.audited = written.version.version, written.version.instant, True
+    result.version, result.instant = written.version.version, written.version.instant
     return result
 
 

@@ -75,7 +75,7 @@ class Edge:
             metrics.running -= 1
             self._account(scope["method"], label, result, time.perf_counter() - started, request_id)
 
-    async def _output(self, who: Identity, route: Route, request: FhirRequest) -> bool:
+    async def _output(self, who: Identity, route: Route[Context], request: FhirRequest) -> bool:
         """Whether the answer is to be indented. Raises FhirError 406 for a format that is not offered; that is recorded too."""
         try:
             return output(request.query, request.headers.get("accept", ""))
@@ -93,7 +93,7 @@ class Edge:
         if len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
             raise error(431, "too-long", f"The request has more than {MAX_HEADERS} headers or {MAX_HEADER_BYTES} bytes of them")
 
-    def _body(self, route: Route, headers: Mapping[str, str], receive: Receive) -> ReadBody | None:
+    def _body(self, route: Route[Context], headers: Mapping[str, str], receive: Receive) -> ReadBody | None:
         """How to read the body of this request; None if the row takes none (one that is sent all the same does not count)."""
         kind = route.body
         if kind == "none":

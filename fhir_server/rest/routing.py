@@ -5,52 +5,52 @@ a row is two dictionary look-ups.
 """
 
 import difflib
-import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 from urllib.parse import unquote
 
-from fhir_server.messages import FhirRequest, FhirResult, Identity
-from resources.outcomes import FhirError, bad_request, error, not_found
+from fhir_server.messages import Handler
+from resources.ids import valid_id
+from resources.outcomes import FhirError, bad_request, error, not_allowed, not_found, shown
 
-if TYPE_CHECKING:
-    from fhir_server.context import Context
-
-Handler = Callable[["Context", Identity, FhirRequest], Awaitable[FhirResult]]
+C = TypeVar("C")
+"""What the handlers of a table work with."""
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 """ASGI: gives the next message of the request."""
 
 Body = Literal["none", "fhir", "patch", "form"]
 
-APPEND_ONLY = frozenset(("AuditEvent",))
-"""Resource types that can be created and read but never changed or deleted: the record of accesses only grows."""
-
-_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}", re.ASCII)
-
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class Route(Generic[C]):
     """One row of the REST table.
 
     `interaction` is a code of http://hl7.org/fhir/restful-interaction, or "operation"; what is recorded of a row follows from it
     (`fhir_server/audit.py`). `pattern` is the path below the base: literal parts, `[type]`, `[id]`, `[vid]`, `[compartment]`. `body`
-    tells which request bodies are taken. `types` limits the row to these resource types. `alters`: the row changes or deletes what
-    exists. `conditional`: the row acts on what a query string finds. `definition` is the canonical of an operation's
+    tells which request bodies are taken. `access` is what a caller needs, in the letters of SMART scopes
+    (https://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html): c create, r read, u update, d delete, s search; "" where the
+    row itself gives nothing away (a Bundle's entries each need what their own rows say). `types` limits the row to these resource
+    types. `conditional`: the row acts on what a query string finds. `definition` is the canonical of an operation's
     OperationDefinition. A row that is not `offered` only tells why.
     """
 
     method: str
     pattern: str
     interaction: str
-    handler: Handler
+    handler: Handler[C]
     body: Body = "none"
+    access: str = ""
     types: tuple[str, ...] = ()
-    alters: bool = False
     conditional: bool = False
     offered: bool = True
     definition: str = ""
+
+    @property
+    def alters(self) -> bool:
+        """Whether the row changes or deletes what exists."""
+        return "u" in self.access or "d" in self.access
 
     @property
     def label(self) -> str:
@@ -58,27 +58,27 @@ class Route:
         return self.pattern.rpartition("/")[2] if self.interaction == "operation" else self.interaction
 
 
-class Match(NamedTuple):
+class Match(NamedTuple, Generic[C]):
     """A row, and the decoded parts that the path named."""
 
-    route: Route
+    route: Route[C]
     type: str = ""
     id: str = ""
     version: str = ""
     operation: str = ""
 
 
-class Router:
+class Router(Generic[C]):
     """The rows of the table, found by method and path."""
 
-    def __init__(self, routes: Iterable[Route], types: Sequence[str]) -> None:
-        self.routes: tuple[Route, ...] = tuple(routes)
+    def __init__(self, routes: Iterable[Route[C]], types: Sequence[str]) -> None:
+        self.routes: tuple[Route[C], ...] = tuple(routes)
         self.types = frozenset(types)
-        self._rows: dict[str, dict[str, list[Route]]] = {}
+        self._rows: dict[str, dict[str, list[Route[C]]]] = {}
         for route in self.routes:
             self._rows.setdefault(route.pattern, {}).setdefault(route.method, []).append(route)
 
-    def find(self, method: str, path: str) -> Match:
+    def find(self, method: str, path: str) -> Match[C]:
         """The row for `method` and `path` (below the base, undecoded, without query). HEAD finds the row of GET.
 
         Raises FhirError 404 for a path that is not part of the API, an unknown resource type or (reading) an id that is none, 400 for
@@ -91,7 +91,7 @@ class Router:
         by_method = self._rows.get(pattern)
         if by_method is None:
             raise self._unknown_path(path, parts)
-        if names.id and _ID.fullmatch(names.id) is None:
+        if names.id and not valid_id(names.id):
             raise _no_id(method, names.id)
         wanted = "GET" if method == "HEAD" else method
         for route in by_method.get(wanted, ()):
@@ -150,7 +150,7 @@ class Router:
         return not_found(f"There is nothing at {shown(path)}; see [base]/metadata for what this server offers")
 
     @staticmethod
-    def _not_here(method: str, path: str, rows: Mapping[str, list[Route]], type: str) -> FhirError:
+    def _not_here(method: str, path: str, rows: Mapping[str, list[Route[C]]], type: str) -> FhirError:
         methods = [name for name, routes in rows.items() if any(not r.types or type in r.types for r in routes)]
         if not methods:
             types = sorted({t for routes in rows.values() for r in routes for t in r.types})
@@ -166,27 +166,6 @@ class _Names(NamedTuple):
     operation: str = ""
 
 
-def valid_id(text: str) -> bool:
-    """Whether `text` is a FHIR id (https://hl7.org/fhir/R4/datatypes.html#id)."""
-    return _ID.fullmatch(text) is not None
-
-
 def _no_id(method: str, id: str) -> FhirError:
     text = f"{shown(id)} is not a valid id: 1 to 64 letters, digits, '-' and '.' (A-Z, a-z, 0-9)"
     return not_found(text) if method in ("GET", "HEAD") else bad_request(text, "id", "value")
-
-
-def shown(text: str) -> str:
-    """A part of a request as an error text may repeat it: printable and short."""
-    clean = "".join(c if c.isprintable() else "?" for c in text[:64])
-    return f"'{clean}…'" if len(text) > 64 else f"'{clean}'"
-
-
-def append_only(type: str) -> FhirError:
-    """405 for a change of what can only grow."""
-    return not_allowed(f"{type}s cannot be changed or deleted; they can only be created and read", ("GET", "HEAD"))
-
-
-def not_allowed(text: str, allowed: Iterable[str]) -> FhirError:
-    """405 with the methods that would be possible."""
-    return error(405, "not-supported", text, Allow=", ".join(allowed))

@@ -64,3 +64,12 @@ def test_refuses(method: str, path: str, status: int) -> None:
         ROUTER.find(method, path)
     assert refused.value.status == status
     assert ("Allow" in refused.value.headers) is (status == 405)
+
+
+def test_each_row_says_what_a_caller_needs() -> None:
+    """Letters of SMART scopes; only the rows that give nothing away by themselves need nothing."""
+    assert all(set(route.access) <= set("cruds") for route in ROUTES)
+    assert {route.label for route in ROUTES if not route.access} == {"capabilities", "batch", "$validate"}
+    changing = {route.label for route in ROUTES if route.alters}
+    assert changing == {"update", "patch", "delete", "$meta-add", "$meta-delete"}
+    assert all("s" in route.access for route in ROUTES if route.conditional)
