@@ -5,6 +5,7 @@ understood is an error.
 """
 
 import asyncio
+from typing import Any
 
 import msgspec
 
@@ -20,6 +21,7 @@ DEFINITION = "http://hl7.org/fhir/OperationDefinition/Resource-validate"
 
 MODES = ("create", "update", "delete", "profile")
 _BASE_PROFILE = "http://hl7.org/fhir/StructureDefinition/"
+_MOST_PROFILES = 20
 _ALL_OK = Issue("information", "informational", "No problems were found")
 
 
@@ -79,7 +81,19 @@ def problems(ctx: Context, type: str, body: bytes, id: str = "") -> list[Issue]:
         return [other_type(type, document)]
     if id and document.get("id") != id:
         issues.append(Issue("error", "value", f"For an update of {type}/{id} the body needs this id", f"{type}.id"))
-    return [*issues, *ctx.validator.check(type, document)]
+    return [*issues, *ctx.validator.check(type, document), *_unchecked(type, document)]
+
+
+def _unchecked(type: str, document: dict[str, Any]) -> list[Issue]:
+    """What the verdict leaves out: the profiles that the resource claims beyond FHIR R4 itself."""
+    meta = document.get("meta")
+    claimed = meta.get("profile", ()) if isinstance(meta, dict) else ()
+    text = "is not known here, so the resource was not checked against it"
+    return [
+        Issue("warning", "not-supported", f"The profile {profile[:200]} {text}", f"{type}.meta.profile[{number}]")
+        for number, profile in enumerate(claimed[:_MOST_PROFILES])
+        if isinstance(profile, str) and profile.partition("|")[0] != _BASE_PROFILE + type
+    ]
 
 
 def _verdict(request: FhirRequest, issues: list[Issue]) -> FhirResult:

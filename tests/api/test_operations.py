@@ -47,6 +47,14 @@ def test_validate_tells_what_a_create_would(api: httpx.Client) -> None:
         assert len(verdict) == 3 if "foo" in wrong else verdict[-1]["expression"] == ["resourceType"]
 
 
+def test_validate_says_which_profiles_it_did_not_check(api: httpx.Client) -> None:
+    """A claimed profile that is not known is a warning, never passed over in silence."""
+    base, other = "http://hl7.org/fhir/StructureDefinition/Patient", "http://example.org/StructureDefinition/p"
+    answer = api.post("Patient/$validate", json=GOOD | {"meta": {"profile": [base, other]}}, headers=FHIR)
+    told = [i for i in answer.json()["issue"] if i["code"] == "not-supported"]
+    assert [(i["severity"], i["expression"]) for i in told] == [("warning", ["Patient.meta.profile[1]"])]
+
+
 def test_validate_of_an_instance(api: httpx.Client, put: Put) -> None:
     """Without a body the stored resource is validated; with mode=update the id has to agree."""
     put(GOOD | {"id": "val-1"})
