@@ -20,9 +20,11 @@ class Identity:
 
 @dataclass(slots=True)
 class Trail:
-    """What is known of the record of one request. `recorded`: its AuditEvent is in a commit."""
+    """What is known of the record of one request. `recorded`: its AuditEvent is in a commit. `interaction`: what the body turned the
+    request into (a transaction, where the row of the table says batch)."""
 
     recorded: bool = False
+    interaction: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,8 @@ async def record_refusal(ctx: Context, who: Identity, route: Route[Context], req
     """Record an attempt that was refused."""
     if route.interaction not in ACTIONS:
         return
-    event = ctx.audit.failure(ctx.clock(), who, request, route.interaction, refusal.status, refusal.issues[0].code)
+    interaction = request.trail.interaction or route.interaction
+    event = ctx.audit.failure(ctx.clock(), who, request, interaction, refusal.status, refusal.issues[0].code)
     try:
         await ctx.store.commit((), events=(event,))
     except StoreUnavailable as failure:

@@ -27,6 +27,7 @@ async def bundle(ctx: Context, who: Identity, request: FhirRequest) -> FhirResul
     """POST [base]: 200 with a batch-response or transaction-response. Raises FhirError: 400 for other bodies, 413 for too many entries."""
     shell = await split(request.body, request.base, ctx.settings.max_bundle_entries)
     if shell.type == "transaction":
+        request.trail.interaction = "transaction"
         return await transaction(ctx, who, request, shell)
     if shell.type == "batch":
         return await _batch(ctx, who, request, shell)

@@ -145,6 +145,9 @@ class Router(Generic[C]):
     def _unknown_path(self, path: str, parts: list[str]) -> FhirError:
         last = unquote(parts[-1])
         if last[:1] == "$":
+            places = [p for p in self._rows if p.rpartition("/")[2] == last]
+            if places:
+                return not_found(f"{shown(last)} is not offered here, only at {' and '.join(f'[base]/{p}' for p in places)}")
             known = sorted({p.rpartition("/")[2] for p in self._rows if "$" in p})
             return not_found(f"There is no operation {shown(last)} here; this server has {', '.join(known)}")
         return not_found(f"There is nothing at {shown(path)}; see [base]/metadata for what this server offers")

@@ -103,6 +103,15 @@ def test_what_was_not_there_is_recorded_too(api: httpx.Client) -> None:
     assert facts(event_of(api, "audit-none-deleted")) == ("delete", "D", "0")
 
 
+def test_a_refused_transaction_is_recorded_as_one(api: httpx.Client) -> None:
+    """What the body asked for counts, not what the address can be."""
+    wrong = {"resource": {"resourceType": "Patient", "gender": "x"}, "request": {"method": "POST", "url": "Patient"}}
+    for type in ("transaction", "batch"):
+        body = {"resourceType": "Bundle", "type": type, "entry": [wrong]}
+        api.post("", json=body, headers=FHIR | {"X-Request-Id": f"audit-{type}", "Idempotency-Key": "audit"})
+        assert facts(event_of(api, f"audit-{type}")) == (type, "E", "4")
+
+
 def test_refusals_say_why(api: httpx.Client) -> None:
     """outcomeDesc has status and issue code, and nothing of the content."""
     api.put("Patient/au-2", content=b'{"resourceType":"Patient","secret":1}', headers=FHIR | {"X-Request-Id": "audit-why"})

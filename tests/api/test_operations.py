@@ -202,3 +202,8 @@ def test_unknown_operation(api: httpx.Client) -> None:
     answer = api.get("Patient/x/$nothing")
     assert answer.status_code == 404
     assert "$everything" in problem(answer)
+
+
+def test_operation_at_the_wrong_place(api: httpx.Client) -> None:
+    """404 says where the operation is offered."""
+    assert problem(api.get("Patient/$everything")) == "'$everything' is not offered here, only at [base]/[type]/[id]/$everything"
