@@ -148,6 +148,12 @@ def test_summary_of_matches(api: httpx.Client) -> None:
     assert entry["resource"]["meta"]["tag"][0]["code"] == "SUBSETTED"
 
 
+def test_format_in_the_form(api: httpx.Client) -> None:
+    """_format counts wherever the parameters of a search stand."""
+    assert api.post("Patient/_search", data={"_format": "json"}).status_code == 200
+    assert api.post("Patient/_search", data={"_format": "xml"}).status_code == 406
+
+
 def test_system_search_is_refused_clearly(api: httpx.Client) -> None:
     """A search without a type is 400 with what to do instead."""
     for answer in (api.get("?_type=Patient"), api.post("_search", data={"_type": "Patient"})):
