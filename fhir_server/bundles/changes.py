@@ -1,6 +1,5 @@
 """The steps of a transaction as changes to commit: links replaced, each resource checked once."""
 
-from collections.abc import Iterator
 from hashlib import blake2b
 
 from fhir_server.bundles.links import Links, Lookup, rewrite, root_of, unresolved
@@ -29,24 +28,26 @@ class Changes:
             await self._pace.breathe()
             if not self._problems.found(step.entry):
                 try:
-                    step.changes = list(self._of(step))
+                    step.changes = await self._of(step)
                 except FhirError as failure:
                     self._problems.add(step.entry, failure)
         return [(step, change) for step in steps for change in step.changes]
 
-    def _of(self, step: Step) -> Iterator[Change]:
+    async def _of(self, step: Step) -> list[Change]:
         if step.kind == "delete":
-            expect = step.expect if step.expect not in (ANY, ABSENT) else None
-            for version in step.matches:
-                conditional = step.criteria is not None
-                yield Change(version.type, version.id, None, expect or (version.version if conditional else ANY), "DELETE")
-        elif step.kind == "patch":
-            yield self._patch(step)
-        elif step.stores:
-            yield self._store(step)
+            return self._deletions(step)
+        if step.kind == "patch":
+            return [await self._patch(step)]
+        return [await self._store(step)] if step.stores else []
 
-    def _store(self, step: Step) -> Change:
-        draft, values = self._accepted(step, self._rewritten(step, step.type))
+    @staticmethod
+    def _deletions(step: Step) -> list[Change]:
+        own = step.expect if step.expect not in (ANY, ABSENT) else None
+        conditional = step.criteria is not None
+        return [Change(v.type, v.id, None, own or (v.version if conditional else ANY), "DELETE") for v in step.matches]
+
+    async def _store(self, step: Step) -> Change:
+        draft, values = await self._accepted(step, self._rewritten(step, step.type))
         if step.kind == "create":
             return Change(step.type, step.id, draft, ABSENT, "POST", values)
         expect = step.expect
@@ -54,16 +55,16 @@ class Changes:
             expect = step.matches[0].version if step.matches else ABSENT
         return Change(step.type, step.id, draft, expect, "PUT", values)
 
-    def _accepted(self, step: Step, body: bytes) -> tuple[Draft, Values]:
+    async def _accepted(self, step: Step, body: bytes) -> tuple[Draft, Values | None]:
         """The checked resource; kept on the step, so that a repeated attempt with the same outcome does not check again."""
         kept, digest = step.accepted, blake2b(body, digest_size=16).digest()
         if kept is None or kept.digest != digest or kept.id != step.id:
-            accepted = accept(self._ctx, step.type, body, step.id)
+            accepted = await accept(self._ctx, step.type, body, step.id)
             kept = step.accepted = Kept(digest, step.id, accepted.draft, accepted.entry)
         return kept.draft, kept.values
 
-    def _patch(self, step: Step) -> Change:
-        change, _ = patched(self._ctx, step.matches[0], read_patch(self._rewritten(step, "Parameters"), ""))
+    async def _patch(self, step: Step) -> Change:
+        change, _ = await patched(self._ctx, step.matches[0], read_patch(self._rewritten(step, "Parameters"), ""))
         return change
 
     def _rewritten(self, step: Step, type: str) -> bytes:

@@ -1,8 +1,9 @@
 """The one path for every document that comes in: structure, rules, search entry, draft. Nothing is stored without it."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from fhir_server.context import Context
 from resources import documents, structure
@@ -12,6 +13,9 @@ from search.values import Entry
 
 LARGE = 500_000
 """Bytes; to check as many takes about 20 ms."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,23 +31,40 @@ class Accepted:
     warnings: tuple[Issue, ...] = ()
 
 
-def accept(ctx: Context, type: str, body: bytes, id: str) -> Accepted:
+async def accept(ctx: Context, type: str, body: bytes, id: str) -> Accepted:
     """The resource in `body` (UTF-8 JSON, of type `type`), to be stored under `id`; its own id and meta.versionId are replaced.
 
     Raises FhirError with every problem found: 400 where the body is no resource of this type (syntax, unknown or misplaced
     elements), 422 where it breaks a rule (https://hl7.org/fhir/R4/http.html#create).
     """
-    document, warnings = examine(ctx, type, body)
-    entry = ctx.extractor.extract(type, document if document.get("id") == id else {**document, "id": id})
-    return Accepted(documents.draft(body, id), entry, document, tuple(warnings))
+    return await Incoming(ctx, type, body).accept(id)
 
 
-async def accept_any(ctx: Context, type: str, body: bytes, id: str) -> Accepted:
-    """What `accept` gives; a large document is checked in a thread, so that other requests are served meanwhile."""
-    return await asyncio.to_thread(accept, ctx, type, body, id) if len(body) > LARGE else accept(ctx, type, body, id)
+class Incoming:
+    """A document on its way in, for writes that may try several times: it is checked when it is first wanted, and only then."""
+
+    def __init__(self, ctx: Context, type: str, body: bytes) -> None:
+        self._ctx, self._type, self._body = ctx, type, body
+        self._examined: tuple[dict[str, Any], list[Issue]] | None = None
+
+    async def accept(self, id: str) -> Accepted:
+        """The document, to be stored under `id`; as the function `accept`."""
+        return await aside(len(self._body), self._under, id)
+
+    def _under(self, id: str) -> Accepted:
+        if self._examined is None:
+            self._examined = _examine(self._ctx, self._type, self._body)
+        document, warnings = self._examined
+        entry = self._ctx.extractor.extract(self._type, document if document.get("id") == id else {**document, "id": id})
+        return Accepted(documents.draft(self._body, id), entry, document, tuple(warnings))
 
 
-def examine(ctx: Context, type: str, body: bytes) -> tuple[dict[str, Any], list[Issue]]:
+async def aside(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What `work` gives. On a large document (`size` in bytes) it is done in a thread, so that other requests are served meanwhile."""
+    return await asyncio.to_thread(work, *args, **kwargs) if size > LARGE else work(*args, **kwargs)
+
+
+def _examine(ctx: Context, type: str, body: bytes) -> tuple[dict[str, Any], list[Issue]]:
     """The decoded document and the warnings. Raises FhirError as `accept` does."""
     if not body:
         raise bad_request(f"The request has no body; a {type} resource in JSON is expected", code="required")

@@ -13,7 +13,7 @@ from fhir_server.contention import repeated
 from fhir_server.context import Context
 from fhir_server.idempotency import Ticket
 from fhir_server.interactions import patch as patching
-from fhir_server.interactions.accept import accept
+from fhir_server.interactions.accept import Incoming
 from fhir_server.interactions.answers import of_write
 from fhir_server.interactions.write import write
 from fhir_server.messages import FhirRequest, FhirResult, Identity
@@ -32,7 +32,7 @@ from resources.outcomes import (
     precondition_failed,
     shown,
 )
-from resources.store import ABSENT, Change, Claim, Version, Written
+from resources.store import ABSENT, Change, Claim, Key, Version, Written
 from search.parse import parse
 from search.query import Parsed, Query, criteria_key
 
@@ -56,7 +56,7 @@ def read_criteria(ctx: Context, type: str, criteria: str) -> Parsed:
     settings = ctx.settings
     try:
         parsed = parse(
-            type, criteria, parameters=ctx.parameters, base_url=settings.base, lenient=True, max_count=settings.max_count
+            type, criteria, parameters=ctx.parameters, base_url=settings.bases, lenient=True, max_count=settings.max_count
         )
     except FhirError as wrong:  # the name of a parameter is no place in a resource
         raise FhirError(wrong.status, [replace(issue, expression=None) for issue in wrong.issues]) from None
@@ -65,27 +65,36 @@ def read_criteria(ctx: Context, type: str, criteria: str) -> Parsed:
         raise bad_request(
             f"The criteria for {type} cannot be used ({why}). Give search parameters, such as identifier=system|value"
         )
-    return replace(parsed, query=replace(parsed.query, total="none", sort=(), includes=(), cursor=None))
+    return replace(parsed, query=replace(parsed.query, total="none", sort=(), cursor=None), includes=())
 
 
 async def find(ctx: Context, type: str, criteria: str, *, without: Collection[str] = ()) -> Found:
     """The one live resource of `type` that matches `criteria`, or none.
 
     `without`: ids that do not count, because the same transaction deletes them. Raises FhirError 400 for criteria that cannot be
-    used, 412 where several match.
+    used, 412 where several match, 503 where the search index is late.
     """
     position = ctx.store.position()
     query = read_criteria(ctx, type, criteria).query
-    matches = [v for v in await matching(ctx, query, 2 + len(without)) if v.id not in without]
+    matches = [v for v in await _matching(ctx, query, 2 + len(without), position) if v.id not in without]
     if len(matches) > 1:
         raise _several(type, criteria, matches)
     return Found(matches[0] if matches else None, Claim(criteria_key(query), position))
 
 
-async def matching(ctx: Context, query: Query, most: int) -> list[Version]:
-    """At most `most` live resources that match."""
-    result = await ctx.index.search(replace(query, count=most))
-    versions = await ctx.store.read_many(result.keys)
+async def matching(ctx: Context, query: Query, most: int, position: int | None = None) -> list[Key]:
+    """At most `most` resources that match, all that was written up to `position` (None: until now) taken into account.
+
+    Raises FhirError 503 where the search index cannot be had to catch up: on what it holds, criteria might make a second resource.
+    """
+    if not await ctx.index.caught_up((query.type,), position):
+        text = "The search index has not caught up with the latest writes, so criteria cannot be relied on now; send the request again"
+        raise error(503, "transient", text, **{"Retry-After": "1"})
+    return (await ctx.index.search(replace(query, count=most))).keys
+
+
+async def _matching(ctx: Context, query: Query, most: int, position: int) -> list[Version]:
+    versions = await ctx.store.read_many(await matching(ctx, query, most, position))
     return [version for version in versions if version is not None and version.body is not None]
 
 
@@ -98,14 +107,17 @@ def _several(type: str, criteria: str, matches: list[Version]) -> FhirError:
 async def create(ctx: Context, who: Identity, request: FhirRequest) -> FhirResult:
     """POST [base]/[type] with If-None-Exist: 201 where nothing matches, 200 with what is there where one does, else 412."""
     criteria = request.headers["if-none-exist"].removeprefix("?").removeprefix(f"{request.type}?")
+    incoming = Incoming(ctx, request.type, request.body)
 
     async def carry_out(ticket: Ticket | None) -> FhirResult:
-        return await repeated(lambda: _create(ctx, who, request, criteria, ticket), RACES, (request.type, criteria))
+        return await repeated(lambda: _create(ctx, who, request, criteria, incoming, ticket), RACES, (request.type, criteria))
 
     return await idempotency.once(ctx, who, request, carry_out)
 
 
-async def _create(ctx: Context, who: Identity, request: FhirRequest, criteria: str, ticket: Ticket | None) -> FhirResult:
+async def _create(
+    ctx: Context, who: Identity, request: FhirRequest, criteria: str, incoming: Incoming, ticket: Ticket | None
+) -> FhirResult:
     found = await find(ctx, request.type, criteria)
     if found.version is not None:
         existing = of_write(request, Written(found.version, created=False))
@@ -113,7 +125,7 @@ async def _create(ctx: Context, who: Identity, request: FhirRequest, criteria: s
         await write(ctx, who, request, (), interaction="create", receipt=receipt, found=existing.touched)
         return existing
     id = ctx.new_id()
-    accepted = accept(ctx, request.type, request.body, id)
+    accepted = await incoming.accept(id)
     change = Change(request.type, id, accepted.draft, ABSENT, "POST", accepted.entry)
     receipt = idempotency.receipt(ticket, lambda written: of_write(request, written[0], accepted.warnings))
     [written] = await write(ctx, who, request.having(id=id), [change], interaction="create", claims=[found.claim], receipt=receipt)
@@ -123,14 +135,17 @@ async def _create(ctx: Context, who: Identity, request: FhirRequest, criteria: s
 async def update(ctx: Context, who: Identity, request: FhirRequest) -> FhirResult:
     """PUT [base]/[type]?criteria: 201 where nothing matches, 200 where one does, else 412 (the table of #cond-update)."""
     wanted = if_match(request.headers)
-    return await repeated(lambda: _update(ctx, who, request, wanted), RACES, (request.type, request.query))
+    own, incoming = own_id(request.body), Incoming(ctx, request.type, request.body)
+    return await repeated(lambda: _update(ctx, who, request, wanted, own, incoming), RACES, (request.type, request.query))
 
 
-async def _update(ctx: Context, who: Identity, request: FhirRequest, wanted: int | None) -> FhirResult:
+async def _update(
+    ctx: Context, who: Identity, request: FhirRequest, wanted: int | None, own: str, incoming: Incoming
+) -> FhirResult:
     found = await find(ctx, request.type, request.query)
-    id, expect = await update_target(ctx, request.type, found.version, own_id(request.body))
+    id, expect = await update_target(ctx, request.type, found.version, own)
     check_match(found.version, wanted)
-    accepted = accept(ctx, request.type, request.body, id)
+    accepted = await incoming.accept(id)
     change = Change(request.type, id, accepted.draft, expect, "PUT", accepted.entry)
     [written] = await write(
         ctx,
@@ -226,19 +241,19 @@ async def deletable(ctx: Context, type: str, criteria: str, *, without: Collecti
     """The resources that a conditional delete with `criteria` deletes, and its claim.
 
     One at most unless `FHIR_CONDITIONAL_DELETE=multiple`; then as many as `_count` says, or all if they are no more than
-    `FHIR_MAX_COUNT`. Raises FhirError 412 where more match.
+    `FHIR_MAX_COUNT`. Raises FhirError 412 where more match, 503 where the search index is late.
     """
     position = ctx.store.position()
     parsed = read_criteria(ctx, type, criteria)
     claim = Claim(criteria_key(parsed.query), position)
     if ctx.settings.conditional_delete == "single":
-        matches = [v for v in await matching(ctx, parsed.query, 2 + len(without)) if v.id not in without]
+        matches = [v for v in await _matching(ctx, parsed.query, 2 + len(without), position) if v.id not in without]
         if len(matches) > 1:
             raise _several(type, criteria, matches)
         return matches, claim
     bounded = any(name == "_count" for name, _ in parsed.applied)
     most = max(parsed.query.count, 1) if bounded else ctx.settings.max_count
-    matches = [v for v in await matching(ctx, parsed.query, most + 1 + len(without)) if v.id not in without]
+    matches = [v for v in await _matching(ctx, parsed.query, most + 1 + len(without), position) if v.id not in without]
     if len(matches) > most and not bounded:
         text = f"More than {most} {type} resources match the criteria {shown(criteria)}; delete them in portions with _count"
         raise error(412, "too-costly", text)

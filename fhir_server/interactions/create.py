@@ -3,7 +3,7 @@
 from fhir_server import idempotency
 from fhir_server.context import Context
 from fhir_server.interactions import conditional
-from fhir_server.interactions.accept import accept_any
+from fhir_server.interactions.accept import accept
 from fhir_server.interactions.answers import of_write
 from fhir_server.interactions.write import write
 from fhir_server.messages import FhirRequest, FhirResult, Identity
@@ -17,7 +17,7 @@ async def create(ctx: Context, who: Identity, request: FhirRequest) -> FhirResul
 
     async def carry_out(ticket: idempotency.Ticket | None) -> FhirResult:
         id = ctx.new_id()
-        accepted = await accept_any(ctx, request.type, request.body, id)
+        accepted = await accept(ctx, request.type, request.body, id)
         change = Change(request.type, id, accepted.draft, ABSENT, "POST", accepted.entry)
         receipt = idempotency.receipt(ticket, lambda written: of_write(request, written[0], accepted.warnings))
         [written] = await write(ctx, who, request, [change], interaction="create", receipt=receipt)

@@ -5,7 +5,10 @@ from fhir_server.interactions.write import expected, write
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.rest.prefer import preferences
 from resources.outcomes import Issue, operation_outcome
-from resources.store import ANY, Change
+from resources.store import ANY, Change, Conflict
+
+NOT_THERE = ("missing", "deleted")
+"""Conflicts of a deletion that finds nothing to delete, perhaps because another was first."""
 
 
 async def delete(ctx: Context, who: Identity, request: FhirRequest) -> FhirResult:
@@ -15,11 +18,11 @@ async def delete(ctx: Context, who: Identity, request: FhirRequest) -> FhirResul
     """
     name = f"{request.type}/{request.id}"
     expect = await expected(ctx, request)
-    current = await ctx.store.read(request.type, request.id)
-    if expect == ANY and (current is None or current.body is None):
-        return _answer(request, FhirResult(204, touched=(name,)), f"{name} does not exist; there is nothing to delete")
     change = Change(request.type, request.id, None, expect, "DELETE")
-    [written] = await write(ctx, who, request, [change], interaction="delete")
+    try:
+        [written] = await write(ctx, who, request, [change], interaction="delete", through=NOT_THERE if expect == ANY else ())
+    except Conflict:
+        return _answer(request, FhirResult(204, touched=(name,)), f"{name} does not exist; there is nothing to delete")
     version = written.version
     result = FhirResult(204, version=version.version, instant=version.instant, touched=(name,))
     return _answer(request, result, f"{name} was deleted")

@@ -15,7 +15,7 @@ from conformance import fhirpath_patch
 from fhir_server import idempotency
 from fhir_server.contention import repeated
 from fhir_server.context import Context
-from fhir_server.interactions.accept import Accepted, accept, errors
+from fhir_server.interactions.accept import Accepted, accept, aside, errors
 from fhir_server.interactions.answers import live, of_write
 from fhir_server.interactions.write import write
 from fhir_server.messages import FhirRequest, FhirResult, Identity
@@ -53,22 +53,27 @@ async def commit(
     ctx: Context, who: Identity, request: FhirRequest, version: Version, change: Patch, ticket: idempotency.Ticket | None
 ) -> FhirResult:
     """Patch `version` and write the outcome. Raises Conflict where `version` is no longer the current one, unless If-Match named it."""
-    new, accepted = patched(ctx, version, change)
+    new, accepted = await patched(ctx, version, change)
     receipt = idempotency.receipt(ticket, lambda written: of_write(request, written[0], accepted.warnings))
     through = ("receipt",) if if_match(request.headers) is not None else ("receipt", *RACES)
     [written] = await write(ctx, who, request, [new], interaction="patch", receipt=receipt, through=through)
     return of_write(request, written, accepted.warnings)
 
 
-def patched(ctx: Context, version: Version, change: Patch) -> tuple[Change, Accepted]:
+async def patched(ctx: Context, version: Version, change: Patch) -> tuple[Change, Accepted]:
     """The Change that replaces `version` by its patched document. Raises FhirError."""
     assert version.body is not None
-    document = change(version.type, documents.decode(version.body))
+    body = await aside(len(version.body), _apply, version, version.body, change)
+    accepted = await accept(ctx, version.type, body, version.id)
+    return Change(version.type, version.id, accepted.draft, version.version, "PATCH", accepted.entry), accepted
+
+
+def _apply(version: Version, body: bytes, change: Patch) -> bytes:
+    document = change(version.type, documents.decode(body))
     if document.get("resourceType") != version.type or document.get("id") != version.id:
         text = f"A patch cannot change resourceType or id; they have to stay {version.type} and {version.id}"
         raise error(422, "business-rule", text)
-    accepted = accept(ctx, version.type, documents.encode(document), version.id)
-    return Change(version.type, version.id, accepted.draft, version.version, "PATCH", accepted.entry), accepted
+    return documents.encode(document)
 
 
 def check_version(version: Version, wanted: int | None) -> None:
@@ -76,7 +81,7 @@ def check_version(version: Version, wanted: int | None) -> None:
     if wanted is not None and version.version != wanted:
         name = f"{version.type}/{version.id}"
         raise precondition_failed(
-            f"{name} is in version {version.version}, not {wanted}; read it again and repeat the patch on what it is now"
+            f"{name} is in version {version.version}, not {wanted}; read it again and repeat the change on what it is now"
         )
 
 

@@ -1,7 +1,7 @@
 """update: a new version of a resource, or a new resource under the caller's id (https://hl7.org/fhir/R4/http.html#update)."""
 
 from fhir_server.context import Context
-from fhir_server.interactions.accept import accept_any
+from fhir_server.interactions.accept import accept
 from fhir_server.interactions.answers import of_write
 from fhir_server.interactions.write import expected, write
 from fhir_server.messages import FhirRequest, FhirResult, Identity
@@ -11,7 +11,7 @@ from resources.store import Change
 
 async def update(ctx: Context, who: Identity, request: FhirRequest) -> FhirResult:
     """200, or 201 if there was no such resource. Raises FhirError: 400 where the body's id is not the URL's, 412 for If-Match."""
-    accepted = await accept_any(ctx, request.type, request.body, request.id)
+    accepted = await accept(ctx, request.type, request.body, request.id)
     check_id(accepted.document.get("id"), request.id)
     expect = await expected(ctx, request)
     change = Change(request.type, request.id, accepted.draft, expect, "PUT", accepted.entry)

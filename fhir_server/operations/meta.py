@@ -7,20 +7,20 @@ nothing.
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
+from fhir_server.contention import repeated
 from fhir_server.context import Context
-from fhir_server.interactions.accept import accept
 from fhir_server.interactions.answers import live
+from fhir_server.interactions.patch import RACES, check_version, patched
 from fhir_server.interactions.write import write
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.operations.parameters import answer, read
 from fhir_server.rest.conditional import if_match
-from resources import documents
-from resources.outcomes import bad_request, precondition_failed
-from resources.store import Change, Conflict
+from resources.outcomes import bad_request
 from search.index import TooCostly
 
 DEFINITION = "http://hl7.org/fhir/OperationDefinition/Resource-meta"
@@ -28,7 +28,6 @@ DEFINITION_ADD = "http://hl7.org/fhir/OperationDefinition/Resource-meta-add"
 DEFINITION_DELETE = "http://hl7.org/fhir/OperationDefinition/Resource-meta-delete"
 
 _LISTS = ("profile", "security", "tag")
-_ATTEMPTS = 5
 
 Meta = dict[str, Any]
 
@@ -75,29 +74,20 @@ async def remove(ctx: Context, who: Identity, request: FhirRequest) -> FhirResul
 
 async def _change(ctx: Context, who: Identity, request: FhirRequest, how: Callable[[Meta, Meta], Meta]) -> FhirResult:
     given = _given(request)
-    for _ in range(_ATTEMPTS):
-        try:
-            return await _attempt(ctx, who, request, lambda meta: how(meta, given))
-        except Conflict:
-            continue  # somebody wrote the resource meanwhile: the change is made on what it is now
-    raise precondition_failed(f"{request.type}/{request.id} is being changed all the time; try again")
+    turn = (request.type, request.id)
+    return await repeated(lambda: _attempt(ctx, who, request, lambda meta: how(meta, given)), RACES, turn)
 
 
 async def _attempt(ctx: Context, who: Identity, request: FhirRequest, how: Callable[[Meta], Meta]) -> FhirResult:
     current = live(request, await ctx.store.read(request.type, request.id))
     assert current.body is not None
-    wanted = if_match(request.headers)
-    if wanted is not None and wanted != current.version:
-        raise precondition_failed(f"{request.type}/{request.id} is in version {current.version}, not {wanted}")
-    document = documents.decode(current.body)
-    meta = document.get("meta", {})
-    changed = how(meta)
+    check_version(current, if_match(request.headers))
+    meta = _only_meta(current.body).meta
     name = f"{current.type}/{current.id}"
-    if changed == meta:
+    if how(meta) == meta:
         return _return(meta, (name,))
-    accepted = accept(ctx, current.type, documents.encode({**document, "meta": changed}), current.id)
-    change = Change(current.type, current.id, accepted.draft, current.version, "PUT", accepted.entry)
-    [written] = await write(ctx, who, request, [change], interaction="operation", through=("version", "deleted"))
+    change, _ = await patched(ctx, current, lambda _, document: {**document, "meta": how(document.get("meta", {}))})
+    [written] = await write(ctx, who, request, [replace(change, method="PUT")], interaction="operation", through=RACES)
     assert written.version.body is not None
     result = _return(_only_meta(written.version.body).meta, (name,))
     result.version, result.instant = written.version.version, written.version.instant

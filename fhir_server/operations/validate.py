@@ -4,13 +4,12 @@ The answer is 200 with an OperationOutcome whatever the verdict, as the operatio
 understood is an error.
 """
 
-import asyncio
 from typing import Any
 
 import msgspec
 
 from fhir_server.context import Context
-from fhir_server.interactions.accept import LARGE, beyond_structure, errors, other_type
+from fhir_server.interactions.accept import aside, beyond_structure, errors, other_type
 from fhir_server.interactions.answers import live
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.operations.parameters import resource_type, simple
@@ -64,7 +63,7 @@ async def validate(ctx: Context, who: Identity, request: FhirRequest) -> FhirRes
         assert stored is not None
         body = stored
     id = request.id if mode == "update" else ""
-    found = await asyncio.to_thread(problems, ctx, type, body, id) if len(body) > LARGE else problems(ctx, type, body, id)
+    found = await aside(len(body), problems, ctx, type, body, id)
     return _verdict(request, found)
 
 

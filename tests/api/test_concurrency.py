@@ -128,6 +128,20 @@ def test_patches_are_all_applied(served: Server) -> None:
     assert {i["value"] for i in get(served, f"Patient/{id}")["identifier"][1:]} == done
 
 
+def test_deletions_all_succeed(served: Server) -> None:
+    """A DELETE without If-Match is idempotent: whoever comes too late is told the same, and one deletion is written."""
+    id = unique()
+    put(served, patient(id=id))
+
+    async def delete(client: Client, _: int) -> httpx.Response:
+        return await client.delete(f"/Patient/{id}")
+
+    answers = together(served, delete)
+    assert Counter(a.status_code for a in answers) == {204: CLIENTS}
+    assert Counter("etag" in a.headers for a in answers) == {True: 1, False: CLIENTS - 1}
+    assert len(get(served, f"Patient/{id}/_history")["entry"]) == 2
+
+
 def test_transactions_with_the_same_identities(served: Server) -> None:
     """Each transaction wants two of ten patients (made by whoever is first), an update of a shared one, and an Observation of its own."""
     values = [unique() for _ in range(10)]
