@@ -16,7 +16,7 @@ from pathlib import Path
 
 import apsw
 
-from resources.store import Applied
+from resources.stores.participant import Applied
 from search.extract import Extractor
 from search.indexes.sqlite import SqliteIndex
 from search.parameters import registry

@@ -9,6 +9,7 @@ the write, so that there is never one without the other, for `FHIR_IDEMPOTENCY_T
 | same key, another method, URL or body | 422 |
 | at the same time as the first | one is carried out, both get its answer |
 | after the first was refused (4xx, 5xx) | carried out: nothing was written |
+| after a 503 that says it is not certain whether the change was kept | the first answer if it was kept, else carried out |
 | for a batch | 400: a batch is not atomic, so there is no one moment at which its answer could be kept; use a transaction |
 
 A key belongs to the caller: two callers may use the same one.

@@ -33,7 +33,7 @@ class Kept(NamedTuple):
     digest: bytes
     id: str
     draft: Draft
-    values: Values
+    values: Values | None
 
 
 @dataclass(slots=True)

@@ -89,7 +89,7 @@ def store_position(settings: Settings) -> int:
 
     async def look() -> int:
         async with open_context(settings) as ctx:
-            return ctx.store.position()
+            return await ctx.store.position()
 
     return asyncio.run(look())
 

@@ -20,13 +20,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A document fit to be stored: what the store takes, what the index wants, and the decoded document itself.
+    """A document fit to be stored: what the store takes, what an index in the store wants (None where there is none), and the
+    decoded document itself.
 
     `warnings` are what the checks found short of an error.
     """
 
     draft: Draft
-    entry: Entry
+    entry: Entry | None
     document: dict[str, Any]
     warnings: tuple[Issue, ...] = ()
 
@@ -55,7 +56,9 @@ class Incoming:
         if self._examined is None:
             self._examined = _examine(self._ctx, self._type, self._body)
         document, warnings = self._examined
-        entry = self._ctx.extractor.extract(self._type, document if document.get("id") == id else {**document, "id": id})
+        entry = None
+        if self._ctx.store.wants_entries:
+            entry = self._ctx.extractor.extract(self._type, document if document.get("id") == id else {**document, "id": id})
         return Accepted(documents.draft(self._body, id), entry, document, tuple(warnings))
 
 

@@ -74,7 +74,7 @@ async def find(ctx: Context, type: str, criteria: str, *, without: Collection[st
     `without`: ids that do not count, because the same transaction deletes them. Raises FhirError 400 for criteria that cannot be
     used, 412 where several match, 503 where the search index is late.
     """
-    position = ctx.store.position()
+    position = await ctx.store.position()
     query = read_criteria(ctx, type, criteria).query
     matches = [v for v in await _matching(ctx, query, 2 + len(without), position) if v.id not in without]
     if len(matches) > 1:
@@ -243,7 +243,7 @@ async def deletable(ctx: Context, type: str, criteria: str, *, without: Collecti
     One at most unless `FHIR_CONDITIONAL_DELETE=multiple`; then as many as `_count` says, or all if they are no more than
     `FHIR_MAX_COUNT`. Raises FhirError 412 where more match, 503 where the search index is late.
     """
-    position = ctx.store.position()
+    position = await ctx.store.position()
     parsed = read_criteria(ctx, type, criteria)
     claim = Claim(criteria_key(parsed.query), position)
     if ctx.settings.conditional_delete == "single":

@@ -1,6 +1,9 @@
 """history of a resource, a type, or everything (https://hl7.org/fhir/R4/http.html#history), newest version first.
 
 Pages go on from a position in the commit order, so they are stable whatever is written meanwhile; the place is in a signed cursor.
+
+`Bundle.total` (all matching versions, on whatever page) stands in the history of one resource and in what `_summary=count` and
+`_count=0` answer. The pages of a type or the system do without: to count a million versions for each page costs more than the page.
 """
 
 from collections.abc import Mapping
@@ -31,6 +34,11 @@ class Asked:
     applied: dict[str, str]
     cursor: str | None
 
+    @property
+    def only_count(self) -> bool:
+        """Whether the total alone is wanted."""
+        return self.count == 0 or self.summary == "count"
+
 
 async def instance(ctx: Context, who: Identity, request: FhirRequest) -> FhirResult:
     """All versions of one resource, its deletions too. Raises FhirError 404 if it never existed."""
@@ -38,19 +46,27 @@ async def instance(ctx: Context, who: Identity, request: FhirRequest) -> FhirRes
     page = await _page(ctx, request, asked, request.type, request.id)
     if not page.versions and await ctx.store.read(request.type, request.id) is None:
         raise not_found(f"{request.type}/{request.id} does not exist and never did")
-    return _answer(ctx, request, asked, page)
+    return _answer(ctx, request, asked, page, await _count(ctx, asked, request.type, request.id))
 
 
 async def type(ctx: Context, who: Identity, request: FhirRequest) -> FhirResult:
     """All versions of all resources of one type."""
-    asked = _read(ctx, request)
-    return _answer(ctx, request, asked, await _page(ctx, request, asked, request.type, None))
+    return await _many(ctx, request, request.type)
 
 
 async def system(ctx: Context, who: Identity, request: FhirRequest) -> FhirResult:
     """All versions of everything but the AuditEvents that the server wrote itself (they are in AuditEvent/_history)."""
+    return await _many(ctx, request, None)
+
+
+async def _many(ctx: Context, request: FhirRequest, type: str | None) -> FhirResult:
     asked = _read(ctx, request)
-    return _answer(ctx, request, asked, await _page(ctx, request, asked, None, None))
+    page = await _page(ctx, request, asked, type, None)
+    return _answer(ctx, request, asked, page, await _count(ctx, asked, type, None) if asked.only_count else None)
+
+
+async def _count(ctx: Context, asked: Asked, type: str | None, id: str | None) -> int:
+    return await ctx.store.count_history(type, id, since=asked.since, at=asked.at)
 
 
 def _read(ctx: Context, request: FhirRequest) -> Asked:
@@ -80,7 +96,7 @@ async def _page(ctx: Context, request: FhirRequest, asked: Asked, type: str | No
         opened = ctx.cursors.open(asked.cursor, _context(request, asked))[0]
         assert isinstance(opened, int)
         before = opened
-    if asked.count == 0 or asked.summary == "count":
+    if asked.only_count:
         return HistoryPage([], None)
     return await ctx.store.history(type, id, since=asked.since, at=asked.at, before=before, limit=asked.count)
 
@@ -90,7 +106,7 @@ def _context(request: FhirRequest, asked: Asked) -> bytes:
     return f"{request.path}?{urlencode(sorted(asked.applied.items()))}".encode()
 
 
-def _answer(ctx: Context, request: FhirRequest, asked: Asked, page: HistoryPage) -> FhirResult:
+def _answer(ctx: Context, request: FhirRequest, asked: Asked, page: HistoryPage, total: int | None) -> FhirResult:
     url = f"{request.base}/{request.path}"
     query = urlencode(asked.applied)
     links = [("self", f"{url}?{query}" if query else url)]
@@ -99,7 +115,7 @@ def _answer(ctx: Context, request: FhirRequest, asked: Asked, page: HistoryPage)
         links.append(("next", f"{url}?{urlencode([*asked.applied.items(), (CURSOR, cursor)])}"))
     entries = [history_entry(request.base, version, _shown(version, asked)) for version in page.versions]
     touched = tuple(dict.fromkeys(f"{v.type}/{v.id}" for v in page.versions)) or _self(request)
-    return FhirResult(200, (bundle("history", entries, links=links),), touched=touched)
+    return FhirResult(200, (bundle("history", entries, links=links, total=total),), touched=touched)
 
 
 def _shown(version: Version, asked: Asked) -> bytes | None:

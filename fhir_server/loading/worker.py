@@ -119,7 +119,7 @@ class LocalServer:
             result = await answer(self._ctx, Identity("load", "load"), request)
         except FhirError as refusal:
             return _refused(refusal.status, refusal.issues)
-        return _read(b"".join(result.body), self._ctx.store.position())
+        return _read(b"".join(result.body), await self._ctx.store.position())
 
 
 class RemoteServer:

@@ -53,7 +53,7 @@ async def several(ctx: Context, who: Identity, request: FhirRequest) -> FhirResu
     """
     deadline = time.monotonic() + ctx.settings.search_timeout
     found: Meta = {}
-    async for versions in ctx.store.scan([request.type] if request.type else [], until=ctx.store.position()):
+    async for versions in ctx.store.scan([request.type] if request.type else [], until=await ctx.store.position()):
         for version in versions:
             assert version.body is not None
             found = _union(found, _only_meta(version.body).meta)

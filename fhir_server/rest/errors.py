@@ -19,6 +19,8 @@ def as_fhir_error(failure: Exception, interaction: str, request_id: str) -> Fhir
     if isinstance(failure, StoreUnavailable):
         _log.error("store unavailable: %s", failure, extra={"interaction": interaction, "request": request_id})
         status, code = (507, "no-store") if failure.full else (503, "transient")
+        if failure.uncertain:  # no Retry-After and not `transient`: clients that repeat by themselves must not be invited to
+            return FhirError(status, [Issue("error", "exception", str(failure))])
         return FhirError(status, [Issue("error", code, str(failure))], {"Retry-After": RETRY_AFTER})
     if isinstance(failure, TooCostly):
         return error(400, "too-costly", str(failure))

@@ -32,12 +32,17 @@ def stamp(events: Sequence[bytes], first: int, instant: int) -> bytes:
 def unpack(lines: bytes, first: int, instant: int) -> Iterator[Version]:
     """The events of a packed group as versions, in order."""
     for number, body in enumerate(lines.split(b"\n"), first):
-        yield Version(TYPE, f"{_ID}{number}", 1, instant, "POST", body, number)
+        yield version(number, instant, body)
+
+
+def version(position: int, instant: int, body: bytes) -> Version:
+    """The event at a position as the only version of its document."""
+    return Version(TYPE, f"{_ID}{position}", 1, instant, "POST", body, position)
 
 
 def position_of(type: str, id: str) -> int | None:
     """The position that an event's id names, or None if this is not the id of an event."""
     digits = id[len(_ID) :]
-    if type == TYPE and id.startswith(_ID) and digits.isascii() and digits.isdigit() and len(digits) < 16:
+    if type == TYPE and id.startswith(_ID) and digits.isascii() and digits.isdigit() and len(digits) < 16 and digits[0] != "0":
         return int(digits)
     return None

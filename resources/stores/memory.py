@@ -2,23 +2,12 @@
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import Any
 
 from resources.instants import instant_text
-from resources.store import (
-    ABSENT,
-    ANY,
-    Applied,
-    Change,
-    Claim,
-    Conflict,
-    HistoryPage,
-    Key,
-    Participant,
-    Receipt,
-    Version,
-    Written,
-)
+from resources.store import ABSENT, ANY, Change, Claim, Conflict, HistoryPage, Key, Receipt, Version, Written
 from resources.stores import events
+from resources.stores.participant import Applied, Participant
 
 
 def _now() -> int:
@@ -35,7 +24,13 @@ class MemoryStore:
         self._rows: dict[tuple[str, str], int] = {}
         self._claims: dict[bytes, int] = {}
         self._receipts: dict[bytes, Receipt] = {}
+        self._confirmed: dict[str, int] = {}
         self._position = self._instant = 0
+
+    @property
+    def wants_entries(self) -> bool:
+        """See ResourceStore.wants_entries."""
+        return self._participant is not None
 
     async def open(self) -> None:
         """See ResourceStore.open."""
@@ -64,7 +59,7 @@ class MemoryStore:
         if receipt is not None and await self.receipt(receipt.key) is not None:
             raise Conflict("receipt")
         self._instant = max(self._clock() // 1000 * 1000, self._instant)
-        written = [self._write(change) for change in changes]
+        written = [self._write(change, *made) for change, made in zip(changes, [self._make(c) for c in changes], strict=True)]
         self._claims.update((claim.key, self._position) for claim in claims)
         if receipt is not None:
             answer = receipt.answer(written) if callable(receipt.answer) else receipt.answer
@@ -84,19 +79,28 @@ class MemoryStore:
         elif (change.expect != ANY and change.expect != current) or (change.draft is None and not live):
             raise Conflict(reason, number, current)
 
-    def _write(self, change: Change) -> Written:
+    def _make(self, change: Change) -> tuple[int, bytes | None, Any]:
+        """A change's version number, its document, and what the participant keeps of that. Writes nothing."""
+        versions = self._resources.get((change.type, change.id))
+        number = versions[-1].version + 1 if versions else 1
+        if change.draft is None:
+            return number, None, None
+        body, entry = change.draft.stamp(number, instant_text(self._instant)), change.entry
+        if entry is None and self._participant is not None:
+            entry = self._participant.prepare(change.type, body)
+        return number, body, entry
+
+    def _write(self, change: Change, number: int, body: bytes | None, entry: Any) -> Written:
         key = (change.type, change.id)
         versions = self._resources.setdefault(key, [])
         created, new = not versions or versions[-1].body is None, not versions
         row = self._rows.setdefault(key, len(self._rows) + 1)
-        number = versions[-1].version + 1 if versions else 1
-        body = None if change.draft is None else change.draft.stamp(number, instant_text(self._instant))
         self._position += 1
         version = Version(change.type, change.id, number, self._instant, change.method, body, self._position)
         versions.append(version)
         self._versions.append(version)
         if self._participant is not None:
-            self._participant.write(None, [Applied(row, *key, self._instant, change.entry, created, new)])
+            self._participant.write(None, [Applied(row, *key, self._instant, entry, created, new, body is not None)])
         return Written(version, created)
 
     def _log(self, made: Sequence[bytes]) -> None:
@@ -136,22 +140,30 @@ class MemoryStore:
         limit: int = 100,
     ) -> HistoryPage:
         """See ResourceStore.history."""
-        found = [
+        found = [v for v in self._history(type, id, since, at) if before is None or v.position < before]
+        return HistoryPage(found[:limit], found[limit - 1].position if len(found) > limit else None)
+
+    async def count_history(
+        self, type: str | None, id: str | None, *, since: int | None = None, at: tuple[int, int] | None = None
+    ) -> int:
+        """See ResourceStore.count_history."""
+        return len(self._history(type, id, since, at))
+
+    def _history(self, type: str | None, id: str | None, since: int | None, at: tuple[int, int] | None) -> list[Version]:
+        return [
             v
             for v in reversed(self._versions)
             if (v.type == type if type is not None else events.position_of(v.type, v.id) is None)
             and (id is None or v.id == id)
             and (since is None or v.instant >= since)
-            and (before is None or v.position < before)
             and (at is None or self._current_within(v, at))
         ]
-        return HistoryPage(found[:limit], found[limit - 1].position if len(found) > limit else None)
 
     def _current_within(self, version: Version, at: tuple[int, int]) -> bool:
         later = [v for v in self._resources[(version.type, version.id)] if v.version > version.version]
         return version.instant < at[1] and (not later or later[0].instant > at[0])
 
-    def position(self) -> int:
+    async def position(self) -> int:
         """See ResourceStore.position."""
         return self._position
 
@@ -175,6 +187,17 @@ class MemoryStore:
         ]
         if kept:
             yield sorted(kept, key=lambda v: v.position)
+
+    async def confirm(self, index: str, position: int | None) -> None:
+        """See ResourceStore.confirm."""
+        if position is None:
+            self._confirmed.pop(index, None)
+        else:
+            self._confirmed[index] = max(position, self._confirmed.get(index, 0))
+
+    async def confirmed(self, index: str) -> int:
+        """See ResourceStore.confirmed."""
+        return self._confirmed.get(index, 0)
 
     async def outbox(self, *, after: int, limit: int = 1000) -> AsyncIterator[list[Version]]:
         """See ResourceStore.outbox."""

@@ -5,6 +5,7 @@ interpreter lock longer than they run. What waits for the disk or for another pr
 """
 
 import asyncio
+import errno
 import fcntl
 import logging
 import os
@@ -18,8 +19,10 @@ from typing import Literal
 
 import apsw
 
-from resources.store import Change, Claim, HistoryPage, Key, Participant, Receipt, StoreUnavailable, Version, Written
+from resources.store import Change, Claim, HistoryPage, Key, Receipt, StoreUnavailable, Version, Written
 from resources.stores.bodies import Bodies
+from resources.stores.participant import Participant
+from resources.stores.sqlite_count import count_history
 from resources.stores.sqlite_maintenance import Maintenance
 from resources.stores.sqlite_read import Reader
 from resources.stores.sqlite_schema import connect, migrate
@@ -66,10 +69,16 @@ class SqliteStore:
         self._flusher: asyncio.Task[None] | None = None
         self._maintenance: Maintenance | None = None
         self._closing = False
-        self._turn = asyncio.Lock()
+        self._turn, self._counting = asyncio.Lock(), asyncio.Lock()
+        self._doubtful = False
         self.log_pages = 0
         self._sync_time = 0.0
         self._wal = -1
+
+    @property
+    def wants_entries(self) -> bool:
+        """See ResourceStore.wants_entries."""
+        return self._participant is not None
 
     # -- opening and closing
 
@@ -103,6 +112,7 @@ class SqliteStore:
         self._reading = connect(self._path, cache_kib=self._cache_kib, read_only=True)
         reading_types = Types(self._reading)
         reading_types.load()
+        self._reading_types = reading_types
         self._reader = Reader(self._reading, bodies, reading_types)
 
     def _make_ready(self, writing: apsw.Connection) -> None:
@@ -179,6 +189,8 @@ class SqliteStore:
     async def _write_group(self, group: list[tuple[Job, asyncio.Future[list[Written]]]]) -> None:
         failed: Exception | None = None
         try:
+            if self._doubtful:
+                await self._start_log_over()
             await self._transact(self._writer.run([job for job, _ in group]), large=len(group[0][0].changes) > CHUNK)
             if self._full:
                 await self._sync()
@@ -235,23 +247,41 @@ class SqliteStore:
     async def _sync(self) -> None:
         """Wait until the write-ahead log is on disk. SQLite itself syncs it before it copies pages from it (synchronous=NORMAL), so
         with this a commit is as durable as with synchronous=FULL, and the loop works while the disk does."""
-        path = f"{self._path}-wal"
+        began = time.perf_counter()
+        try:
+            wal = self._log_descriptor()
+            if self._sync_time < QUICK:
+                os.fdatasync(wal)
+            else:
+                await asyncio.get_running_loop().run_in_executor(self._disk, os.fdatasync, wal)
+        except OSError as problem:
+            self._doubtful = True
+            log.critical("the disk failed while a commit was flushed: %s", problem)
+            raise StoreUnavailable(
+                "The disk failed while this was written, so it is not certain whether it was kept. Read before you send it again; "
+                "with an Idempotency-Key sending it again is safe.",
+                full=problem.errno == errno.ENOSPC,
+                uncertain=True,
+            ) from None
+        self._sync_time += (time.perf_counter() - began - self._sync_time) / 8
+
+    def _log_descriptor(self) -> int:
         if self._wal < 0 or os.fstat(self._wal).st_nlink == 0:
             if self._wal >= 0:
                 os.close(self._wal)
-            self._wal = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        began = time.perf_counter()
-        try:
-            if self._sync_time < QUICK:
-                os.fdatasync(self._wal)
-            else:
-                await asyncio.get_running_loop().run_in_executor(self._disk, os.fdatasync, self._wal)
-        except OSError as problem:
-            log.critical("the disk failed while a commit was flushed: %s", problem)
-            raise StoreUnavailable(
-                "The disk failed while writing; whether this change was kept is not certain. Read it again."
-            ) from None
-        self._sync_time += (time.perf_counter() - began - self._sync_time) / 8
+            self._wal = os.open(f"{self._path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+        return self._wal
+
+    async def _start_log_over(self) -> None:
+        """After a failed sync: copy all of the log into the database, sync that, and begin the log anew.
+
+        The kernel tells of a failed write once, and forgets the page: a later sync may say that all is well while the log has a
+        gap, and what is written behind a gap is lost after a power cut. Raises apsw.Error where this fails too; then nothing is
+        written until it succeeds.
+        """
+        async with self._alone():
+            self._writing.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        self._doubtful = False
 
     async def settle(self, limit: int | None = None) -> int:
         """Index the events that are not indexed yet (at most about `limit`); returns how many. Searches of AuditEvent call it first."""
@@ -310,7 +340,25 @@ class SqliteStore:
         with _clear():
             return self._reader.history(type, id, since, at, before, limit)
 
-    def position(self) -> int:
+    async def count_history(
+        self, type: str | None, id: str | None, *, since: int | None = None, at: tuple[int, int] | None = None
+    ) -> int:
+        """See ResourceStore.count_history. Long counts run in a thread, one after another, on a connection of their own."""
+        if id is not None:
+            with _clear():
+                return count_history(self._reading, self._reading_types, type, id, since, at)
+        async with self._counting:
+            with _clear():
+                return await asyncio.to_thread(self._count_aside, type, since, at)
+
+    def _count_aside(self, type: str | None, since: int | None, at: tuple[int, int] | None) -> int:
+        connection = connect(self._path, cache_kib=2_000, read_only=True)
+        try:
+            return count_history(connection, Types(connection), type, None, since, at)
+        finally:
+            connection.close()
+
+    async def position(self) -> int:
         """See ResourceStore.position."""
         with _clear():
             return self._reader.position()
@@ -331,6 +379,18 @@ class SqliteStore:
                 return
             yield found
             after = found[-1].position
+
+    async def confirm(self, index: str, position: int | None) -> None:
+        """See ResourceStore.confirm. Nothing is ever trimmed here: documents and events are the outbox. Not synced: an index that
+        is sent something twice is none the worse."""
+        async with self._alone():
+            with _clear():
+                self._writer.confirm(index, position)
+
+    async def confirmed(self, index: str) -> int:
+        """See ResourceStore.confirmed."""
+        with _clear():
+            return self._reader.confirmed(index)
 
     async def outbox(self, *, after: int, limit: int = 1000) -> AsyncIterator[list[Version]]:
         """See ResourceStore.outbox."""
@@ -354,7 +414,7 @@ def _clear() -> Iterator[None]:
 
 def _unavailable(problem: Exception) -> StoreUnavailable:
     log.error("the database refused: %s", problem)
-    if isinstance(problem, apsw.FullError) or (isinstance(problem, OSError) and problem.errno == 28):
+    if isinstance(problem, apsw.FullError) or (isinstance(problem, OSError) and problem.errno == errno.ENOSPC):
         return StoreUnavailable("The disk of the server is full; nothing was written. Free some space and try again.", full=True)
     if isinstance(problem, apsw.BusyError | apsw.LockedError):
         return StoreUnavailable("The database was locked too long; nothing was written. Send the request again.")

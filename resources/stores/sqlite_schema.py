@@ -2,7 +2,8 @@
 
 res    one row a resource: its current version                 doc   every version's body, append-only, in commit order
 log    AuditEvents of a commit group, packed together          claim, receipt   conditional writes, idempotency keys
-type   names of resource types as small numbers                state small counters that survive a restart
+type   names of resource types as small numbers                state small counters that survive a restart; also the positions
+                                                                     that outside indexes have confirmed
 """
 
 from collections.abc import Sequence
@@ -84,6 +85,11 @@ def migrate(connection: apsw.Connection) -> None:
         raise StoreUnavailable("This SQLite file belongs to another program. Name another file in FHIR_STORE_URL.")
     if version > VERSION:
         raise StoreUnavailable(f"This database was written by a newer version (layout {version}, this program knows {VERSION}).")
+
+
+def confirmed_name(index: str) -> str:
+    """The name in `state` of the position that an outside index has confirmed."""
+    return f"index:{index}"
 
 
 def rows(connection: apsw.Connection, sql: str, values: Sequence[Any] = ()) -> list[Any]:

@@ -4,7 +4,6 @@ Every precondition is checked in Python against the database and against what ea
 conflicts is left out and the others go on. Only then rows are written, one `executemany` a table (docs/adr/0003).
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -12,10 +11,11 @@ from typing import NamedTuple
 import apsw
 
 from resources.instants import instant_text
-from resources.store import ABSENT, ANY, Applied, Change, Claim, Conflict, Participant, Receipt, Version, Written
+from resources.store import ABSENT, ANY, Change, Claim, Conflict, Receipt, Version, Written
 from resources.stores import events
 from resources.stores.bodies import Bodies
-from resources.stores.sqlite_schema import rows
+from resources.stores.participant import Applied, Participant
+from resources.stores.sqlite_schema import confirmed_name, rows
 from resources.stores.sqlite_types import METHODS, Types, row_hash
 
 CHUNK = 100
@@ -30,6 +30,7 @@ _CLAIM = (
     "INSERT INTO claim (key, seq, instant) VALUES (?, ?, ?)"
     " ON CONFLICT (key) DO UPDATE SET seq = excluded.seq, instant = excluded.instant"
 )
+_CONFIRM = "INSERT INTO state (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)"
 _RECEIPT = (
     "INSERT INTO receipt (key, digest, answer, expires) VALUES (?, ?, ?, ?) "
     "ON CONFLICT (key) DO UPDATE SET digest = excluded.digest, answer = excluded.answer, expires = excluded.expires"
@@ -189,13 +190,22 @@ class Writer:
         body = None if change.draft is None else change.draft.stamp(version, group.text)
         packed = None if body is None else self._bodies.pack(body)
         group.bodies.append((self._seq, row, type_, version, group.instant, METHODS.index(change.method), packed))
-        earlier = group.applied.get(row)
-        new = state.new if earlier is None else earlier.new
-        created = (not state.live) if earlier is None else earlier.created
-        group.applied[row] = Applied(row, change.type, change.id, group.instant, change.entry, created, new)
+        if self._participant is not None:
+            group.applied[row] = self._applied(self._participant, group, change, state, row, body)
         group.states[(change.type, change.id)] = _State(row, version, live, False)
         written = Version(change.type, change.id, version, group.instant, change.method, body, self._seq)
         return Written(written, created=not state.live)
+
+    def _applied(
+        self, participant: Participant, group: _Group, change: Change, state: _State, row: int, body: bytes | None
+    ) -> Applied:
+        """What the participant is told of a change, and of what earlier commits of the group did to the same resource."""
+        entry, earlier = change.entry, group.applied.get(row)
+        if entry is None and body is not None:
+            entry = participant.prepare(change.type, body)
+        new = state.new if earlier is None else earlier.new
+        created = (not state.live) if earlier is None else earlier.created
+        return Applied(row, change.type, change.id, group.instant, entry, created, new, body is not None)
 
     def _flush(self, group: _Group) -> Iterator[None]:
         """Write the group's rows."""
@@ -269,9 +279,16 @@ class Writer:
 
     def sweep(self) -> None:
         """Forget receipts that have expired and claims that no running request can hold any more."""
-        now = time.time_ns() // 1000
+        now = self._clock()
         self._connection.execute("DELETE FROM receipt WHERE expires < ?", (now,))
         self._connection.execute("DELETE FROM claim WHERE instant < ?", (now - 3_600_000_000,))
+
+    def confirm(self, index: str, position: int | None) -> None:
+        """Keep an outside index's confirmed position; None forgets the index."""
+        if position is None:
+            self._connection.execute("DELETE FROM state WHERE name = ?", (confirmed_name(index),))
+        else:
+            self._connection.execute(_CONFIRM, (confirmed_name(index), position))
 
 
 def _reason(state: _State) -> str:

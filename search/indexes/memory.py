@@ -5,7 +5,8 @@ from functools import cmp_to_key, partial
 from typing import Any, NamedTuple
 
 from resources.documents import decode
-from resources.store import Applied, Key
+from resources.store import Key
+from resources.stores.participant import Applied
 from search.extract import Extractor
 from search.index import Included, Result
 from search.match import matches, sort_value, values_of
@@ -25,7 +26,10 @@ Place = tuple[Any, ...]
 
 
 class MemoryIndex:
-    """A `search.index.SearchIndex` and a `resources.store.Participant` (which ignores the connection). Nothing outlives the process."""
+    """A `search.index.SearchIndex` and a `resources.stores.participant.Participant` (which ignores the connection).
+
+    Nothing outlives the process.
+    """
 
     def __init__(
         self, parameters: Parameters, extractor: Extractor, *, settle: Callable[[], Awaitable[object]] | None = None
@@ -33,7 +37,7 @@ class MemoryIndex:
         self._extractor = extractor
         self._settle = settle
         self._documents: dict[int, _Document] = {}
-        self._rows: dict[tuple[str, str], int] = {}
+        self._rows: dict[Key, int] = {}
 
     def settle_with(self, settle: Callable[[], Awaitable[object]]) -> None:
         """Set `settle` where the store is made after the index."""
@@ -63,13 +67,13 @@ class MemoryIndex:
     def write(self, connection: Any, applied: Sequence[Applied]) -> None:
         """Bring the index up to these changes."""
         for change in applied:
-            if change.entry is None:
+            if not change.live:
                 self._documents.pop(change.row, None)
-                self._rows.pop((change.type, change.id), None)
+                self._rows.pop(Key(change.type, change.id), None)
             else:
                 key = Key(change.type, change.id, change.row)
                 self._documents[change.row] = _Document(key, change.entry, change.instant)
-                self._rows[key[:2]] = change.row
+                self._rows[key] = change.row
 
     def prepare(self, type: str, body: bytes) -> Any:
         """The Entry of a stored document."""
@@ -94,17 +98,17 @@ class MemoryIndex:
         """See `search.index.SearchIndex`."""
         if self._settle is not None and any(rule.source == "AuditEvent" for rule in includes):
             await self._settle()
-        seen = {key[:2] for key in keys}
+        seen = set(keys)
         found: list[Key] = []
         newest, rules = list(keys), list(includes)
         while newest and rules:
             before = len(found)
             for key in (key for rule in rules for key in self._included(rule, newest)):
-                if key[:2] in seen:
+                if key in seen:
                     continue
                 if len(found) >= limit:
                     return Included(found, truncated=True)
-                seen.add(key[:2])
+                seen.add(key)
                 found.append(key)
             newest, rules = found[before:], [rule for rule in includes if rule.iterate]
         return Included(found)
@@ -130,12 +134,12 @@ class MemoryIndex:
                     yield document.key
             return
         for key in keys:
-            row = self._rows.get(key[:2])
+            row = self._rows.get(key)
             if key.type != rule.source or row is None:
                 continue
             for target in _targets(rule, self._documents[row]):
                 type, _, id = target.partition("/")
-                there = self._rows.get((type, id))
+                there = self._rows.get(Key(type, id))
                 if there is not None and rule.target in (None, type):
                     yield self._documents[there].key
 

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import apsw
 
 from resources.documents import decode
-from resources.store import Applied, Key, StoreUnavailable
+from resources.store import Key, StoreUnavailable
+from resources.stores.participant import Applied
 from search.extract import Extractor
 from search.index import Included, Result, TooCostly
 from search.indexes import sqlite_write
@@ -38,7 +39,7 @@ T = TypeVar("T")
 
 
 class SqliteIndex:
-    """A `search.index.SearchIndex` and a `resources.store.Participant`.
+    """A `search.index.SearchIndex` and a `resources.stores.participant.Participant`.
 
     `path` is the store's database file. `settle`, if given, is awaited before a search of AuditEvents: it has the store index the
     events that it has written since. `limit` is the seconds that one search may take (then TooCostly),

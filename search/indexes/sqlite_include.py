@@ -36,7 +36,7 @@ class _Finder:
         self.reader, self.codes, self.limit = reader, codes, limit
         self.found: list[Key] = []
         self.truncated = False
-        self._seen = {key[:2] for key in keys}
+        self._seen = set(keys)
 
     def apply(self, rule: Include, keys: Sequence[Key]) -> None:
         """Add what one rule finds from these keys."""
@@ -51,12 +51,12 @@ class _Finder:
 
     def _add(self, keys: Iterable[Key]) -> None:
         for key in keys:
-            if key[:2] in self._seen:
+            if key in self._seen:
                 continue
             if len(self.found) >= self.limit:
                 self.truncated = True
                 return
-            self._seen.add(key[:2])
+            self._seen.add(key)
             self.found.append(key)
 
     def _rows_of(self, keys: Sequence[Key]) -> list[bytes]:

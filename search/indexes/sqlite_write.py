@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import apsw
 
-from resources.store import Applied
+from resources.stores.participant import Applied
 from search.indexes.sqlite_rows import Row, expand, pack_rows, rows_of, unpack_rows
 from search.indexes.sqlite_schema import Book, Codebook
 from search.values import hash64
@@ -41,7 +41,7 @@ def write(connection: apsw.Connection, codes: Codebook, applied: Sequence[Applie
     for change in applied:
         book = codes.books[change.type]
         old = None if change.new else _old(connection, change.row)
-        if change.entry is None:
+        if not change.live:
             if old is not None:
                 _remove(batch, codes, book, change.row, old)
         elif old is None:

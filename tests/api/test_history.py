@@ -110,7 +110,29 @@ def test_never_existed(api: httpx.Client) -> None:
     assert api.get("Patient/hist-never/_history").status_code == 404
 
 
-def test_count_zero(api: httpx.Client, put: Put) -> None:
-    """_count=0 gives an empty page."""
-    make(put, "hist-7", 1)
-    assert "entry" not in api.get("Patient/hist-7/_history?_count=0").json()
+@pytest.mark.parametrize("asked", ["_count=0", "_summary=count"])
+def test_the_total_alone(api: httpx.Client, put: Put, asked: str) -> None:
+    """_count=0 and _summary=count answer how many versions there are, of a resource, a type or everything, and show none."""
+    id = asked.replace("=", "").replace("_", "hist-7-")
+    make(put, id, 3)
+    api.delete(f"Patient/{id}")
+    one = api.get(f"Patient/{id}/_history?{asked}").json()
+    assert ("entry" in one, one["total"]) == (False, 4)
+    since = one_instant(api, f"Patient/{id}/_history/3")
+    assert api.get(f"Patient/{id}/_history", params={"_since": since, **dict([asked.split("=")])}).json()["total"] == 2
+    for url in ("Patient/_history", "_history"):
+        whole = api.get(f"{url}?{asked}").json()
+        assert ("entry" in whole, whole["total"]) == (False, len(pages(api, f"{url}?_count=1000")))
+
+
+def one_instant(api: httpx.Client, url: str) -> str:
+    return str(api.get(url).json()["meta"]["lastUpdated"])
+
+
+def test_every_page_of_a_resource_tells_the_total(api: httpx.Client, put: Put) -> None:
+    """The total counts the versions of all pages; pages of a type have none, because counting costs more than the page."""
+    make(put, "hist-8", 5)
+    first = api.get("Patient/hist-8/_history?_count=2").json()
+    second = api.get(next(link["url"] for link in first["link"] if link["relation"] == "next")).json()
+    assert (first["total"], second["total"]) == (5, 5)
+    assert "total" not in api.get("Patient/_history?_count=2").json()

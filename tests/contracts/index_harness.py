@@ -8,7 +8,7 @@ from typing import Any
 import apsw
 from hypothesis import strategies as st
 
-from resources.store import Applied
+from resources.stores.participant import Applied
 from search.compartments import owners
 from search.extract import Extractor
 from search.index import Result, SearchIndex
@@ -106,7 +106,7 @@ def put(row: int, type: str, id: str, values: dict[str, list[Value]], *, instant
 
 
 def gone(row: int, type: str, id: str) -> Applied:
-    return Applied(row, type, id, 0, None, False, False)
+    return Applied(row, type, id, 0, None, False, False, live=False)
 
 
 async def all_pages(index: SearchIndex, query: Query) -> list[Result]:

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 from contracts.index_harness import EXTRACTOR, PARAMETERS, Database, Memory, all_pages
 
-from resources.store import Applied, Key
+from resources.store import Key
+from resources.stores.participant import Applied
 from search.index import SearchIndex
 from search.parse import parse
 from search.query import Compartment, Include, Query
@@ -309,9 +310,8 @@ def test_included(filled: Database | Memory, page: str, rules: list[Include], ex
         result = await index.include(keys, rules, limit=100)
         assert sorted(f"{key.type}/{key.id}" for key in result.keys) == expected.split()
         assert not result.truncated
-        hinted = [
-            Key(*key[:2], list(DOCUMENTS).index("/".join(key[:2])) + 1 if "/".join(key[:2]) in DOCUMENTS else 4) for key in keys
-        ]
+        rows = {address: row for row, address in enumerate(DOCUMENTS, 1)}
+        hinted = [Key(key.type, key.id, rows.get(f"{key.type}/{key.id}", 4)) for key in keys]
         assert await index.include(hinted, rules, limit=100) == result
 
     run(filled, test)
@@ -338,7 +338,7 @@ def test_changes_are_seen_at_once(filled: Database | Memory) -> None:
         filled.update([changed._replace(new=False, created=False)])
         assert (await index.search(asked("Patient?name=jones&birthdate=1990"))).total == 1
         assert (await index.search(asked("Patient?name=muller&gender=male"))).total == 0
-        filled.update([changed._replace(new=False, created=False, entry=None)])
+        filled.update([changed._replace(new=False, created=False, entry=None, live=False)])
         assert (await index.search(asked("Patient?name=jones"))).total == 0
         assert (await index.include([Key("Observation", "4")], [rule("Observation:subject")], limit=9)).keys == []
         filled.update([changed._replace(new=False, created=True)])

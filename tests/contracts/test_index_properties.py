@@ -11,7 +11,8 @@ from contracts.index_harness import CODES, TINY, Database, Memory, all_pages, ap
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from resources.store import Applied, Key
+from resources.store import Key
+from resources.stores.participant import Applied
 from search.indexes.sqlite_reader import Limits
 from search.match import matches, sort_value
 from search.query import Query

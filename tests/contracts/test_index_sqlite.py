@@ -159,7 +159,7 @@ def test_a_rollback_leaves_nothing(database: Database) -> None:
 def test_deleting_what_was_never_indexed(database: Database) -> None:
     """A resource that was made and deleted in one commit leaves no row."""
     before = database.content()
-    database.update([applied(100, "Patient/100", {})._replace(entry=None)])
+    database.update([applied(100, "Patient/100", {})._replace(entry=None, live=False)])
     assert database.content() == before
 
 

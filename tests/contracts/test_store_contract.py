@@ -1,7 +1,7 @@
 """The store contract (resources/store.py), one suite on every implementation."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 from resources.documents import draft
 from resources.store import ABSENT, ANY, Change, Claim, Conflict, Key, Receipt, ResourceStore, Version
 from resources.stores.memory import MemoryStore
+from resources.stores.participant import Applied, Participant
 from resources.stores.sqlite import SqliteStore
 
 EVENT = b'{"resourceType":"AuditEvent","action":"R"}'
@@ -26,6 +27,13 @@ class Clock:
         return self.now
 
 
+def made(kind: str, folder: Path, clock: Clock, participant: Participant | None = None) -> ResourceStore:
+    """A store of that kind, not open yet."""
+    if kind == "memory":
+        return MemoryStore(clock=clock, participant=participant)
+    return SqliteStore(folder / "a.sqlite", clock=clock, participant=participant)
+
+
 Test = Callable[[ResourceStore, Clock], Awaitable[None]]
 
 
@@ -35,7 +43,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Test], None
 
     async def within(test: Test) -> None:
         clock = Clock()
-        store: ResourceStore = MemoryStore(clock=clock) if request.param == "memory" else SqliteStore(tmp_path / "a.sqlite", clock=clock)
+        store = made(request.param, tmp_path, clock)
         await store.open()
         try:
             await test(store, clock)
@@ -118,12 +126,12 @@ def test_a_broken_precondition_refuses_the_whole_commit(
     async def test(store: ResourceStore, clock: Clock) -> None:
         for step in before:
             await store.commit([step])
-        position = store.position()
+        position = await store.position()
         with pytest.raises(Conflict) as caught:
             await store.commit([change("other"), attempt], events=[EVENT])
         assert (caught.value.reason, caught.value.index, caught.value.current) == (reason, 1, current)
         assert await store.read("Patient", "other") is None
-        assert store.position() == position
+        assert await store.position() == position
 
     run(test)
 
@@ -144,9 +152,7 @@ def test_of_many_racers_with_the_same_version_one_wins(run: Callable[[Test], Non
 
     async def test(store: ResourceStore, clock: Clock) -> None:
         await store.commit([change("1")])
-        answers = await asyncio.gather(
-            *(store.commit([change("1", str(n), expect=1)]) for n in range(50)), return_exceptions=True
-        )
+        answers = await asyncio.gather(*(store.commit([change("1", str(n), expect=1)]) for n in range(50)), return_exceptions=True)
         assert sum(isinstance(answer, Conflict) for answer in answers) == 49
         found = await store.read("Patient", "1")
         assert found is not None
@@ -159,12 +165,12 @@ def test_of_many_racers_with_the_same_claim_one_wins(run: Callable[[Test], None]
     """A claim made at a position is refused once somebody else committed the same claim after it."""
 
     async def test(store: ResourceStore, clock: Clock) -> None:
-        claim = Claim(b"0123456789abcdef", store.position())
+        claim = Claim(b"0123456789abcdef", await store.position())
         answers = await asyncio.gather(
             *(store.commit([change(str(n), expect=ABSENT)], claims=[claim]) for n in range(50)), return_exceptions=True
         )
         assert sum(isinstance(answer, Conflict) and answer.reason == "claim" for answer in answers) == 49
-        later = Claim(claim.key, store.position())
+        later = Claim(claim.key, await store.position())
         await store.commit([change("later")], claims=[later])
 
     run(test)
@@ -272,7 +278,7 @@ def test_a_scan_is_a_snapshot_in_shards_whatever_is_written_meanwhile(run: Calla
         for number in range(20):
             await store.commit([change(str(number), "old")], events=[EVENT])
         await store.commit([removal("3")])
-        until = store.position()
+        until = await store.position()
         for number in range(10):
             await store.commit([change(str(number), "new")])
         await store.commit([removal("15"), change("99", "new")])
@@ -294,7 +300,7 @@ def test_the_outbox_tells_all_versions_and_events_in_commit_order(run: Callable[
 
     async def test(store: ResourceStore, clock: Clock) -> None:
         await store.commit([change("1")], events=[EVENT])
-        middle = store.position()
+        middle = await store.position()
         await store.commit([change("2")], events=[EVENT, EVENT])
         await store.commit([removal("1")])
         told = await collect(store.outbox(after=0, limit=2))
@@ -303,7 +309,7 @@ def test_the_outbox_tells_all_versions_and_events_in_commit_order(run: Callable[
             ("Patient", True),
         ]  # fmt: skip
         assert await collect(store.outbox(after=middle)) == told[2:]
-        assert await collect(store.outbox(after=store.position())) == []
+        assert await collect(store.outbox(after=await store.position())) == []
 
     run(test)
 
@@ -338,3 +344,161 @@ def test_a_large_commit_lets_others_read_meanwhile_and_shows_all_or_nothing(run:
 
 async def _start(commit: Coroutine[Any, Any, Any]) -> None:
     await commit
+
+
+def test_a_key_is_an_address_whatever_its_hint() -> None:
+    """Two keys of one resource are equal, so that sets and dictionaries know it once."""
+    assert Key("Patient", "1") == Key("Patient", "1", 7)
+    assert len({Key("Patient", "1"), Key("Patient", "1", 7), Key("Patient", "2"), Key("Basic", "1")}) == 3
+    with pytest.raises(AttributeError):
+        Key("Patient", "1").id = "2"  # type: ignore[misc]
+
+
+def test_positions_become_visible_in_order(run: Callable[[Test], None]) -> None:
+    """Whoever sees a position sees everything up to it: following it, nothing is missed and nothing comes twice."""
+
+    async def test(store: ResourceStore, clock: Clock) -> None:
+        assert await store.position() == 0
+        writing = [asyncio.create_task(_start(store.commit([change(str(n))], events=[EVENT]))) for n in range(60)]
+        told: list[Version] = []
+        while len(told) < 120:
+            seen = await store.position()
+            told += [v async for part in store.outbox(after=told[-1].position if told else 0) for v in part]
+            assert (told[-1].position if told else 0) >= seen
+            await asyncio.sleep(0)
+        await asyncio.gather(*writing)
+        assert [v.position for v in told] == list(range(1, 121))
+        assert await store.position() == 120
+
+    run(test)
+
+
+def test_the_history_of_anything_can_be_counted(run: Callable[[Test], None]) -> None:
+    """The count is the number of versions on all pages, whatever they are cut by."""
+
+    async def test(store: ResourceStore, clock: Clock) -> None:
+        start = clock.now
+        [logged] = [v for v in [await _event(store)] if v is not None]
+        for number in range(5):
+            clock.now = start + number * 1_000_000
+            steps = [change("1", str(number)), change(f"p{number}", type="Practitioner")]
+            await store.commit(steps, events=[EVENT] * number)
+        await store.commit([removal("1")])
+        places = [
+            ("Patient", "1"), ("Patient", "none"), ("Patient", None), ("Practitioner", "p3"), ("Practitioner", None), (None, None),
+            ("AuditEvent", None), ("AuditEvent", logged.id), ("AuditEvent", "event-2"), ("AuditEvent", "event-999"), ("Basic", None),
+        ]  # fmt: skip
+        moments = [start - 1, start, start + 1, start + 1_500_000, start + 2_000_000, start + 9_000_000]
+        cuts: list[dict[str, Any]] = [{}, *({"since": moment} for moment in moments)]
+        cuts += [{"at": (low, high)} for low in moments for high in moments if low < high]
+        cuts.append({"since": start + 1_000_000, "at": (start, start + 3_000_000)})
+        for type_, id_ in places:
+            for cut in cuts:
+                whole = await store.history(type_, id_, limit=1000, **cut)
+                assert await store.count_history(type_, id_, **cut) == len(whole.versions), (type_, id_, cut)
+        assert await store.count_history("Patient", "1") == 6
+        assert await store.count_history("AuditEvent", None) == 11
+
+    run(test)
+
+
+async def _event(store: ResourceStore) -> Version | None:
+    await store.commit([], events=[EVENT])
+    return (await store.history("AuditEvent", None)).versions[0]
+
+
+def test_events_are_read_many_at_a_time_beside_documents(run: Callable[[Test], None]) -> None:
+    """Events of one commit and of several, in any order, with and without hints; an id that only looks like an event's is none."""
+
+    async def test(store: ResourceStore, clock: Clock) -> None:
+        for number in range(4):
+            await store.commit([change(str(number))], events=[EVENT] * 3)
+        await store.commit([change("event-2", "named so")])
+        events = (await store.history("AuditEvent", None)).versions
+        assert len(events) == 12
+        assert {(e.version, e.method) for e in events} == {(1, "POST")}
+        for wanted in (events, events[::-1], events[::5], [*events[3:], *events[:3]]):
+            assert await store.read_many([Key(e.type, e.id) for e in wanted]) == wanted
+        odd = [Key("AuditEvent", i) for i in ("event-1", "event-999", "event-0", "event-002", "x")]
+        assert await store.read_many(odd) == [None] * 5
+        mixed = [Key("Patient", "event-2"), Key("AuditEvent", "event-2", 1), Key("Patient", "1", (1 << 48) + 2)]
+        found = await store.read_many(mixed)
+        assert [v and (v.type, v.id) for v in found] == [("Patient", "event-2"), ("AuditEvent", "event-2"), ("Patient", "1")]
+        assert await store.read("AuditEvent", "event-002") is None
+
+    run(test)
+
+
+def test_an_index_outside_keeps_its_place_in_the_store(run: Callable[[Test], None]) -> None:
+    """What it confirms never goes back, is kept for each index by itself, and ends when the index does."""
+
+    async def test(store: ResourceStore, clock: Clock) -> None:
+        assert await store.confirmed("one") == 0
+        await store.commit([change("1"), change("2")], events=[EVENT])
+        until = await store.position()
+        await store.confirm("one", until)
+        await store.confirm("two", 1)
+        await store.confirm("one", 1)
+        assert (await store.confirmed("one"), await store.confirmed("two")) == (until, 1)
+        await store.commit([change("3")])
+        assert [v.id for v in await collect(store.outbox(after=await store.confirmed("one")))] == ["3"]
+        await store.confirm("two", None)
+        await store.confirm("never", None)
+        assert (await store.confirmed("two"), await store.confirmed("one")) == (0, until)
+        assert await store.position() == until + 1
+
+    run(test)
+
+
+class Listening:
+    """A participant that keeps what it is told; its entry of a document is the family name in it."""
+
+    def __init__(self) -> None:
+        self.told: list[Applied] = []
+
+    def install(self, connection: Any) -> None:
+        """Nothing to make."""
+
+    def stale(self, connection: Any) -> bool:
+        return False
+
+    def rebuild(self, connection: Any, documents: Iterable[tuple[int, str, str, int, bytes]]) -> int:
+        return 0
+
+    def write(self, connection: Any, applied: Sequence[Applied]) -> None:
+        self.told += applied
+
+    def prepare(self, type: str, body: bytes) -> Any:
+        document = msgspec.json.decode(body)
+        if "name" not in document:
+            raise ValueError("this document has no name")
+        return ("prepared", document["name"][0]["family"], document["meta"]["versionId"])
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_a_change_without_an_entry_is_indexed_all_the_same(kind: str, tmp_path: Path) -> None:
+    """The participant prepares it from the document; it is told a deletion by `live`; what cannot be prepared is not written."""
+
+    async def test() -> None:
+        index = Listening()
+        store: ResourceStore = made(kind, tmp_path, Clock(), index)
+        await store.open()
+        assert store.wants_entries
+        for step in (change("1", "x", entry="given"), change("1", "y"), removal("1")):
+            await store.commit([step])
+        assert [(a.entry, a.live, a.new, a.created) for a in index.told] == [
+            ("given", True, True, True), (("prepared", "y", "2"), True, False, False), (None, False, False, False),
+        ]  # fmt: skip
+        nameless = Change("Patient", "2", draft(b'{"resourceType":"Patient"}', "2"))
+        with pytest.raises(ValueError, match="no name"):
+            await store.commit([change("3"), nameless])
+        assert await store.read_many([Key("Patient", "2"), Key("Patient", "3")]) == [None, None]
+        await store.close()
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_a_store_without_an_index_of_its_own_wants_no_entries(kind: str, tmp_path: Path) -> None:
+    """Nobody need extract what nobody reads."""
+    assert not made(kind, tmp_path, Clock()).wants_entries

@@ -38,7 +38,7 @@ def stored(data_dir: Path, *types: str) -> list[Any]:
 
     async def read() -> list[Any]:
         async with open_context(Settings(data_dir=data_dir, auth="off")) as ctx:
-            versions = [v async for some in ctx.store.scan(types, until=ctx.store.position()) for v in some]
+            versions = [v async for some in ctx.store.scan(types, until=await ctx.store.position()) for v in some]
         return [json.loads(v.body or b"") for v in versions if types or v.type != "AuditEvent"]
 
     return asyncio.run(read())

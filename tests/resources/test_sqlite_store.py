@@ -1,6 +1,7 @@
 """What only the SQLite store promises: several processes, sudden death, a full disk, files of others."""
 
 import asyncio
+import errno
 import os
 import signal
 import sqlite3
@@ -15,7 +16,8 @@ import msgspec
 import pytest
 
 from resources.documents import draft
-from resources.store import ABSENT, Applied, Change, Conflict, StoreUnavailable
+from resources.store import ABSENT, Change, Conflict, Receipt, StoreUnavailable
+from resources.stores.participant import Applied
 from resources.stores.sqlite import SqliteStore
 from search.extract import Extractor
 from search.indexes.sqlite import SqliteIndex
@@ -70,7 +72,7 @@ async def contents(path: Path) -> tuple[set[str], int, int]:
     store = SqliteStore(path)
     await store.open()
     try:
-        versions = [v async for part in store.scan([], until=store.position()) for v in part]
+        versions = [v async for part in store.scan([], until=await store.position()) for v in part]
         shared = await store.read("Basic", "shared")
         ids = {v.id for v in versions if v.type == "Basic"} - {"shared"}
         return ids, shared.version if shared else 0, sum(v.type == "AuditEvent" for v in versions)
@@ -124,6 +126,46 @@ def test_a_full_database_refuses_writes_clearly_and_takes_them_again_once_there_
         store._writing.pragma("max_page_count", 1_000_000)
         [written] = await store.commit([change("2")])
         assert await store.read("Basic", "2") == written.version
+        await store.close()
+
+    asyncio.run(test())
+
+
+def test_a_disk_that_fails_in_a_sync_leaves_it_open_whether_the_change_was_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All commits of the group are told so; later ones are written only once the doubtful log is safe in the database."""
+    healthy, failures = os.fdatasync, [OSError(errno.EIO, "Input/output error")]
+
+    def fdatasync(descriptor: int) -> None:
+        if failures:
+            raise failures.pop()
+        healthy(descriptor)
+
+    async def test() -> None:
+        path = tmp_path / "a.sqlite"
+        store = SqliteStore(path)
+        await store.open()
+        monkeypatch.setattr(os, "fdatasync", fdatasync)
+        receipt = Receipt(b"k" * 32, b"d" * 32, b"answer", 1 << 60)
+        refused = await asyncio.gather(
+            store.commit([change("1")], receipt=receipt), store.commit([change("2")]), return_exceptions=True
+        )
+        assert [isinstance(one, StoreUnavailable) and one.uncertain and not one.full for one in refused] == [True, True]
+        assert "certain" in str(refused[0])
+        kept = await store.receipt(receipt.key)  # here it was kept: who sends it again with its key is told so
+        assert kept is not None
+        log_before = path.with_name("a.sqlite-wal").stat().st_size
+        [written] = await store.commit([change("3")])
+        assert await store.read("Basic", "3") == written.version
+        assert path.with_name("a.sqlite-wal").stat().st_size < log_before
+        with sqlite3.connect(f"file:{path}?immutable=1", uri=True) as alone:  # the database without its log
+            assert [id for (id,) in alone.execute("SELECT id FROM res ORDER BY row")] == ["1", "2"]
+        alone.close()
+        failures.append(OSError(errno.ENOSPC, "No space left on device"))
+        with pytest.raises(StoreUnavailable) as full:
+            await store.commit([change("4")])
+        assert (full.value.full, full.value.uncertain) == (True, True)
         await store.close()
 
     asyncio.run(test())
@@ -261,7 +303,7 @@ def test_an_index_of_another_layout_is_built_anew_when_the_store_opens(tmp_path:
         index.settle_with(store.settle)
         await store.open()
         await index.open()
-        if store.position() == 0:
+        if await store.position() == 0:
             body = b'{"resourceType":"Basic","code":{"coding":[{"code":"x"}]}}'
             entry = extractor.extract("Basic", msgspec.json.decode(body) | {"id": "1"})
             await store.commit([Change("Basic", "1", draft(body, "1"), entry=entry)], events=[EVENT])
