@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from conformance.fhirpath import FhirPathError, Location, locate
 from conformance.load import Element, definitions
-from resources.outcomes import bad_request, error
+from resources.outcomes import bad_request, error, told
 
 Json = dict[str, Any]
 
@@ -36,7 +36,7 @@ def apply(type: str, document: Json, parameters: Json) -> Json:
     for name, value in zip(_FIXED, before, strict=True):
         if document.get(name) != value:
             raise error(
-                422, "business-rule", f"The patch would change {name} from {value!r} to {document.get(name)!r}; it must stay"
+                422, "business-rule", f"The patch would change {name} from {told(value)} to {told(document.get(name))}; it must stay"
             )
     return document
 
@@ -68,7 +68,7 @@ def _operations(parameters: Json) -> Iterable[_Operation]:
     for number, parameter in enumerate(parameters.get("parameter", ())):
         expression = f"Parameters.parameter[{number}]"
         if parameter.get("name") != "operation":
-            raise bad_request(f"A FHIRPath Patch has parameters named operation only, not {parameter.get('name')!r}", expression)
+            raise bad_request(f"A FHIRPath Patch has parameters named operation only, not {told(parameter.get('name'))}", expression)
         yield _operation(parameter.get("part", ()), expression)
 
 
@@ -76,7 +76,7 @@ def _operation(parts: Iterable[Json], expression: str) -> _Operation:
     found = {str(part.get("name")): part for part in parts}
     kind, path = _plain(found.get("type")), _plain(found.get("path"))
     if kind not in _KINDS:
-        raise bad_request(f"The operation's type must be one of {', '.join(_KINDS)}, not {kind!r}", expression)
+        raise bad_request(f"The operation's type must be one of {', '.join(_KINDS)}, not {told(kind)}", expression)
     if not isinstance(path, str):
         raise bad_request("The operation has no path", expression)
     numbers = {}

@@ -1,14 +1,19 @@
 """What the people who run the server see: structured logs on standard error, counters and latencies for Prometheus.
 
-Neither carries anything of a patient: interactions by name, never paths, ids or query strings.
+Neither carries anything of a patient: interactions by name, never paths, ids or query strings; of a failure its type and where it
+happened, never its message, which may quote what was sent.
 """
 
+import asyncio
 import logging
 import sys
 import time
+import traceback
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -16,12 +21,20 @@ import msgspec
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 """Upper bounds of the latency histogram, in seconds."""
 
+FRAMES = 40
+"""Frames that are told of each failure, the innermost ones."""
+
+CAUSES = 8
+"""Failures that are told of one chain."""
+
+_ROOT = f"{Path(__file__).resolve().parents[1]}/"
+_log = logging.getLogger("fhir_server")
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, whatever was given as `extra`, and the traceback of an exception."""
+    """One JSON object a line: time, level, logger, message, whatever was given as `extra`, and where an exception came from."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as a line of JSON."""
@@ -35,6 +48,32 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return _encode(line).decode()
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        """The types of an exception and its causes, each with its frames (file:line in function), without any message."""
+        failure: BaseException | None = ei[1]
+        return "\n".join(_told(failure)) if failure is not None else ""
+
+
+def _told(failure: BaseException) -> Iterator[str]:
+    one: BaseException | None = failure
+    for _ in range(CAUSES):
+        if one is None:
+            return
+        yield type(one).__qualname__ if one is failure else f"caused by {type(one).__qualname__}"
+        yield from _frames(one.__traceback__)
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+
+
+def _frames(trace: TracebackType | None) -> Iterator[str]:
+    for frame, line in list(traceback.walk_tb(trace))[-FRAMES:]:
+        code = frame.f_code
+        yield f"  {code.co_filename.removeprefix(_ROOT)}:{line} in {code.co_qualname}"
+
+
+def log_lost_failure(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What the event loop calls for an exception that nobody waits for. Its own words quote arguments; they are not logged."""
+    _log.error("a task or callback failed", exc_info=context.get("exception"))
 
 
 def configure_logging(level: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import jsonpatch
 from jsonpointer import JsonPointerException, resolve_pointer
 
-from resources.outcomes import FhirError, error
+from resources.outcomes import FhirError, error, told
 
 MOST_COPIED = 10_000_000
 """About how many bytes the `copy` operations of one patch may add: copies of copies double, and would soon fill the memory."""
@@ -19,6 +19,7 @@ _NODE = 64  # bytes that a value takes beside its text
 
 _FIXED = ("resourceType", "id")
 _DOCUMENT = re.compile(r" not found in .*", re.DOTALL)  # the library's messages quote the whole document
+_LEAF = re.compile(r"does not support indexing|non-container")  # here they quote a Python type
 
 
 def apply(document: dict[str, Any], operations: list[Any]) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def apply(document: dict[str, Any], operations: list[Any]) -> dict[str, Any]:
     for name, value in zip(_FIXED, before, strict=True):
         if current.get(name) != value:
             raise error(
-                422, "business-rule", f"The patch would change {name} from {value!r} to {current.get(name)!r}; it must stay"
+                422, "business-rule", f"The patch would change {name} from {told(value)} to {told(current.get(name))}; it must stay"
             )
     return current
 
@@ -61,18 +62,25 @@ def _one(document: Any, operation: Any, number: int) -> Any:
 def _reason(operation: dict[str, Any], problem: Exception) -> str:
     if operation.get("op") in ("move", "copy") and isinstance(problem, jsonpatch.JsonPatchPathNotFound):
         return f"there is nothing at {operation.get('from')}"
-    return _DOCUMENT.sub(" does not exist", str(problem))
+    text = str(problem)
+    if _LEAF.search(text):
+        return "the path leads into a value that is neither an object nor an array"
+    return _DOCUMENT.sub(" does not exist", text)
 
 
 def _failed(status: int, code: str, number: int, operation: Any, reason: str) -> FhirError:
     shown = ""
     if isinstance(operation, dict):
-        shown = " ".join(str(operation[name])[:100] for name in ("op", "path") if name in operation)
+        shown = " ".join(_text(operation[name]) for name in ("op", "path") if name in operation)
     return error(
         status,
         code,
         f"Operation {number} ({shown}) cannot be applied: {reason[:300]}" if shown else f"Operation {number}: {reason}",
     )
+
+
+def _text(value: Any) -> str:
+    return value[:100] if isinstance(value, str) else told(value)
 
 
 def _copied(document: Any, operation: Any) -> int:

@@ -17,6 +17,7 @@ import msgspec
 Severity = Literal["fatal", "error", "warning", "information"]
 
 _encode = msgspec.json.Encoder().encode
+_number_encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,13 @@ def shown(text: str) -> str:
     """A part of a request as an error text may repeat it: printable and short."""
     clean = "".join(c if c.isprintable() else "?" for c in text[:64])
     return f"'{clean}…'" if len(text) > 64 else f"'{clean}'"
+
+
+def told(value: object) -> str:
+    """A JSON value as an error text may repeat it; None: "nothing"."""
+    if value is None:
+        return "nothing"
+    return shown(value if isinstance(value, str) else _number_encode(value).decode())
 
 
 def operation_outcome(issues: Iterable[Issue]) -> bytes:

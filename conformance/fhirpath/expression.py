@@ -71,7 +71,7 @@ def _guarded(run: Callable[[Environment], Collection], env: Environment) -> Coll
     try:
         return run(env)
     except (ArithmeticError, RecursionError) as error:
-        raise FhirPathError(f"the expression goes beyond what can be calculated: {error}") from error
+        raise FhirPathError("the expression goes beyond what can be calculated") from error
 
 
 def fhir_name(name: str) -> str:

@@ -83,3 +83,22 @@ def test_decimals_keep_their_digits() -> None:
     assert encode(apply(source, patch)) == (
         b'{"resourceType":"Observation","id":"1","valueQuantity":{"value":72.50},"referenceRange":[{"low":{"value":1.00}}]}'
     )
+
+
+@pytest.mark.parametrize(
+    ("operation", "told"),
+    [
+        ({"op": "add", "path": "/active/x", "value": 1}, "neither an object nor an array"),
+        ({"op": "add", "path": "/id/0", "value": 1}, "neither an object nor an array"),
+        ({"op": "move", "from": "/active/x", "path": "/x"}, "neither an object nor an array"),
+        ({"op": "add", "path": {"a": None}, "value": 1}, '{"a":null}'),
+        ({"op": "replace", "path": "/id", "value": {"a": None}}, '{"a":null}'),
+        ({"op": "remove", "path": "/id"}, "to nothing"),
+    ],
+)
+def test_a_problem_is_told_in_the_words_of_json(operation: dict[str, Any], told: str) -> None:
+    """Nothing of the language that the server is written in is in the text."""
+    with pytest.raises(FhirError) as caught:
+        apply({"resourceType": "Patient", "id": "a", "active": True}, [operation])
+    assert told in str(caught.value)
+    assert not any(word in str(caught.value) for word in ("class", "None", "True", "__"))
