@@ -95,7 +95,7 @@ def create_app(settings: Settings) -> Application:
 async def open_context(settings: Settings) -> AsyncIterator[Context]:
     """A Context with its store open; for the server and for commands that work on the store itself. Raises StoreUnavailable."""
     parameters = registry()
-    extractor = Extractor(parameters, settings.base)
+    extractor = Extractor(parameters, settings.bases)
     async with _engines(settings, parameters, extractor) as (store, index):
         yield Context(
             settings=settings,
@@ -124,9 +124,12 @@ async def _engines(
         index = MemoryIndex(parameters, extractor)
         store = MemoryStore(participant=index)
     else:
-        index = SqliteIndex(settings.database, parameters, extractor, limit=settings.search_timeout)
-        store = SqliteStore(settings.database, participant=index, synchronous=settings.synchronous)
-        index.settle_with(store.settle)
+
+        async def settle() -> object:
+            return await sqlite.settle()
+
+        index = SqliteIndex(settings.database, parameters, extractor, settle=settle, limit=settings.search_timeout)
+        store = sqlite = SqliteStore(settings.database, participant=index, synchronous=settings.synchronous)
     await store.open()
     try:
         await index.open()

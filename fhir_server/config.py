@@ -8,6 +8,7 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -43,7 +44,7 @@ class Settings(BaseSettings):
     base_url: str = _setting(
         "",
         "FHIR base URL as clients see it. Empty: links name the host that was asked; absolute references are this server's own only with"
-        " `http://HOST:PORT/fhir`.",
+        " `HOST`, `localhost`, `127.0.0.1` or `[::1]` and `PORT`.",
     )
     host: str = _setting("127.0.0.1", "Address to listen on.")
     port: int = _setting(8000, "Port to listen on; 0 takes a free one.", ge=0, le=65535)
@@ -126,6 +127,17 @@ class Settings(BaseSettings):
         """The FHIR base URL, without a slash at the end."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return self.base_url or f"http://{host}:{self.port}/fhir"
+
+    @cached_property
+    def bases(self) -> tuple[str, ...]:
+        """All URLs that mean this server where a resource or a search refers to one absolutely: `base`, over http and https, and without
+        FHIR_BASE_URL also by the names of this machine's loopback interface."""
+        _, _, rest = self.base.partition("://")
+        names = [rest] if self.base_url else [rest, *(f"{name}:{self.port}/fhir" for name in _LOOPBACK)]
+        return (self.base, *(f"{scheme}://{name}" for name in names for scheme in ("http", "https")))
+
+
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
 def is_loopback(host: str) -> bool:

@@ -4,10 +4,11 @@ from dataclasses import dataclass, field
 
 from conformance.load import definitions
 from resources.outcomes import Issue
-from search.parameters import Parameters, SearchParameter
+from search.parameter import SearchParameter
+from search.parameters import Parameters
 from search.query import Clause, Modifier, Term
 from search.types import reference
-from search.types.kinds import KINDS, MODIFIERS
+from search.types.kinds import KINDS
 from search.types.text import BadValue, Reading, split
 
 MAX_TERMS = 1_000
@@ -69,7 +70,7 @@ def read_clause(type: str, name: str, value: str, parameters: Parameters, readin
 
 def allowed_modifiers(parameter: SearchParameter) -> frozenset[Modifier]:
     """The modifiers that a searchable parameter takes, beside `:Type` for references."""
-    return _OF_THE_ADDRESS.get(parameter.code, MODIFIERS[parameter.kind])
+    return _OF_THE_ADDRESS.get(parameter.code, KINDS[parameter.kind].MODIFIERS)
 
 
 def _unusable(type: str, code: str, name: str, parameter: SearchParameter | None, parameters: Parameters) -> str:

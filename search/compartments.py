@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 
 from conformance.load import definitions
-from search.parameters import registry
+from search.parameters import Parameters
 from search.values import Value
 
 
 @cache
-def linking(compartment: str, type: str) -> tuple[str, ...] | None:
+def linking(compartment: str, type: str, parameters: Parameters) -> tuple[str, ...] | None:
     """The codes (as stored in an Entry) of the parameters that put a document of the type into the compartment.
 
     Empty if only the resource itself lies there; None if the type never does. Raises KeyError for an unknown compartment.
@@ -18,16 +18,18 @@ def linking(compartment: str, type: str) -> tuple[str, ...] | None:
     codes = definitions().compartments[compartment].get(type)
     if codes is None:
         return () if type == compartment else None
-    found = (registry().find(type, code) for code in codes if code != "{def}")
+    found = (parameters.find(type, code) for code in codes if code != "{def}")
     return tuple(parameter.stored for parameter in found if parameter)
 
 
-def owners(compartment: str, type: str, id: str, values: Mapping[str, Sequence[Value]]) -> tuple[str, ...]:
+def owners(
+    compartment: str, type: str, id: str, values: Mapping[str, Sequence[Value]], codes: tuple[str, ...] | None
+) -> tuple[str, ...]:
     """The ids of the resources in whose compartment a document (its type, id and extracted values) lies, sorted.
 
-    A resource lies in its own compartment. Only references to this server count: `Patient/1`, not `http://elsewhere/Patient/1`.
+    `codes` are what `linking` says for the type. A resource lies in its own compartment. Only references to this server count:
+    `Patient/1`, not `http://elsewhere/Patient/1`.
     """
-    codes = linking(compartment, type)
     if codes is None:
         return ()
     start = compartment + "/"

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from conformance.fhirpath import Path, compile_paths
-from search.compartments import owners
-from search.parameters import Parameters, SearchParameter
+from search.compartments import linking, owners
+from search.parameter import SearchParameter
+from search.parameters import Parameters
 from search.types.kinds import KINDS
-from search.types.text import Converter
+from search.types.text import Bases, Converter, bases_of
 from search.values import NO_DATE, DateValue, Entry, Value
 
 _KNOWN_TO_THE_STORE = frozenset({"_id", "_lastUpdated"})
@@ -32,19 +33,22 @@ Steps = tuple[Step, ...]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The steps of a type by the JSON property that they begin with, those whose beginning is not known, and the clinical date's code."""
+    """The steps of a type by the JSON property that they begin with, those whose beginning is not known, the clinical date's code, and
+    the codes that put a document into a Patient's compartment (`search.compartments.linking`)."""
 
     by_key: dict[str, Steps]
     always: Steps
     clinical_date: str | None
+    linking: tuple[str, ...] | None
 
 
 class Extractor:
-    """Extracts by the parameters given. `base_url` is this server's own (references to it become relative), without a final slash."""
+    """Extracts by the parameters given. `base_url` is this server's own, or all the URLs that mean it: references to it become
+    relative. An Entry follows from its document and these alone, so that an index can be built anew from what is stored."""
 
-    def __init__(self, parameters: Parameters, base_url: str) -> None:
+    def __init__(self, parameters: Parameters, base_url: str | tuple[str, ...]) -> None:
         self._parameters = parameters
-        self._base_url = base_url.rstrip("/")
+        self._bases = bases_of(base_url)
         self._plans: dict[str, Plan] = {}
 
     def extract(self, type: str, document: dict[str, Any]) -> Entry:
@@ -68,7 +72,7 @@ class Extractor:
         return self._plans.get(type) or self._make_plan(type)
 
     def _make_plan(self, type: str) -> Plan:
-        made = _plan(self._parameters, type, self._base_url)
+        made = _plan(self._parameters, type, self._bases)
         self._plans[type] = made
         return made
 
@@ -78,7 +82,7 @@ def entry_of(plan: Plan, type: str, id: str, values: dict[str, list[Value]]) -> 
     for code, found in values.items():
         if len(found) > 1:
             values[code] = list(dict.fromkeys(found))
-    return Entry(values, _clinical_date(plan.clinical_date, values), owners("Patient", type, id, values))
+    return Entry(values, _clinical_date(plan.clinical_date, values), owners("Patient", type, id, values, plan.linking))
 
 
 def take(steps: Steps, document: dict[str, Any], values: dict[str, list[Value]]) -> None:
@@ -102,17 +106,17 @@ def _clinical_date(code: str | None, values: dict[str, list[Value]]) -> int:
     return min(lows) if lows else NO_DATE
 
 
-def _plan(parameters: Parameters, type: str, base_url: str) -> Plan:
+def _plan(parameters: Parameters, type: str, bases: Bases) -> Plan:
     steps: dict[str, dict[object, Step]] = {}
     for parameter in parameters.of(type).values():
         if not parameter.searchable or parameter.code in _KNOWN_TO_THE_STORE or parameter.stored != parameter.code:
             continue
         for path in compile_paths(parameter.expression, type):
-            convert = KINDS[parameter.kind].converter(path.fhir_type, base_url)
+            convert = KINDS[parameter.kind].converter(path.fhir_type, bases)
             if convert is not None:
                 _add(steps.setdefault(path.keys[0] if path.keys else "", {}), path, convert, parameter)
     by_key = {key: tuple(found.values()) for key, found in steps.items()}
-    return Plan(by_key, by_key.pop("", ()), parameters.clinical_date(type))
+    return Plan(by_key, by_key.pop("", ()), parameters.clinical_date(type), linking("Patient", type, parameters))
 
 
 def _add(steps: dict[object, Step], path: Path, convert: Converter, parameter: SearchParameter) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from resources.store import Key
-from search.query import Include, Query
+from search.query import Compartment, Grants, Include, Query
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,10 @@ class Included:
 
 
 class SearchIndex(Protocol):
-    """What every index promises. All methods may raise resources.store.StoreUnavailable; TooCostly where a limit on time is hit."""
+    """What every index promises. All methods may raise resources.store.StoreUnavailable; TooCostly where a limit on time is hit.
+
+    A search sees what the index holds when it begins; whoever must see every write that was answered before calls `caught_up` first.
+    """
 
     async def open(self) -> None:
         """Make ready to be searched; the store must have been opened before."""
@@ -37,16 +40,44 @@ class SearchIndex(Protocol):
         """Let go of everything."""
 
     async def search(self, query: Query) -> Result:
-        """The page of documents that match, in the order asked for. Sees every write answered before it began."""
+        """The page of documents that match, in the order asked for. With `count` 0 only their total (exact unless `total` is
+        "estimate").
 
-    async def count(self, query: Query) -> int:
-        """How many documents match, exactly."""
+        Without `_sort` by `Entry.date`, the latest first, NO_DATE last; with it by its keys (see `SortKey`), then by `Entry.date` in
+        the direction of the first key. What is still equal comes in an order of the index's own that never changes while the
+        documents do not, such as by row or by id, so that pages meet without gap or repeat: engines may differ in it.
+        """
 
-    async def include(self, keys: Sequence[Key], includes: Sequence[Include], *, limit: int) -> Included:
-        """The documents that the page's `keys` refer to, or that refer to them; each once, none of `keys` themselves."""
+    async def search_in_turn(self, queries: Sequence[Query], *, count: int, cursor: tuple[object, ...] | None = None) -> Result:
+        """One page of `count` (1 or more) of all that the first query finds, then the second, and so on, in one round trip.
 
-    async def caught_up(self, position: int) -> bool:
-        """Wait, bounded, until everything up to `position` can be found; False if the bound passed first."""
+        A document that several find comes several times. The queries' own `count`, `cursor` and `total` do not matter; there is no
+        total. The queries must be the same for every page.
+        """
+
+    async def include(
+        self,
+        keys: Sequence[Key],
+        includes: Sequence[Include],
+        *,
+        limit: int,
+        compartments: Sequence[Compartment] = (),
+        allowed: Grants | None = None,
+    ) -> Included:
+        """The documents that the page's `keys` refer to, or that refer to them; each once, none of `keys` themselves.
+
+        Only those that lie in all `compartments` and for which one of the grants holds, as in a Query; what is left out does not
+        count towards `limit`, and includes that iterate go no further from it. `keys` themselves are not checked again.
+        """
+
+    async def allowed(
+        self, keys: Sequence[Key], *, compartments: Sequence[Compartment] = (), allowed: Grants | None = None
+    ) -> list[Key]:
+        """Those of `keys`, in their order, whose documents exist, lie in all `compartments`, and for which one of the grants holds."""
+
+    async def caught_up(self, types: Sequence[str], position: int | None = None) -> bool:
+        """Wait, bounded, until searches of these types find every commit up to `position` (None: up to the newest that the store's
+        readers see when this is called); False if the bound passed first, and searches may then miss the latest."""
 
 
 class TooCostly(Exception):

@@ -7,7 +7,7 @@ Straightforward on purpose: what it says is what a search means.
 from collections.abc import Sequence
 
 from resources.store import Key
-from search.query import Clause, Modifier, Query, SortKey
+from search.query import Clause, Compartment, Grants, Modifier, Query, SortKey, grants_of
 from search.types.kinds import KINDS
 from search.values import DateValue, Entry, NumberValue, QuantityValue, TokenValue, Value
 
@@ -19,11 +19,23 @@ def matches(query: Query, key: Key, entry: Entry, instant: int) -> bool:
 
     Sort, page and includes do not matter.
     """
-    if key.type != query.type:
+    if key.type != query.type or not allows(query.compartments, query.allowed, key, entry, instant):
         return False
-    if query.compartment is not None and query.compartment.patient not in entry.patients:
+    return _all_hold(query.clauses, key, entry, instant)
+
+
+def allows(compartments: Sequence[Compartment], allowed: Grants | None, key: Key, entry: Entry, instant: int) -> bool:
+    """Whether the document lies in all compartments and one of the grants holds for it (None: no grant is needed)."""
+    if not all(compartment.patient in entry.patients for compartment in compartments):
         return False
-    return all(_holds(clause, values_of(clause.parameter.stored, key, entry, instant)) for clause in query.clauses)
+    return allowed is None or any(
+        (grant.compartment is None or grant.compartment.patient in entry.patients) and _all_hold(grant.clauses, key, entry, instant)
+        for grant in grants_of(allowed, key.type)
+    )
+
+
+def _all_hold(clauses: Sequence[Clause], key: Key, entry: Entry, instant: int) -> bool:
+    return all(_holds(clause, values_of(clause.parameter.stored, key, entry, instant)) for clause in clauses)
 
 
 def values_of(code: str, key: Key, entry: Entry, instant: int) -> Sequence[Value]:

@@ -9,7 +9,7 @@ import msgspec
 from resources.outcomes import FhirError, bad_request
 from search.query import Parsed
 
-_VERSION = b"\x01"
+_VERSION = b"\x02"
 _MAC_BYTES = 16
 _LONGEST = 4096
 _SHAPING = frozenset(

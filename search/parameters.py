@@ -6,17 +6,14 @@ them. Which of them can be searched is `SearchParameter.searchable`.
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Literal, cast
+from typing import cast
 
 from conformance.load import Definitions, Element, SearchParameterDefinition, definitions
-
-ParameterType = Literal["number", "date", "string", "token", "reference", "composite", "quantity", "uri", "special"]
-
-SEARCHABLE_KINDS = frozenset({"number", "date", "string", "token", "reference", "quantity", "uri"})
+from search.parameter import ParameterType, SearchParameter
+from search.types.kinds import KINDS
 
 CLINICAL_DATES = (
     *("authoredon", "authored-on", "authored"),
@@ -29,33 +26,6 @@ was recorded. All are single-valued; birth dates and dates of expiry are none.""
 _NO_CODES: Mapping[str, frozenset[str]] = MappingProxyType({})
 _ANY_ROOT = ("", "Resource", "DomainResource")
 _ONLY_TYPE = re.compile(r"\.where\(resolve\(\) is ([A-Za-z]+)\)$")
-
-
-@dataclass(frozen=True, slots=True)
-class SearchParameter:
-    """One search parameter as it applies to one resource type.
-
-    `expression` is narrowed to the type where the official one covers several. `targets` are the types that a reference may point
-    to (empty: any). `number` is a small positive integer that no other (type, code) has but an alias; `stored` is the code under
-    which extraction keeps the values: another one for an alias (Patient.phonetic is Patient.name), else `code`. `bound`: code
-    system -> codes, where the parameter is a `code` element with a required binding, whose values carry no system of their own.
-    """
-
-    type: str
-    code: str
-    kind: ParameterType
-    expression: str
-    url: str
-    targets: tuple[str, ...] = ()
-    number: int = 0
-    stored: str = ""
-    description: str = field(default="", compare=False, repr=False)
-    bound: Mapping[str, frozenset[str]] = field(default_factory=dict, compare=False, repr=False)
-
-    @property
-    def searchable(self) -> bool:
-        """Whether a query may use it: composites, `near`, and `_text`, `_content`, `_query` cannot be searched."""
-        return self.kind in SEARCHABLE_KINDS and bool(self.expression)
 
 
 class Parameters:
@@ -124,6 +94,7 @@ def _numbered(source: Definitions) -> Iterator[SearchParameter]:
                 first.code if first else definition.code,
                 definition.description,
                 _bound_codes(parts, type, source) if definition.kind == "token" else _NO_CODES,
+                definition.kind in KINDS and bool(parts),
             )
             if definition.kind != "composite":
                 firsts.setdefault((type, definition.kind, parts), parameter)

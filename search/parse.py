@@ -9,7 +9,7 @@ from search.clauses import Notes, read_clause
 from search.parameters import Parameters
 from search.query import Clause, Parsed, Query
 from search.shaping import Shape, read_shape
-from search.types.text import Reading
+from search.types.text import Reading, bases_of
 
 MAX_LENGTH = 131_072
 """Longest query string, in characters (a POST to `_search` may carry more than a URL)."""
@@ -29,7 +29,8 @@ def parse(
     query: str | Pairs,
     *,
     parameters: Parameters,
-    base_url: str,
+    base_url: str | tuple[str, ...],
+    asked_at: str = "",
     lenient: bool = False,
     default_count: int = 20,
     max_count: int = 1_000,
@@ -37,14 +38,17 @@ def parse(
 ) -> Parsed:
     """The search of `type` that a query string (or its decoded pairs) asks for.
 
-    `base_url` is this server's own, without a final slash; `now` (microseconds since the epoch) is what `ap` measures from. A
+    `base_url` is this server's own, or all the URLs that mean it: references below them are relative ones, as in the `Extractor`. Below
+    `asked_at`, the base URL that the request was sent to, they are both, since the Extractor may not know it. `now` (microseconds since
+    the epoch) is what `ap` measures from. A
     parameter without a value is ignored, one that does not exist or is not supported only with `lenient`; both are told in
     `Parsed.ignored`. `_count` above `max_count` is cut to it, and so told in `Parsed.applied`. Raises FhirError 400 with all
     problems; `expression` is the parameter's name.
     """
     notes = Notes(lenient)
     shape = Shape(type, parameters, notes, default_count, max_count)
-    reading = Reading(base_url.rstrip("/"), now())
+    own, asked = bases_of(base_url), f"{asked_at}/" if asked_at else ""
+    reading = Reading(own, now(), "" if asked in own else asked)
     clauses: list[Clause] = []
     for name, value in pairs_of(query):
         if not value.strip(" ,"):
@@ -67,10 +71,9 @@ def _parsed(shape: Shape, clauses: tuple[Clause, ...]) -> Parsed:
         sort=shape.sort,
         count=0 if only_count else shape.count,
         total="accurate" if only_count else shape.total,
-        includes=tuple(shape.includes),
     )
-    notes = shape.notes
-    return Parsed(query, tuple(notes.applied), tuple(notes.ignored), shape.summary, shape.elements, shape.cursor)
+    notes, includes = shape.notes, tuple(shape.includes)
+    return Parsed(query, tuple(notes.applied), tuple(notes.ignored), includes, shape.summary, shape.elements, shape.cursor)
 
 
 def pairs_of(query: str | Pairs) -> Pairs:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Literal
 
-from search.parameters import SearchParameter
+from search.parameter import SearchParameter
 from search.values import StringValue, Value
 
 
@@ -85,9 +85,28 @@ class Clause:
 
 @dataclass(frozen=True, slots=True)
 class Compartment:
-    """A filter that no parameter can widen: only documents in this Patient's compartment (an access decision, or $everything)."""
+    """A filter that no parameter can widen: only documents in this Patient's compartment (an access decision, the address
+    `Patient/1/Observation`, $everything)."""
 
     patient: str
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What an access decision allows: documents of `type` ("*": of any, then without clauses) that lie in `compartment` (None:
+    wherever they lie) and for which all `clauses` hold (the query part of a SMART v2 scope)."""
+
+    type: str
+    compartment: Compartment | None = None
+    clauses: tuple[Clause, ...] = ()
+
+
+Grants = tuple[Grant, ...]
+
+
+def grants_of(allowed: Grants, type: str) -> Grants:
+    """Those of the grants that speak of documents of `type`."""
+    return tuple(grant for grant in allowed if grant.type in (type, "*"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +114,7 @@ class SortKey:
     """One key of `_sort`. Documents without a value come last in both directions.
 
     Ascending compares the smallest value of a document, descending the largest; dates compare their low end, strings their folded
-    form, tokens their code, references their target, quantities and numbers their value. Ties: the index's own order by row.
+    form, tokens their code, references their target, quantities and numbers their value. Ties: see `search.index.SearchIndex.search`.
     """
 
     parameter: SearchParameter
@@ -120,20 +139,31 @@ Total = Literal["none", "estimate", "accurate"]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A search of one type. `count` is the page's size (0: only the total), `cursor` the place of the page after an earlier one."""
+    """A search of one type. `count` is the page's size (0: only the total), `cursor` the place of the page after an earlier one.
+
+    A document matches if all `clauses` hold, it lies in all `compartments`, and at least one Grant of its type holds for it
+    (`allowed` None: everything is allowed; empty: nothing is).
+    """
 
     type: str
     clauses: tuple[Clause, ...] = ()
-    compartment: Compartment | None = None
+    compartments: tuple[Compartment, ...] = ()
     sort: tuple[SortKey, ...] = ()
     count: int = 20
     total: Total = "accurate"
-    includes: tuple[Include, ...] = ()
     cursor: tuple[object, ...] | None = None
+    allowed: Grants | None = None
 
-    def with_filter(self, compartment: Compartment | None, clauses: Sequence[Clause] = ()) -> "Query":
-        """This query within `compartment` (in place of the one it had, if any) and with further clauses: totals and pages follow."""
-        return replace(self, compartment=compartment, clauses=(*self.clauses, *clauses))
+    def with_filter(self, *compartments: Compartment, clauses: Sequence[Clause] = (), allowed: Grants | None = None) -> "Query":
+        """This query narrowed further: what it was limited to before still counts, and totals and pages follow.
+
+        `allowed` can be given once (ValueError): two lists of which one grant each must hold are no list of grants.
+        """
+        if allowed is not None and self.allowed is not None:
+            raise ValueError("the query has its grants already")
+        within = tuple(dict.fromkeys((*self.compartments, *compartments)))
+        grants = self.allowed if allowed is None else allowed
+        return replace(self, compartments=within, clauses=(*self.clauses, *clauses), allowed=grants)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +175,7 @@ class Parsed:
     query: Query
     applied: tuple[tuple[str, str], ...]
     ignored: tuple[tuple[str, str], ...] = ()
+    includes: tuple[Include, ...] = ()
     summary: str | None = None
     elements: tuple[str, ...] = field(default=())
     cursor: str | None = None
@@ -154,7 +185,7 @@ def criteria_key(query: Query) -> bytes:
     """A 16-byte hash of the type and what is asked of it, for the claims of conditional writes.
 
     The order of clauses and of their terms, repeated ones and other spellings of the same value (`Jos%C3%A9` and `jose`) make no
-    difference; sort, page, includes and the access decision's compartment do not count.
+    difference; sort, page and what an access decision adds as compartments or grants do not count.
     """
     clauses = sorted({_clause_text(clause) for clause in query.clauses})
     return blake2b("\n".join((query.type, *clauses)).encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from search.clauses import Notes
-from search.parameters import Parameters, SearchParameter
+from search.parameter import SearchParameter
+from search.parameters import Parameters
 from search.query import Include, SortKey, Total
 
 MAX_SORT_KEYS = 8

@@ -3,14 +3,13 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import replace
 
 from fhir_server.bundles.links import Links, criteria_in, place_of
 from fhir_server.bundles.pace import Pace
 from fhir_server.bundles.problems import Problems
 from fhir_server.bundles.steps import ORDER, Step
 from fhir_server.context import Context
-from fhir_server.interactions.conditional import check_match, deletable, find, read_criteria, update_target
+from fhir_server.interactions.conditional import check_match, deletable, find, matching, read_criteria, update_target
 from resources import documents
 from resources.outcomes import FhirError, bad_request, gone, not_found, precondition_failed, shown
 from resources.store import ABSENT, ANY, Key, Version
@@ -184,8 +183,8 @@ class Resolver:
         if inside:
             return inside[:2]
         deleted = self._deleted[type]
-        result = await self._ctx.index.search(replace(query, count=2 + len(deleted)))
-        return [key.id for key in result.keys if key.id not in deleted][:2]
+        found = await matching(self._ctx, query, 2 + len(deleted))
+        return [key.id for key in found if key.id not in deleted][:2]
 
     def _candidates(self, type: str) -> list[tuple[Step, Values]]:
         """What the transaction itself stores of that type, as a search sees it."""

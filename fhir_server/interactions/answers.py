@@ -11,6 +11,13 @@ from fhir_server.rest.prefer import preferences
 from resources.outcomes import Issue, bad_request, gone, not_found, operation_outcome
 from resources.store import Key, Version, Written
 
+LATE = Issue(
+    "information",
+    "incomplete",
+    "The search index has not caught up with the latest writes: what was written in the last moments may be missing",
+)
+"""What an answer says that was searched for in an index that lags behind."""
+
 SUMMARIES = ("true", "text", "data", "false", "count")
 
 

@@ -23,7 +23,7 @@ async def check_references(ctx: Context, base: str, changes: Sequence[Change]) -
         (type, id): change
         for change in changes
         if change.draft is not None
-        for type, id in _targets(ctx, (base, ctx.settings.base), change.draft)
+        for type, id in _targets(ctx, (base, *ctx.settings.bases), change.draft)
         if (type, id) not in made
     }
     keys = [Key(type, id) for type, id in wanted]

@@ -1,7 +1,8 @@
 """search: the resources of a type that match (https://hl7.org/fhir/R4/http.html#search, https://hl7.org/fhir/R4/search.html).
 
 A Bundle tells what was done: `self` has exactly the parameters that were applied, an OperationOutcome entry names those that were
-not and says when included resources were cut off. Next links carry a signed cursor and need no state in the server.
+not and says when included resources were cut off, the total is an estimate, or the search index lags behind. Next links carry a signed
+cursor and need no state in the server.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,7 @@ from dataclasses import replace
 from urllib.parse import urlencode
 
 from fhir_server.context import Context
-from fhir_server.interactions.answers import present, shorten
+from fhir_server.interactions.answers import LATE, present, shorten
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.rest.negotiation import output
 from fhir_server.rest.prefer import preferences
@@ -49,7 +50,8 @@ async def _search(ctx: Context, request: FhirRequest, type: str, url: str, withi
         type,
         _asked(request),
         parameters=ctx.parameters,
-        base_url=request.base,
+        base_url=ctx.settings.bases,
+        asked_at=request.base,
         lenient=preferences(request.headers).lenient,
         default_count=ctx.settings.default_count,
         max_count=ctx.settings.max_count,
@@ -58,10 +60,11 @@ async def _search(ctx: Context, request: FhirRequest, type: str, url: str, withi
         parsed = replace(parsed, query=parsed.query.with_filter(within))
     applied = urlencode(parsed.applied)
     context = page_context(parsed) + (within.patient.encode() if within else b"")
+    late = not await ctx.index.caught_up((type, *(rule.source for rule in parsed.includes)))
     page = await _page(ctx, parsed, context)
     links = _links(ctx, url, context, applied, page)
     matches, included, truncated = await _documents(ctx, parsed, page)
-    outcome = _outcome(parsed, truncated, ctx.settings.include_limit)
+    outcome = _outcome(parsed, page, truncated, late, ctx.settings.include_limit)
     entries = [*_entries(request.base, parsed, matches, "match"), *_entries(request.base, parsed, included, "include"), *outcome]
     touched = tuple(f"{v.type}/{v.id}" for v in (*matches, *included))
     return FhirResult(200, (searchset(entries, links=links, total=page.total),), touched=touched)
@@ -83,14 +86,12 @@ def _asked(request: FhirRequest) -> str:
 async def _page(ctx: Context, parsed: Parsed, context: bytes) -> Result:
     """The page asked for. The total is counted for the first page only; the others have it in their cursor."""
     query = parsed.query
-    if parsed.summary == "count" or query.count == 0:
-        return Result([], None, await ctx.index.count(query))
-    if parsed.cursor is None:
+    if parsed.cursor is None or query.count == 0:
         return await ctx.index.search(query)
-    total, *place = ctx.cursors.open(parsed.cursor, context)
-    assert total is None or isinstance(total, int)
+    total, exact, *place = ctx.cursors.open(parsed.cursor, context)
+    assert (total is None or isinstance(total, int)) and isinstance(exact, bool)
     result = await ctx.index.search(replace(query, cursor=tuple(place), total="none"))
-    return replace(result, total=total)
+    return replace(result, total=total, total_exact=exact)
 
 
 def _links(ctx: Context, url: str, context: bytes, applied: str, page: Result) -> Iterator[tuple[str, str]]:
@@ -98,7 +99,7 @@ def _links(ctx: Context, url: str, context: bytes, applied: str, page: Result) -
     yield "self", own
     if page.cursor is not None:
         yield "first", own
-        cursor = ctx.cursors.seal((page.total, *page.cursor), context)
+        cursor = ctx.cursors.seal((page.total, page.total_exact, *page.cursor), context)
         yield "next", f"{own}{'&' if applied else '?'}{CURSOR}={cursor}"
 
 
@@ -106,8 +107,8 @@ async def _documents(ctx: Context, parsed: Parsed, page: Result) -> tuple[list[V
     """The documents of the page, those included, and whether some were left out. What was deleted since the search is dropped."""
     matches = await present(ctx, page.keys)
     extra = _NOTHING
-    if parsed.query.includes and page.keys:
-        extra = await ctx.index.include(page.keys, parsed.query.includes, limit=ctx.settings.include_limit)
+    if parsed.includes and page.keys:
+        extra = await ctx.index.include(page.keys, parsed.includes, limit=ctx.settings.include_limit)
     return matches, await present(ctx, extra.keys), extra.truncated
 
 
@@ -118,9 +119,14 @@ def _entries(base: str, parsed: Parsed, versions: Sequence[Version], mode: Mode)
         yield search_entry(base, version.type, version.id, body, mode)
 
 
-def _outcome(parsed: Parsed, truncated: bool, limit: int) -> list[bytes]:
-    """The entry that says what was not done, if anything."""
+def _outcome(parsed: Parsed, page: Result, truncated: bool, late: bool, limit: int) -> list[bytes]:
+    """The entry that says what was not done, or only nearly, if anything."""
     issues = [Issue("warning", "not-supported", f"{name} was ignored: {reason}") for name, reason in parsed.ignored]
+    if not page.total_exact:
+        text = f"The total is an estimate: at least {page.total} match. With _total=accurate they are counted"
+        issues.append(Issue("information", "informational", text))
+    if late:
+        issues.append(LATE)
     if truncated:
         text = f"More than {limit} resources were to be included (FHIR_INCLUDE_LIMIT); the rest is left out. Ask for fewer matches"
         issues.append(Issue("warning", "incomplete", f"{text} with _count, or search for them directly"))

@@ -7,11 +7,10 @@ referred-to documents, so one may come again on a later page.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
 from fhir_server.context import Context
-from fhir_server.interactions.answers import live, present
+from fhir_server.interactions.answers import LATE, live, present
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.operations.parameters import simple
 from fhir_server.rest.query_string import CURSOR, instant_range, page_size, take
@@ -20,20 +19,13 @@ from resources.outcomes import Issue, bad_request, operation_outcome
 from resources.store import Key
 from search.compartments import linking
 from search.parse import parse
-from search.query import Compartment, Include, Query
+from search.query import Clause, Compartment, Include, Query
 
 DEFINITION = "http://hl7.org/fhir/OperationDefinition/Patient-everything"
 
 PARAMETERS = ("_since", "_type", "_count", "start", "end")
 
 REFERRED = ("Practitioner", "PractitionerRole", "Organization", "Location", "Medication", "Device", "RelatedPerson")
-
-
-class Place(NamedTuple):
-    """Where the next page begins: the number of the type in the list of types, and the index's cursor within it."""
-
-    number: int
-    cursor: tuple[object, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +35,7 @@ class Asked:
     types: tuple[str, ...]
     count: int
     applied: tuple[tuple[str, str], ...]
-    conditions: tuple[tuple[str, str], ...]
+    since: tuple[str, ...]
     referred: tuple[str, ...]
     start: str | None
     end: str | None
@@ -57,28 +49,24 @@ async def everything(ctx: Context, who: Identity, request: FhirRequest) -> FhirR
     url = f"{request.base}/Patient/{request.id}/$everything"
     applied = urlencode(asked.applied)
     context = f"Patient/{request.id}/$everything?{applied}".encode()
-    place = Place(0, None)
-    if sealed is not None:
-        number, *cursor = ctx.cursors.open(sealed, context)
-        assert isinstance(number, int)
-        place = Place(number, tuple(cursor) or None)
-    keys, following = await _keys(ctx, request, asked, place)
+    cursor = ctx.cursors.open(sealed, context) if sealed is not None else None
+    late = not await ctx.index.caught_up(asked.types)
+    page = await ctx.index.search_in_turn(_queries(ctx, request.id, asked), count=asked.count, cursor=cursor)
     links = [("self", f"{url}?{applied}" if applied else url)]
-    if following is not None:
-        cursor_text = ctx.cursors.seal((following.number, *(following.cursor or ())), context)
-        links.append(("next", f"{url}?{applied}{'&' if applied else ''}{CURSOR}={quote(cursor_text)}"))
-    return await _answer(ctx, request, asked, keys, links)
+    if page.cursor is not None:
+        sealed = quote(ctx.cursors.seal(page.cursor, context))
+        links.append(("next", f"{url}?{applied}{'&' if applied else ''}{CURSOR}={sealed}"))
+    return await _answer(ctx, request, asked, page.keys, links, late)
 
 
 def _read(ctx: Context, request: FhirRequest) -> Asked:
     given = simple(request, PARAMETERS)
-    known = ("Patient", *(t for t in ctx.parameters.types if t != "Patient" and linking("Patient", t)))
+    known = ("Patient", *(t for t in ctx.parameters.types if t != "Patient" and linking("Patient", t, ctx.parameters)))
     types = tuple(name for value in given.get("_type", ()) for name in value.split(",") if name)
     for name in types:
         if name not in ctx.routes.types:
             raise bad_request(f"_type names {name[:64]}, which is not a resource type of FHIR R4", code="value")
     applied = tuple((name, value) for name in PARAMETERS for value in given.get(name, ()))
-    since = tuple(("_lastUpdated", f"ge{value}") for value in given.get("_since", ()))
     for name in ("_since", "start", "end"):
         for value in given.get(name, ()):
             instant_range(name, value)
@@ -87,44 +75,32 @@ def _read(ctx: Context, request: FhirRequest) -> Asked:
         raise bad_request("_count must be 1 or more for $everything", code="value")
     wanted = tuple(t for t in known if (t in types if types else t != "AuditEvent"))
     referred = tuple(t for t in REFERRED if not types or t in types)
+    since = tuple(given.get("_since", ()))
     return Asked(wanted, count, applied, since, referred, given.get("start", [None])[-1], given.get("end", [None])[-1])
 
 
-async def _keys(ctx: Context, request: FhirRequest, asked: Asked, place: Place) -> tuple[list[Key], Place | None]:
-    """The keys of a page that begins at `place`, and where the next one begins (None: there is none)."""
-    keys: list[Key] = []
-    number, cursor = place
-    while number < len(asked.types):
-        query = replace(_query(ctx, request, asked, asked.types[number]), count=asked.count - len(keys), cursor=cursor)
-        result = await ctx.index.search(query)
-        keys += result.keys
-        cursor = result.cursor
-        if cursor is None:
-            number += 1
-        if len(keys) >= asked.count:
-            return keys, Place(number, cursor) if number < len(asked.types) else None
-    return keys, None
+def _queries(ctx: Context, patient: str, asked: Asked) -> list[Query]:
+    """One for each type: the same dates, compared with what the type calls its clinical date."""
+    changed = _dates(ctx, "_lastUpdated", [f"ge{value}" for value in asked.since])
+    during = _dates(ctx, "date", [f"{prefix}{value}" for prefix, value in (("ge", asked.start), ("le", asked.end)) if value])
+    queries = []
+    for type in asked.types:
+        found, date = ctx.parameters.of(type), ctx.parameters.clinical_date(type)
+        clauses = [replace(clause, parameter=found["_lastUpdated"]) for clause in changed]
+        if date is not None:
+            clauses += [replace(clause, parameter=found[date]) for clause in during]
+        queries.append(Query(type, tuple(clauses), (Compartment(patient),)))
+    return queries
 
 
-def _query(ctx: Context, request: FhirRequest, asked: Asked, type: str) -> Query:
-    conditions = list(asked.conditions)
-    date = ctx.parameters.clinical_date(type)
-    if date is not None:
-        conditions += [(date, f"{prefix}{value}") for prefix, value in (("ge", asked.start), ("le", asked.end)) if value]
-    settings = ctx.settings
-    parsed = parse(
-        type,
-        urlencode(conditions),
-        parameters=ctx.parameters,
-        base_url=request.base,
-        default_count=settings.default_count,
-        max_count=settings.max_count,
-    )
-    return replace(parsed.query.with_filter(Compartment(request.id)), total="none")
+def _dates(ctx: Context, name: str, values: Sequence[str]) -> tuple[Clause, ...]:
+    """Clauses of a date parameter of Observation: a date is read the same for every type."""
+    pairs = [(name, value) for value in values]
+    return parse("Observation", pairs, parameters=ctx.parameters, base_url=ctx.settings.bases).query.clauses if pairs else ()
 
 
 async def _answer(
-    ctx: Context, request: FhirRequest, asked: Asked, keys: Sequence[Key], links: Sequence[tuple[str, str]]
+    ctx: Context, request: FhirRequest, asked: Asked, keys: Sequence[Key], links: Sequence[tuple[str, str]], late: bool
 ) -> FhirResult:
     includes = _includes(ctx, asked, {key.type for key in keys})
     extra = await ctx.index.include(keys, includes, limit=ctx.settings.include_limit) if includes else None
@@ -132,9 +108,12 @@ async def _answer(
     referred = await present(ctx, extra.keys) if extra is not None else []
     entries = [search_entry(request.base, v.type, v.id, v.body) for v in documents if v.body is not None]
     entries += [search_entry(request.base, v.type, v.id, v.body, "include") for v in referred if v.body is not None]
+    issues = [LATE] if late else []
     if extra is not None and extra.truncated:
         text = "More documents are referred to than this page may carry (FHIR_INCLUDE_LIMIT); the rest is left out. Ask for fewer"
-        entries.append(outcome_entry(operation_outcome([Issue("warning", "incomplete", f"{text} at a time with _count")])))
+        issues.append(Issue("warning", "incomplete", f"{text} at a time with _count"))
+    if issues:
+        entries.append(outcome_entry(operation_outcome(issues)))
     touched = tuple(f"{v.type}/{v.id}" for v in (*documents, *referred))
     return FhirResult(200, (searchset(entries, links=links, total=None),), touched=touched)
 

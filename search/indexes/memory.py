@@ -1,6 +1,7 @@
 """The search index in memory: every document looked at by `search.match`. For the memory store, and what other indexes are tested by."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import cmp_to_key, partial
 from typing import Any, NamedTuple
 
@@ -9,9 +10,9 @@ from resources.store import Key
 from resources.stores.participant import Applied
 from search.extract import Extractor
 from search.index import Included, Result
-from search.match import matches, sort_value, values_of
+from search.match import allows, matches, sort_value, values_of
 from search.parameters import Parameters
-from search.query import Include, Query, SortKey
+from search.query import Compartment, Grants, Include, Query, SortKey
 from search.values import Entry, ReferenceValue
 
 
@@ -38,10 +39,6 @@ class MemoryIndex:
         self._settle = settle
         self._documents: dict[int, _Document] = {}
         self._rows: dict[Key, int] = {}
-
-    def settle_with(self, settle: Callable[[], Awaitable[object]]) -> None:
-        """Set `settle` where the store is made after the index."""
-        self._settle = settle
 
     async def open(self) -> None:
         """Nothing to open."""
@@ -81,7 +78,7 @@ class MemoryIndex:
 
     async def search(self, query: Query) -> Result:
         """See `search.index.SearchIndex`."""
-        found = await self._matching(query)
+        found = [d for d in self._documents.values() if matches(query, d.key, d.entry, d.instant)]
         places = sorted((self._place(query.sort, document) for document in found), key=cmp_to_key(partial(_compare, query.sort)))
         total = None if query.total == "none" and query.count > 0 else len(places)
         if query.cursor is not None:
@@ -90,21 +87,38 @@ class MemoryIndex:
         cursor = page[-1] if query.count and len(places) > query.count else None
         return Result([self._documents[place[-1]].key for place in page], cursor, total)
 
-    async def count(self, query: Query) -> int:
+    async def search_in_turn(self, queries: Sequence[Query], *, count: int, cursor: tuple[Any, ...] | None = None) -> Result:
         """See `search.index.SearchIndex`."""
-        return len(await self._matching(query))
+        number, *place = cursor or (0,)
+        keys: list[Key] = []
+        for turn in range(number, len(queries)):
+            query = replace(queries[turn], count=count - len(keys), cursor=tuple(place) or None, total="none")
+            page = await self.search(query)
+            keys += page.keys
+            if page.cursor is not None:
+                return Result(keys, (turn, *page.cursor), None)
+            if len(keys) == count:
+                return Result(keys, (turn + 1,) if turn + 1 < len(queries) else None, None)
+            place = []
+        return Result(keys, None, None)
 
-    async def include(self, keys: Sequence[Key], includes: Sequence[Include], *, limit: int) -> Included:
+    async def include(
+        self,
+        keys: Sequence[Key],
+        includes: Sequence[Include],
+        *,
+        limit: int,
+        compartments: Sequence[Compartment] = (),
+        allowed: Grants | None = None,
+    ) -> Included:
         """See `search.index.SearchIndex`."""
-        if self._settle is not None and any(rule.source == "AuditEvent" for rule in includes):
-            await self._settle()
         seen = set(keys)
         found: list[Key] = []
         newest, rules = list(keys), list(includes)
         while newest and rules:
             before = len(found)
             for key in (key for rule in rules for key in self._included(rule, newest)):
-                if key in seen:
+                if key in seen or not self._allows(key, compartments, allowed):
                     continue
                 if len(found) >= limit:
                     return Included(found, truncated=True)
@@ -113,14 +127,21 @@ class MemoryIndex:
             newest, rules = found[before:], [rule for rule in includes if rule.iterate]
         return Included(found)
 
-    async def caught_up(self, position: int) -> bool:
-        """Always."""
+    async def allowed(
+        self, keys: Sequence[Key], *, compartments: Sequence[Compartment] = (), allowed: Grants | None = None
+    ) -> list[Key]:
+        """See `search.index.SearchIndex`."""
+        return [key for key in keys if self._allows(key, compartments, allowed)]
+
+    async def caught_up(self, types: Sequence[str], position: int | None = None) -> bool:
+        """Always, once the store has had the events indexed that it wrote itself."""
+        if "AuditEvent" in types and self._settle is not None:
+            await self._settle()
         return True
 
-    async def _matching(self, query: Query) -> list[_Document]:
-        if query.type == "AuditEvent" and self._settle is not None:
-            await self._settle()
-        return [d for d in self._documents.values() if matches(query, d.key, d.entry, d.instant)]
+    def _allows(self, key: Key, compartments: Sequence[Compartment], allowed: Grants | None) -> bool:
+        document = self._documents.get(self._rows.get(key, -1))
+        return document is not None and allows(compartments, allowed, key, document.entry, document.instant)
 
     def _place(self, keys: Sequence[SortKey], document: _Document) -> Place:
         values = (sort_value(key, document.key, document.entry, document.instant) for key in keys)

@@ -18,12 +18,13 @@ from resources.stores.participant import Applied
 from search.extract import Extractor
 from search.index import Included, Result, TooCostly
 from search.indexes import sqlite_write
+from search.indexes.sqlite_access import Access
 from search.indexes.sqlite_include import include
-from search.indexes.sqlite_pages import count, search
+from search.indexes.sqlite_pages import search, search_in_turn
 from search.indexes.sqlite_reader import Limits, OutOfTime, Reader
 from search.indexes.sqlite_schema import Codebook, install, set_state, state
 from search.parameters import Parameters
-from search.query import Include, Query
+from search.query import Compartment, Grants, Include, Query
 from search.recurring import Recurring
 
 BUDGET = 0.02
@@ -41,7 +42,7 @@ T = TypeVar("T")
 class SqliteIndex:
     """A `search.index.SearchIndex` and a `resources.stores.participant.Participant`.
 
-    `path` is the store's database file. `settle`, if given, is awaited before a search of AuditEvents: it has the store index the
+    `path` is the store's database file. `settle`, if given, is what `caught_up` awaits for AuditEvents: it has the store index the
     events that it has written since. `limit` is the seconds that one search may take (then TooCostly),
     `budget` those on the loop's thread.
     """
@@ -66,10 +67,6 @@ class SqliteIndex:
         self._reader: Reader | None = None
         self._spare: list[Reader] = []
         self._slots = asyncio.Semaphore(_MOST_READERS)
-
-    def settle_with(self, settle: Callable[[], Awaitable[object]]) -> None:
-        """Set `settle` where the store is made after the index."""
-        self._settle = settle
 
     # What the store calls, in its own transaction.
 
@@ -117,29 +114,35 @@ class SqliteIndex:
 
     async def search(self, query: Query) -> Result:
         """See `search.index.SearchIndex`."""
-        if query.type == EVENTS:
-            await self._settled()
         return await self._run(lambda reader: search(reader, self._codes, query))
 
-    async def count(self, query: Query) -> int:
+    async def search_in_turn(self, queries: Sequence[Query], *, count: int, cursor: tuple[Any, ...] | None = None) -> Result:
         """See `search.index.SearchIndex`."""
-        if query.type == EVENTS:
-            await self._settled()
-        return await self._run(lambda reader: count(reader, self._codes, query))
+        return await self._run(lambda reader: search_in_turn(reader, self._codes, queries, count, cursor))
 
-    async def include(self, keys: Sequence[Key], includes: Sequence[Include], *, limit: int) -> Included:
+    async def include(
+        self,
+        keys: Sequence[Key],
+        includes: Sequence[Include],
+        *,
+        limit: int,
+        compartments: Sequence[Compartment] = (),
+        allowed: Grants | None = None,
+    ) -> Included:
         """See `search.index.SearchIndex`."""
-        if any(rule.source == EVENTS for rule in includes):
-            await self._settled()
-        return await self._run(lambda reader: include(reader, self._codes, keys, includes, limit))
+        return await self._run(lambda reader: include(Access(reader, self._codes, compartments, allowed), keys, includes, limit))
 
-    async def caught_up(self, position: int) -> bool:
-        """Always: the index is written in the same transactions as the documents, and events are settled before they are searched."""
-        return True
+    async def allowed(
+        self, keys: Sequence[Key], *, compartments: Sequence[Compartment] = (), allowed: Grants | None = None
+    ) -> list[Key]:
+        """See `search.index.SearchIndex`."""
+        return await self._run(lambda reader: Access(reader, self._codes, compartments, allowed).within(keys))
 
-    async def _settled(self) -> None:
-        if self._settle is not None:
+    async def caught_up(self, types: Sequence[str], position: int | None = None) -> bool:
+        """Always: the index is written in the same transactions as the documents. Only of AuditEvents the latest are indexed here."""
+        if EVENTS in types and self._settle is not None:
             await self._settle()
+        return True
 
     async def _run(self, work: Callable[[Reader], T]) -> T:
         """Do the work here, or in a thread if it proves long."""

@@ -12,7 +12,7 @@ import msgspec
 from search.indexes.sqlite_intervals import NUMBERS, TIMES, Comparison, Encode, before, holds, sql
 from search.indexes.sqlite_rows import CUT, UNIT, Row, ordered, unit_key, unordered, wide_system
 from search.indexes.sqlite_schema import FOLDED, FOLDED_WIDE, NARROW, NORMAL, WIDE, Book, Codebook, Field, system_number
-from search.query import Clause, Compartment, Modifier, Prefix, Query, Term
+from search.query import Clause, Compartment, Grants, Modifier, Prefix, Query, Term, grants_of
 from search.values import NO_DATE, fold, hash64
 
 Check = Callable[[list[Row]], bool]
@@ -37,7 +37,8 @@ class Predicate:
 
     `streams` together give exactly the documents for which it holds, some perhaps twice (none: it cannot drive). `probe` with `args`
     is the same as a condition on row `p` (`on_row`: mostly settled by what `p` itself has); `check` the same on a document's packed
-    rows. There is always one of the two. `rank` is the order in which it pays to count streams: 0 names one document, 9 nearly all.
+    rows. `any` are alternatives instead: all predicates of one of them must hold. There is always one of the three. `rank` is the
+    order in which it pays to count streams: 0 names one document, 9 nearly all.
     """
 
     rank: int
@@ -46,6 +47,7 @@ class Predicate:
     args: tuple[Any, ...] = ()
     check: Check | None = None
     on_row: bool = False
+    any: tuple[tuple["Predicate", ...], ...] = ()
 
 
 MANY = 200
@@ -61,16 +63,45 @@ def _of(term: Term) -> tuple[Any, ...]:
 
 
 def compile_query(query: Query, codes: Codebook, facts: Facts) -> list[Predicate] | None:
-    """The predicates of a query's clauses and compartment; None if nothing can match."""
+    """The predicates of a query's clauses and of what it is limited to; None if nothing can match."""
     book = codes.books.get(query.type)
     if book is None:
         return None
     predicates = [compile_clause(clause, book, facts) for clause in query.clauses]
-    if query.compartment is not None:
-        predicates.append(_in_compartment(query.compartment, book))
+    if query.compartments or query.allowed is not None:
+        predicates += compile_access(query.compartments, query.allowed, book, facts)
     if NEVER in predicates:
         return None
     return [p for p in predicates if p is not None]
+
+
+def compile_access(compartments: Sequence[Compartment], allowed: Grants | None, book: Book, facts: Facts) -> list[Predicate]:
+    """What documents of a type must satisfy to lie in all compartments and under one of the grants; NEVER among it if none can."""
+    found = [_in_compartment([compartment.patient], book) for compartment in compartments]
+    if allowed is None:
+        return found
+    alike: dict[tuple[Clause, ...], list[str] | None] = {}  # clauses -> the patients for whom they are granted, None: for all
+    for grant in grants_of(allowed, book.name):
+        patients = alike.setdefault(grant.clauses, [])
+        if grant.compartment is None:
+            alike[grant.clauses] = None
+        elif patients is not None:
+            patients.append(grant.compartment.patient)
+    options = []
+    for clauses, patients in alike.items():
+        parts = [compile_clause(clause, book, facts) for clause in clauses]
+        if patients is not None:
+            parts.append(_in_compartment(patients, book))
+        if NEVER not in parts:
+            options.append(tuple(part for part in parts if part is not None))
+    if () in options:
+        return found
+    if len(options) < 2:
+        return [*found, *(options[0] if options else [NEVER])]
+    named = [patients for patients in alike.values() if patients is not None]
+    if len(named) == len(alike):  # follows from the alternatives, but they cannot drive
+        found.append(_in_compartment([patient for patients in named for patient in patients], book))
+    return [*found, Predicate(9, any=tuple(options))]
 
 
 def compile_clause(clause: Clause, book: Book, facts: Facts) -> Predicate | None:
@@ -116,9 +147,11 @@ def _missing(field: Field | None, missing: bool) -> Predicate | None:
     )
 
 
-def _in_compartment(compartment: Compartment, book: Book) -> Predicate:
-    v = hash64(f"Patient/{compartment.patient}")
-    return _points(1, [Stream(book.patient, v=v, point=True)], lambda rows: any(r[0] == book.patient and r[1] == v for r in rows))
+def _in_compartment(patients: Sequence[str], book: Book) -> Predicate:
+    """In the compartment of one of the patients."""
+    wanted = list(dict.fromkeys(hash64(f"Patient/{patient}") for patient in patients))
+    streams = [Stream(book.patient, v=v, point=True) for v in wanted]
+    return _points(1, streams, lambda rows: any(r[0] == book.patient and r[1] in wanted for r in rows))
 
 
 def _by_id(terms: Sequence[Term], book: Book) -> Predicate:

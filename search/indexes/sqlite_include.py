@@ -5,21 +5,22 @@ from typing import Any
 
 from resources.store import Key
 from search.index import Included
-from search.indexes.sqlite_reader import Reader
-from search.indexes.sqlite_rows import unpack_rows
-from search.indexes.sqlite_schema import FOLDED, NORMAL, Codebook
+from search.indexes.sqlite_access import Access
+from search.indexes.sqlite_rows import Row, unpack_rows
+from search.indexes.sqlite_schema import FOLDED, NORMAL
 from search.query import Include
 from search.values import hash64
 
 _CHUNK = 200
+_PACKED = "SELECT k.rows FROM item i CROSS JOIN packed k ON k.rid = i.rid WHERE"
 
 
-def include(reader: Reader, codes: Codebook, keys: Sequence[Key], includes: Sequence[Include], limit: int) -> Included:
-    """Each further document once, at most `limit`. Inside a transaction of the reader.
+def include(access: Access, keys: Sequence[Key], includes: Sequence[Include], limit: int) -> Included:
+    """Each further document that `access` leaves once, at most `limit`. Inside a transaction of the reader.
 
     Includes that iterate are applied to what was included as well, until there is nothing new.
     """
-    finder = _Finder(reader, codes, keys, limit)
+    finder = _Finder(access, keys, limit)
     newest: Sequence[Key] = keys
     rules: Sequence[Include] = includes
     while newest and rules and not finder.truncated:
@@ -32,11 +33,12 @@ def include(reader: Reader, codes: Codebook, keys: Sequence[Key], includes: Sequ
 
 
 class _Finder:
-    def __init__(self, reader: Reader, codes: Codebook, keys: Sequence[Key], limit: int) -> None:
-        self.reader, self.codes, self.limit = reader, codes, limit
+    def __init__(self, access: Access, keys: Sequence[Key], limit: int) -> None:
+        self.access, self.reader, self.codes, self.limit = access, access.reader, access.codes, limit
         self.found: list[Key] = []
         self.truncated = False
         self._seen = set(keys)
+        self._rows: dict[Key, list[Row]] = {}
 
     def apply(self, rule: Include, keys: Sequence[Key]) -> None:
         """Add what one rule finds from these keys."""
@@ -59,18 +61,16 @@ class _Finder:
             self._seen.add(key)
             self.found.append(key)
 
-    def _rows_of(self, keys: Sequence[Key]) -> list[bytes]:
-        """The packed rows of documents that are still there, in order. A hint that points elsewhere does no harm."""
-        out = []
-        for key in keys:
-            blobs = self.reader.rows(
-                "SELECT k.rows FROM item i CROSS JOIN packed k ON k.rid = i.rid WHERE i.rid = ? AND i.id = ? AND i.type = ?"
-                if key.hint
-                else "SELECT k.rows FROM item i CROSS JOIN packed k ON k.rid = i.rid WHERE i.h = ? AND i.id = ? AND i.type = ?",
-                (key.hint or hash64(f"{key.type}/{key.id}"), key.id, self.codes.books[key.type].number),
-            )
-            out += [blob for (blob,) in blobs]
-        return out
+    def _rows_of(self, key: Key) -> list[Row]:
+        """The packed rows of a document, none if it is gone; remembered, since several rules may ask for them."""
+        known = self._rows.get(key)
+        if known is None:
+            named = (key.id, self.codes.books[key.type].number)
+            blobs = self.reader.rows(f"{_PACKED} i.rid = ? AND i.id = ? AND i.type = ?", (key.hint, *named)) if key.hint else []
+            if not blobs:  # no hint, or one that points elsewhere
+                blobs = self.reader.rows(f"{_PACKED} i.h = ? AND i.id = ? AND i.type = ?", (hash64(f"{key.type}/{key.id}"), *named))
+            known = self._rows[key] = [row for (blob,) in blobs for row in unpack_rows(blob)[1]]
+        return known
 
     def _referred(self, rule: Include, keys: Sequence[Key]) -> list[Key]:
         """The documents of this server that the keys' documents refer to by the rule's parameters."""
@@ -78,23 +78,24 @@ class _Finder:
             f.pid + role for p in rule.parameters if (f := self.codes.field(p)).kind == "reference" for role in (NORMAL, FOLDED)
         }
         targets: dict[str, None] = {}
-        for blob in self._rows_of(keys):
-            for pid, v, _ in unpack_rows(blob)[1]:
+        for key in keys:
+            for pid, v, _ in self._rows_of(key):
                 if pid in pids:
                     targets[v] = None
         out = []
         for target in targets:
             type, slash, id = target.partition("/")
-            book = self.codes.books.get(type)
-            if not slash or book is None or rule.target not in (None, type):
-                continue
-            rids = self.reader.rows("SELECT rid FROM item WHERE h = ? AND id = ? AND type = ?", (hash64(target), id, book.number))
-            out += [Key(type, id, rid) for (rid,) in rids]
+            if slash and rule.target in (None, type) and (row := self.access.row(Key(type, id))) is not None:
+                out.append(Key(type, id, row))
         return out
 
     def _referring(self, rule: Include, keys: Sequence[Key]) -> list[Key]:
         """The documents of the rule's source type that refer to one of the keys, newest first, no more than the bound can take."""
         book = self.codes.books[rule.source]
+        tests = self.access.tests(book)
+        if tests is None:
+            return []
+        left, values = tests
         hashes = [hash64(f"{key.type}/{key.id}") for key in keys]
         marks = ", ".join("?" * len(hashes))
         texts, args = [], list[Any]()
@@ -102,11 +103,11 @@ class _Finder:
             field = self.codes.field(parameter)
             if field.kind != "reference":
                 continue
-            texts.append(f"SELECT p.d, p.rid FROM idx p WHERE p.pid = ? AND p.v IN ({marks})")
-            args += [field.pid, *hashes]
+            texts.append(f"SELECT p.d, p.rid FROM idx p WHERE p.pid = ? AND p.v IN ({marks}){left}")
+            args += [field.pid, *hashes, *values]
             if field.patient and any(key.type == "Patient" for key in keys):
-                texts.append(f"SELECT p.d, p.rid FROM idx p WHERE p.pid = ? AND p.v IN ({marks}) AND p.w & ?")
-                args += [book.patient, *hashes, field.patient]
+                texts.append(f"SELECT p.d, p.rid FROM idx p WHERE p.pid = ? AND p.v IN ({marks}) AND p.w & ?{left}")
+                args += [book.patient, *hashes, field.patient, *values]
         if not texts:
             return []
         known = len(self._seen)  # each of these may be among the rows and does not count

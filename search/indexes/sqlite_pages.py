@@ -1,16 +1,18 @@
 """One page of a search: reading a plan's rows, in order, from where the last page ended; and the total."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from resources.store import Key
 from search.index import Result
-from search.indexes.sqlite_compile import NEVER, Predicate, compile_clause, compile_query
+from search.indexes.sqlite_compile import NEVER, Predicate, compile_clause, compile_query, json
 from search.indexes.sqlite_order import Position, after, in_order, make_order, positions
 from search.indexes.sqlite_plan import Plan, Source, count_plan, make_plan, tests_of, walk_of
 from search.indexes.sqlite_reader import Reader
 from search.indexes.sqlite_schema import Book, Codebook
 from search.query import Clause, Modifier, Query
-from search.values import NO_DATE
+from search.values import NO_DATE, hash64
 
 ESTIMATE = 10_000
 """An estimated total is exact up to this many, and this many where there are more."""
@@ -25,13 +27,36 @@ def search(reader: Reader, codes: Codebook, query: Query) -> Result:
     return search.page() if query.count > 0 else search.only_total()
 
 
-def count(reader: Reader, codes: Codebook, query: Query) -> int:
-    """How many documents match. Inside a transaction of the reader."""
-    predicates = compile_query(query, codes, reader.any_of)
-    if predicates is None:
-        return 0
-    search = _Search(reader, codes.books[query.type], query, predicates)
-    return search.count(search.plan(counted=True))
+def search_in_turn(reader: Reader, codes: Codebook, queries: Sequence[Query], count: int, cursor: Position | None) -> Result:
+    """One page of what the queries find, one after the other. Inside a transaction of the reader."""
+    first, *place = cursor or (0,)
+    keys: list[Key] = []
+    for number in _promising(reader, codes, queries, first):
+        if len(keys) == count:
+            return Result(keys, (number,), None)
+        at = tuple(place) if number == first and place else None
+        page = search(reader, codes, replace(queries[number], count=count - len(keys), cursor=at, total="none"))
+        keys += page.keys
+        if page.cursor is not None:
+            return Result(keys, (number, *page.cursor), None)
+    return Result(keys, None, None)
+
+
+def _promising(reader: Reader, codes: Codebook, queries: Sequence[Query], first: int) -> list[int]:
+    """The numbers, from `first` on, of queries whose compartments have any document of the type: one statement finds out for all."""
+    wanted, rest = list[tuple[int, int, int]](), list[int]()
+    for number, query in enumerate(queries[first:], first):
+        book = codes.books.get(query.type)
+        if book is not None and query.compartments:
+            wanted.append((number, book.patient, hash64(f"Patient/{query.compartments[0].patient}")))
+        else:
+            rest.append(number)
+    sql = (
+        "SELECT t.value ->> 0 FROM json_each(?) t"
+        " WHERE EXISTS (SELECT 1 FROM idx x WHERE x.pid = t.value ->> 1 AND x.v = t.value ->> 2)"
+    )
+    found = reader.rows(sql, (json(wanted),)) if wanted else []
+    return sorted([*rest, *(number for (number,) in found)])
 
 
 class _Search:

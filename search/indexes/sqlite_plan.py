@@ -7,7 +7,7 @@ statement reads the rows of one stream, in its order, and tests each row by scal
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from search.indexes.sqlite_compile import Predicate, Stream, merged
+from search.indexes.sqlite_compile import Predicate, Stream, either, merged
 from search.indexes.sqlite_reader import Reader
 from search.indexes.sqlite_schema import Book
 
@@ -132,8 +132,8 @@ def _plan(reader: Reader, start: tuple[Source, ...], others: Sequence[Predicate]
 
 
 def _dearest_last(predicate: Predicate) -> int:
-    """What the row itself settles comes before seeks, these before looking into packed rows."""
-    return 0 if predicate.on_row else 1 if predicate.probe else 2
+    """What the row itself settles comes before seeks, these before looking into packed rows and choosing among alternatives."""
+    return 0 if predicate.on_row else 1 if predicate.probe else 2 if not predicate.any else 3
 
 
 def tests_of(reader: Reader, predicates: Sequence[Predicate]) -> tuple[str, tuple[Any, ...]]:
@@ -145,6 +145,10 @@ def tests_of(reader: Reader, predicates: Sequence[Predicate]) -> tuple[str, tupl
 def _test(reader: Reader, predicate: Predicate, rows: int | None) -> tuple[str, tuple[Any, ...]]:
     if predicate.probe:
         return predicate.probe, predicate.args
+    if predicate.any:
+        plans = [_plan(reader, (), option, rows) for option in predicate.any]
+        either_of = either([f"({plan.tests.removeprefix(' AND ')})" for plan in plans])
+        return either_of, tuple(value for plan in plans for value in plan.args)
     if predicate.streams:
         listed = reader.limits.listed
         most = min(4 * rows + 1, listed) if rows is not None else listed

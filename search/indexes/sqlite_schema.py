@@ -16,7 +16,8 @@ from hashlib import blake2b
 
 import apsw
 
-from search.parameters import Parameters, ParameterType, SearchParameter
+from search.parameter import ParameterType, SearchParameter
+from search.parameters import Parameters
 from search.values import hash64
 
 LAYOUT = 1

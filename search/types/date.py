@@ -9,9 +9,9 @@ from datetime import date
 from functools import lru_cache
 from typing import Any
 
-from search.parameters import SearchParameter
+from search.parameter import SearchParameter
 from search.query import Modifier, Prefix, Term
-from search.types.text import BadValue, Converter, Reading, prefixed
+from search.types.text import BadValue, Bases, Converter, Reading, prefixed
 from search.values import BEGIN, END, DateValue, Value
 
 _TEXT = re.compile(
@@ -23,6 +23,8 @@ _SECOND = 1_000_000
 _DAY = 86_400 * _SECOND
 _FARTHEST_ZONE = 14 * 60
 _LOST_PLUS = re.compile(r"(T[\d:.]+) (\d\d:\d\d)$", re.ASCII)
+
+MODIFIERS = frozenset({Modifier.MISSING})
 
 
 def parse(text: str, parameter: SearchParameter, modifier: Modifier, reading: Reading) -> tuple[Term, ...]:
@@ -43,7 +45,7 @@ def parse(text: str, parameter: SearchParameter, modifier: Modifier, reading: Re
     return (Term(found, prefix),)
 
 
-def converter(fhir_type: str, base_url: str) -> Converter | None:
+def converter(fhir_type: str, bases: Bases) -> Converter | None:
     """The interval of a date, dateTime or instant; of a Period with its open ends; the outer limits of a Timing."""
     return _CONVERTERS.get(fhir_type)
 

@@ -8,14 +8,16 @@ from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from math import inf, nextafter
 from typing import Any
 
-from search.parameters import SearchParameter
+from search.parameter import SearchParameter
 from search.query import Modifier, Prefix, Term
-from search.types.text import BadValue, Converter, Reading, prefixed
+from search.types.text import BadValue, Bases, Converter, Reading, prefixed
 from search.values import UNBOUNDED, NumberValue, QuantityValue, Value
 
 _TEXT = re.compile(r"[+-]?\d{1,40}(?:\.\d{1,40})?(?:[eE][+-]?\d{1,3})?", re.ASCII)
 _CONTEXT = Context(prec=120, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])
 _TENTH = Decimal("0.1")
+
+MODIFIERS = frozenset({Modifier.MISSING})
 
 
 def parse(text: str, parameter: SearchParameter, modifier: Modifier, reading: Reading) -> tuple[Term, ...]:
@@ -38,7 +40,7 @@ def interval(written: str, prefix: Prefix) -> tuple[float, float, float]:
     return as_float(_CONTEXT.subtract(value, margin)), min(high, UNBOUNDED), point
 
 
-def converter(fhir_type: str, base_url: str) -> Converter | None:
+def converter(fhir_type: str, bases: Bases) -> Converter | None:
     """A number is a point, a Range an interval."""
     if fhir_type in ("decimal", "integer", "positiveInt", "unsignedInt"):
         return _number

@@ -7,15 +7,17 @@ import re
 from math import inf, nextafter
 from typing import Any
 
-from search.parameters import SearchParameter
+from search.parameter import SearchParameter
 from search.query import Modifier, Term
 from search.types.number import as_float, compare, interval, range_ends
-from search.types.text import BadValue, Converter, Reading, prefixed, split, unescape
+from search.types.text import BadValue, Bases, Converter, Reading, prefixed, split, unescape
 from search.values import UNBOUNDED, QuantityValue, Value
 
 _SAMPLE = re.compile(r"-?\d{1,40}(?:\.\d{1,40})?(?:[eE][-+]?\d{1,3})?", re.ASCII)
 _CURRENCIES = "urn:iso:std:iso:4217"
 _FORMS = "write 5.4, 5.4|system|code or 5.4||unit"
+
+MODIFIERS = frozenset({Modifier.MISSING})
 
 
 def parse(text: str, parameter: SearchParameter, modifier: Modifier, reading: Reading) -> tuple[Term, ...]:
@@ -32,7 +34,7 @@ def parse(text: str, parameter: SearchParameter, modifier: Modifier, reading: Re
     return (Term(asked, prefix, system_given=bool(system), unit_given=bool(code)),)
 
 
-def converter(fhir_type: str, base_url: str) -> Converter | None:
+def converter(fhir_type: str, bases: Bases) -> Converter | None:
     """A Quantity is a point, or what its comparator leaves open; Range and SampledData are intervals; Money has its currency as unit."""
     return _CONVERTERS.get(fhir_type)
 

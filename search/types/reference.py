@@ -1,6 +1,6 @@
 """Reference parameters: what a document points to (https://hl7.org/fhir/R4/search.html#reference).
 
-This server's own base URL and versions (`/_history/n`) are cut off on both sides.
+This server's own base URLs and versions (`/_history/n`) are cut off on both sides.
 """
 
 import re
@@ -9,19 +9,24 @@ from functools import lru_cache, partial
 from typing import Any
 
 from conformance.load import definitions
-from search.parameters import SearchParameter
+from search.parameter import SearchParameter
 from search.query import Modifier, Term
-from search.types.text import BadValue, Converter, Reading, unescape
+from search.types.text import BadValue, Bases, Converter, Reading, unescape
 from search.values import ReferenceValue, Value
 
 _RELATIVE = re.compile(r"([A-Z][A-Za-z]+)/([^/?#|\s]+)")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _ID = re.compile(r"[^/?#|:\s]+")
 
+MODIFIERS = frozenset({Modifier.MISSING})
+
 
 def parse(text: str, parameter: SearchParameter, modifier: Modifier, reading: Reading) -> tuple[Term, ...]:
     """`Type/id`, an id (of any type that the parameter may point to), or an absolute URL. Raises BadValue."""
-    target = _target(written := unescape(text), reading.base_url)
+    target = _target(written := unescape(text), reading.bases)
+    if target is not None and reading.asked and written.startswith(reading.asked):
+        targets = dict.fromkeys((target, _target(written, (reading.asked,)) or target))
+        return tuple(Term(ReferenceValue(each)) for each in targets)
     if target is not None:
         return (Term(ReferenceValue(target)),)
     if not _ID.fullmatch(written):
@@ -42,14 +47,14 @@ def parse_typed(text: str, parameter: SearchParameter, type: str, reading: Readi
     return terms
 
 
-def converter(fhir_type: str, base_url: str) -> Converter | None:
+def converter(fhir_type: str, bases: Bases) -> Converter | None:
     """A Reference or URL is one value, a canonical with a version two; a whole resource (Bundle.composition) is its own address."""
     if fhir_type == "Reference":
-        return partial(_reference, base_url)
+        return partial(_reference, bases)
     if fhir_type == "canonical":
-        return partial(_canonical, base_url)
+        return partial(_canonical, bases)
     if fhir_type in ("uri", "url"):
-        return partial(_url, base_url)
+        return partial(_url, bases)
     return _resource if fhir_type in ("Resource", "DomainResource") else None
 
 
@@ -63,10 +68,10 @@ def match(term: Term, modifier: Modifier, value: Value) -> bool:
 
 
 @lru_cache(maxsize=32_768)
-def _target(text: str, base_url: str) -> str | None:
+def _target(text: str, bases: Bases) -> str | None:
     """`Type/id` or an absolute URL, without own base and version; None for anything else."""
     text = text.partition("/_history/")[0]
-    own = base_url + "/"
+    own = next((base for base in bases if text.startswith(base)), "")
     relative = _RELATIVE.fullmatch(text.removeprefix(own))
     if relative and relative.group(1) in _resource_types():
         return relative.group()
@@ -78,19 +83,19 @@ def _resource_types() -> frozenset[str]:
     return frozenset(definitions().resource_types)
 
 
-def _reference(base_url: str, value: dict[str, Any]) -> tuple[Value, ...]:
+def _reference(bases: Bases, value: dict[str, Any]) -> tuple[Value, ...]:
     text = value.get("reference")
-    return _url(base_url, text) if text is not None else ()
+    return _url(bases, text) if text is not None else ()
 
 
-def _url(base_url: str, text: str) -> tuple[Value, ...]:
-    target = _target(text, base_url)
+def _url(bases: Bases, text: str) -> tuple[Value, ...]:
+    target = _target(text, bases)
     return (ReferenceValue(target),) if target is not None else ()
 
 
-def _canonical(base_url: str, text: str) -> tuple[Value, ...]:
+def _canonical(bases: Bases, text: str) -> tuple[Value, ...]:
     url, mark, version = text.partition("|")
-    target = _target(url, base_url)
+    target = _target(url, bases)
     if target is None:
         return ()
     plain = ReferenceValue(target)

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from search.parameters import SearchParameter
+from search.parameter import SearchParameter
 from search.query import Modifier, Term
-from search.types.text import BadValue, Converter, Reading, unescape
+from search.types.text import BadValue, Bases, Converter, Reading, unescape
 from search.values import StringValue, Value, fold
 
 _PARTS = {
@@ -12,6 +12,8 @@ _PARTS = {
     "Address": ("text", "line", "city", "district", "state", "country", "postalCode"),
 }
 """The parts of a complex type, each compared by itself."""
+
+MODIFIERS = frozenset({Modifier.EXACT, Modifier.CONTAINS, Modifier.MISSING})
 
 
 def parse(text: str, parameter: SearchParameter, modifier: Modifier, reading: Reading) -> tuple[Term, ...]:
@@ -22,7 +24,7 @@ def parse(text: str, parameter: SearchParameter, modifier: Modifier, reading: Re
     return (Term(value),)
 
 
-def converter(fhir_type: str, base_url: str) -> Converter | None:
+def converter(fhir_type: str, bases: Bases) -> Converter | None:
     """Plain text is one value, a HumanName or Address one for each of its parts."""
     if fhir_type in ("string", "markdown", "code", "uri", "url", "id"):
         return _text

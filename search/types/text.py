@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from search.query import Prefix
@@ -19,16 +19,29 @@ unescape = partial(_ESCAPED.sub, r"\1")
 """`a\\,b` -> `a,b`: the four escapes of FHIR; any other backslash stands for itself."""
 
 
+Bases = tuple[str, ...]
+"""The URLs that mean this server, each with its final slash."""
+
+
+@lru_cache(maxsize=256)
+def bases_of(base_url: str | tuple[str, ...]) -> Bases:
+    """This server's own base URL, or all that mean it, each with or without a final slash, as Bases."""
+    urls = (base_url,) if isinstance(base_url, str) else base_url
+    return tuple(dict.fromkeys(f"{url.rstrip('/')}/" for url in urls))
+
+
 class BadValue(ValueError):
     """A search value that cannot be read; the text is a sentence for the person who sent it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What reading a value may need to know: this server's base URL without a final slash, and the time, in microseconds."""
+    """What reading a value may need to know: the URLs that mean this server, the time in microseconds, and the base URL at which
+    the request came in, with its final slash, where that is none of them ("": it is)."""
 
-    base_url: str
+    bases: Bases
     now: int
+    asked: str = ""
 
 
 def split(text: str, mark: str) -> list[str]:

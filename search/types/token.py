@@ -6,9 +6,9 @@ systems (`SearchParameter.bound`), a query may name one of these.
 
 from typing import Any
 
-from search.parameters import SearchParameter
+from search.parameter import SearchParameter
 from search.query import Modifier, Term
-from search.types.text import BadValue, Converter, Reading, split, unescape
+from search.types.text import BadValue, Bases, Converter, Reading, split, unescape
 from search.values import TokenValue, Value
 
 _SPECIAL_VALUES = "http://hl7.org/fhir/special-values"
@@ -16,6 +16,8 @@ _PLAIN = frozenset(
     {"code", "string", "id", "uri", "url", "canonical", "oid", "uuid", "markdown", "date", "dateTime", "instant", "time"}
 )
 _NUMBERS = frozenset({"integer", "positiveInt", "unsignedInt", "decimal"})
+
+MODIFIERS = frozenset({Modifier.NOT, Modifier.MISSING})
 
 
 def parse(text: str, parameter: SearchParameter, modifier: Modifier, reading: Reading) -> tuple[Term, ...]:
@@ -43,7 +45,7 @@ def _bound(codes: frozenset[str], code: str) -> tuple[Term, ...]:
     return tuple(Term(TokenValue("", each)) for each in wanted)
 
 
-def converter(fhir_type: str, base_url: str) -> Converter | None:
+def converter(fhir_type: str, bases: Bases) -> Converter | None:
     """Makes (system, code) of each coding, identifier or plain value; what has no code makes nothing."""
     if fhir_type in _PLAIN:
         return _plain

@@ -1,9 +1,11 @@
 """URI parameters: equal as written (https://hl7.org/fhir/R4/search.html#uri)."""
 
-from search.parameters import SearchParameter
+from search.parameter import SearchParameter
 from search.query import Modifier, Term
-from search.types.text import Converter, Reading, unescape
+from search.types.text import Bases, Converter, Reading, unescape
 from search.values import UriValue, Value
+
+MODIFIERS = frozenset({Modifier.MISSING})
 
 
 def parse(text: str, parameter: SearchParameter, modifier: Modifier, reading: Reading) -> tuple[Term, ...]:
@@ -11,7 +13,7 @@ def parse(text: str, parameter: SearchParameter, modifier: Modifier, reading: Re
     return (Term(UriValue(unescape(text))),)
 
 
-def converter(fhir_type: str, base_url: str) -> Converter | None:
+def converter(fhir_type: str, bases: Bases) -> Converter | None:
     """A URI as written; a canonical with a version also without it."""
     if fhir_type == "canonical":
         return _canonical

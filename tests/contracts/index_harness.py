@@ -9,15 +9,16 @@ import apsw
 from hypothesis import strategies as st
 
 from resources.stores.participant import Applied
-from search.compartments import owners
+from search.compartments import linking, owners
 from search.extract import Extractor
 from search.index import Result, SearchIndex
 from search.indexes.memory import MemoryIndex
 from search.indexes.sqlite import SqliteIndex
 from search.indexes.sqlite_reader import Limits
-from search.parameters import SearchParameter, registry
-from search.query import Clause, Compartment, Modifier, Prefix, Query, SortKey, Term
-from search.types.kinds import MODIFIERS
+from search.parameter import SearchParameter
+from search.parameters import registry
+from search.query import Clause, Compartment, Grant, Grants, Modifier, Prefix, Query, SortKey, Term
+from search.types.kinds import KINDS
 from search.values import (
     BEGIN,
     END,
@@ -76,8 +77,8 @@ class Database:
 class Memory:
     """The same for the index in memory."""
 
-    def __init__(self) -> None:
-        self.index = MemoryIndex(PARAMETERS, EXTRACTOR)
+    def __init__(self, **options: Any) -> None:
+        self.index = MemoryIndex(PARAMETERS, EXTRACTOR, **options)
 
     def update(self, applied: Sequence[Applied]) -> None:
         self.index.write(None, applied)
@@ -98,7 +99,7 @@ def entry(type: str, id: str, values: dict[str, list[Value]]) -> Entry:
     clinical = PARAMETERS.clinical_date(type)
     dates = [v.low for v in values.get(clinical or "", ()) if isinstance(v, DateValue)]
     date = 0 if clinical is None else min(dates) if dates else NO_DATE
-    return Entry(values, date, owners("Patient", type, id, values))
+    return Entry(values, date, owners("Patient", type, id, values, linking("Patient", type, PARAMETERS)))
 
 
 def put(row: int, type: str, id: str, values: dict[str, list[Value]], *, instant: int = 0, new: bool = True) -> Applied:
@@ -211,7 +212,7 @@ def documents(draw: st.DrawFn, type: str) -> dict[str, list[Value]]:
 @st.composite
 def _clauses(draw: st.DrawFn, type: str) -> Clause:
     p = parameter(type, draw(st.sampled_from((*CODES[type], "_id", "_lastUpdated"))))
-    modifier = draw(st.sampled_from([Modifier.NONE, Modifier.NONE, Modifier.NONE, *sorted(MODIFIERS[p.kind])]))
+    modifier = draw(st.sampled_from([Modifier.NONE, Modifier.NONE, Modifier.NONE, *sorted(KINDS[p.kind].MODIFIERS)]))
     if modifier is Modifier.MISSING:
         return Clause(p, modifier, (), draw(st.booleans()))
     terms = draw(
@@ -231,15 +232,30 @@ def queries(draw: st.DrawFn, type: str) -> Query:
     """A search of the type, of any shape that the contract knows."""
     sortable = st.sampled_from((*CODES[type], "_id", "_lastUpdated"))
     keys = draw(st.lists(st.builds(lambda code, down: SortKey(parameter(type, code), down), sortable, st.booleans()), max_size=2))
-    patient = draw(st.none() | st.sampled_from([None, "1", "2"]))
     return Query(
         type,
         tuple(draw(st.lists(_clauses(type), max_size=3))),
-        Compartment(patient) if patient else None,
+        draw(compartments),
         tuple(keys),
         draw(st.integers(1, 4)),
         draw(st.sampled_from(["none", "estimate", "accurate"])),
+        allowed=draw(grants(type)),
     )
+
+
+_patients = st.builds(Compartment, st.sampled_from(["1", "2"]))
+compartments = st.sampled_from([(), (), (Compartment("1"),)]) | st.lists(_patients, max_size=2).map(tuple)
+
+
+@st.composite
+def grants(draw: st.DrawFn, type: str) -> Grants | None:
+    """What an access decision may allow; mostly everything."""
+    if draw(st.integers(0, 2)):
+        return None
+    clauses = st.lists(_clauses(type), max_size=2).map(tuple)
+    here = st.builds(Grant, st.just(type), st.none() | _patients, clauses)
+    others = st.builds(Grant, st.sampled_from(["*", "Basic"]), st.none() | _patients)
+    return tuple(draw(st.lists(here | here | others, max_size=4)))
 
 
 def applied(type: str, found: Iterable[dict[str, list[Value]]]) -> list[Applied]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +65,11 @@ def test_plans_never_scan(database: Database, monkeypatch: pytest.MonkeyPatch, t
 
     async def run() -> None:
         await database.index.open()
-        query = asked(text, count=1).with_filter(Compartment(patient) if patient else None)
+        query = asked(text, count=1).with_filter(*([Compartment(patient)] if patient else []))
         page = await database.index.search(query)
         if page.cursor is not None:
             await database.index.search(asked(text, count=1, cursor=page.cursor))
-        await database.index.count(query)
+        await database.index.search(replace(query, count=0))
         await database.index.close()
 
     asyncio.run(run())

@@ -42,17 +42,20 @@ APPOINTMENT = {
 def test_owners(compartment: str, document: dict[str, object], expected: tuple[str, ...]) -> None:
     """The references that the official definitions name put a document into compartments; a resource lies in its own."""
     type, id = str(document["resourceType"]), str(document["id"])
-    assert owners(compartment, type, id, EXTRACTOR.extract(type, document).values) == expected
+    assert (
+        owners(compartment, type, id, EXTRACTOR.extract(type, document).values, linking(compartment, type, registry())) == expected
+    )
 
 
 def test_never_in_the_compartment() -> None:
     """No parameter puts an Organization into a Patient compartment; an unknown compartment is a mistake."""
-    assert linking("Patient", "Organization") is None
+    assert linking("Patient", "Organization", registry()) is None
     with pytest.raises(KeyError):
-        linking("Organization", "Patient")
+        linking("Organization", "Patient", registry())
 
 
 def test_aliases_are_followed() -> None:
     """A compartment that names an alias reads where its values are kept (Coverage.patient is Coverage.beneficiary)."""
     coverage = {"resourceType": "Coverage", "id": "1", "beneficiary": {"reference": "Patient/p"}}
-    assert owners("Patient", "Coverage", "1", EXTRACTOR.extract("Coverage", coverage).values) == ("p",)
+    values = EXTRACTOR.extract("Coverage", coverage).values
+    assert owners("Patient", "Coverage", "1", values, linking("Patient", "Coverage", registry())) == ("p",)

@@ -49,7 +49,7 @@ def found(query: str, document: dict[str, Any] = OBSERVATION, compartment: str |
     """Whether a query string finds a document."""
     type, id = document["resourceType"], document["id"]
     asked = parse(type, query, parameters=registry(), base_url=BASE, now=lambda: UPDATED).query
-    asked = asked.with_filter(Compartment(compartment) if compartment else None)
+    asked = asked.with_filter(*([Compartment(compartment)] if compartment else []))
     return matches(asked, Key(type, id), EXTRACTOR.extract(type, document), UPDATED)
 
 

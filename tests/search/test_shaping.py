@@ -64,23 +64,23 @@ def test_sort(query: str, keys: list[tuple[str, bool]]) -> None:
 )
 def test_includes(query: str, source: str, codes: set[str], target: str | None, reverse: bool) -> None:
     """Source, parameter and target of _include and _revinclude."""
-    [include] = read(query).query.includes
+    [include] = read(query).includes
     assert {p.code for p in include.parameters} == codes
     assert (include.source, include.target, include.reverse, include.iterate) == (source, target, reverse, False)
 
 
 def test_wildcards() -> None:
     """`*` stands for every reference parameter, of a source that can refer to the type for _revinclude."""
-    [all_of_it] = read("_include=*").query.includes
-    [by_type] = read("_include=Observation:*").query.includes
+    [all_of_it] = read("_include=*").includes
+    [by_type] = read("_include=Observation:*").includes
     assert all_of_it == by_type and {"subject", "encounter", "performer"} <= {p.code for p in by_type.parameters}
-    [back] = read("_revinclude=DiagnosticReport:*").query.includes
+    [back] = read("_revinclude=DiagnosticReport:*").includes
     assert {p.code for p in back.parameters} == {"result"}
 
 
 def test_includes_repeat() -> None:
     """Several includes are kept in order, equal ones once."""
-    found = read("_include=Observation:subject&_include=Observation:encounter&_include=Observation:subject").query.includes
+    found = read("_include=Observation:subject&_include=Observation:encounter&_include=Observation:subject").includes
     assert [include.parameters[0].code for include in found] == ["subject", "encounter"]
 
 
@@ -139,5 +139,5 @@ def test_ignored_where_lenient(query: str, says: str) -> None:
     with pytest.raises(FhirError, match=says):
         read(query)
     parsed = read(query, lenient=True)
-    assert parsed.query.sort == () and parsed.query.includes == () and parsed.applied == ()
+    assert parsed.query.sort == () and parsed.includes == () and parsed.applied == ()
     assert says in parsed.ignored[0][1]

@@ -23,7 +23,7 @@ def micros(text: str) -> int:
 
 
 NOW = micros("2026-03-01T00:00:00+00:00")
-READING = Reading("http://127.0.0.1/fhir", NOW)
+READING = Reading(("http://127.0.0.1/fhir/",), NOW)
 
 # The term is [10, 20); which prefixes hold for a document's interval.
 POSITIONS = [
@@ -157,7 +157,7 @@ def test_approximately(text: str, margin: int) -> None:
 )
 def test_extraction(fhir_type: str, value: object, low: str | None, high: str | None) -> None:
     """Periods have open ends; of a Timing only the outer limits count."""
-    convert = dates.converter(fhir_type, "")
+    convert = dates.converter(fhir_type, ())
     assert convert is not None
     assert list(convert(value)) == [DateValue(micros(low) if low else BEGIN, micros(high) if high else END)]
 
@@ -175,14 +175,14 @@ def test_extraction(fhir_type: str, value: object, low: str | None, high: str | 
 )
 def test_nothing_to_extract(fhir_type: str, value: object) -> None:
     """What covers no time makes no value."""
-    convert = dates.converter(fhir_type, "")
+    convert = dates.converter(fhir_type, ())
     assert convert is not None
     assert list(convert(value)) == []
 
 
 def test_text_is_no_date() -> None:
     """`performedString` is not searched as a date."""
-    assert dates.converter("string", "") is None
+    assert dates.converter("string", ()) is None
 
 
 @given(st.dates(), st.sampled_from(["%Y", "%Y-%m", "%Y-%m-%d"]))

@@ -13,7 +13,7 @@ from search.types import number
 from search.types.text import BadValue, Reading
 from search.values import UNBOUNDED, NumberValue
 
-READING = Reading("http://127.0.0.1/fhir", 0)
+READING = Reading(("http://127.0.0.1/fhir/",), 0)
 PROBABILITY = registry().of("RiskAssessment")["probability"]
 
 
@@ -98,7 +98,7 @@ def test_prefixes(low: float, high: float, holding: str) -> None:
 )
 def test_extraction(fhir_type: str, value: object, expected: list[tuple[float, float, float]]) -> None:
     """A number is a point, a Range an interval with open ends."""
-    convert = number.converter(fhir_type, "")
+    convert = number.converter(fhir_type, ())
     assert convert is not None
     assert list(convert(value)) == [NumberValue(*each) for each in expected]
 
@@ -106,7 +106,7 @@ def test_extraction(fhir_type: str, value: object, expected: list[tuple[float, f
 @given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**20), max_value=10**20, places=5))
 def test_a_number_finds_itself(value: Decimal) -> None:
     """Whatever is stored is found by its own text, with eq, ge, le and ap."""
-    convert = number.converter("decimal", "")
+    convert = number.converter("decimal", ())
     assert convert is not None
     [held] = convert(value)
     for prefix in ("", "eq", "ge", "le", "ap"):

@@ -11,14 +11,14 @@ from search.types import quantity
 from search.types.text import BadValue, Reading
 from search.values import UNBOUNDED, QuantityValue, Value
 
-READING = Reading("http://127.0.0.1/fhir", 0)
+READING = Reading(("http://127.0.0.1/fhir/",), 0)
 VALUE = registry().of("Observation")["value-quantity"]
 UCUM = "http://unitsofmeasure.org"
 
 
 def held(value: dict[str, object], fhir_type: str = "Quantity") -> list[Value]:
     """The values made of a JSON Quantity."""
-    convert = quantity.converter(fhir_type, "")
+    convert = quantity.converter(fhir_type, ())
     assert convert is not None
     return list(convert(value))
 

@@ -6,11 +6,12 @@ from conformance.load import definitions
 from search.parameters import registry
 from search.query import Modifier
 from search.types import reference
-from search.types.text import BadValue, Reading
+from search.types.text import BadValue, Reading, bases_of
 from search.values import ReferenceValue
 
 BASE = "http://127.0.0.1:8000/fhir"
-READING = Reading(BASE, 0)
+OWN = bases_of(BASE)
+READING = Reading(OWN, 0)
 SUBJECT = registry().of("Observation")["subject"]
 PATIENT = registry().of("Observation")["patient"]
 CANONICAL = registry().of("RequestGroup")["instantiates-canonical"]
@@ -34,9 +35,29 @@ def test_addresses(asked: str, target: str) -> None:
     """Own base and version are cut off, in queries and in documents."""
     [term] = reference.parse(asked, SUBJECT, Modifier.NONE, READING)
     assert term.value == ReferenceValue(target) and term.types == ()
-    convert = reference.converter("Reference", BASE)
+    convert = reference.converter("Reference", OWN)
     assert convert is not None
     assert list(convert({"reference": asked})) == [ReferenceValue(target)]
+
+
+def test_several_own_bases() -> None:
+    """Each URL that means this server is cut off, in queries and in documents."""
+    own = bases_of((BASE, "https://fhir.example.org/fhir/"))
+    convert = reference.converter("Reference", own)
+    assert convert is not None
+    for base in (BASE, "https://fhir.example.org/fhir"):
+        [term] = reference.parse(f"{base}/Patient/23", SUBJECT, Modifier.NONE, Reading(own, 0))
+        assert term.value == ReferenceValue("Patient/23")
+        assert list(convert({"reference": f"{base}/Patient/23"})) == [ReferenceValue("Patient/23")]
+
+
+def test_the_base_that_was_asked() -> None:
+    """Below a base that was asked but is not known to mean this server, a reference is both: relative, and as it was written."""
+    reading = Reading(OWN, 0, "http://ehr/fhir/")
+    terms = reference.parse("http://ehr/fhir/Patient/23/_history/2", SUBJECT, Modifier.NONE, reading)
+    assert {str(term.value[0]) for term in terms} == {"Patient/23", "http://ehr/fhir/Patient/23"}
+    assert len(reference.parse("http://ehr/Patient/23", SUBJECT, Modifier.NONE, reading)) == 1
+    assert len(reference.parse("http://ehr/fhir/Nonsense/23", SUBJECT, Modifier.NONE, reading)) == 1
 
 
 @pytest.mark.parametrize(
@@ -103,11 +124,11 @@ def test_refused(text: str) -> None:
 )
 def test_extraction(fhir_type: str, value: object, targets: list[str]) -> None:
     """Literal references only; a canonical with and without its version."""
-    convert = reference.converter(fhir_type, BASE)
+    convert = reference.converter(fhir_type, OWN)
     assert convert is not None
     assert list(convert(value)) == [ReferenceValue(target) for target in targets]
 
 
 def test_attachments_are_no_references() -> None:
     """Consent.sourceAttachment is not searched as a reference."""
-    assert reference.converter("Attachment", BASE) is None
+    assert reference.converter("Attachment", OWN) is None

@@ -8,7 +8,7 @@ from search.types import string
 from search.types.text import BadValue, Reading
 from search.values import StringValue, fold
 
-READING = Reading("http://127.0.0.1/fhir", 0)
+READING = Reading(("http://127.0.0.1/fhir/",), 0)
 NAME = registry().of("Patient")["name"]
 
 START, EXACT, CONTAINS = Modifier.NONE, Modifier.EXACT, Modifier.CONTAINS
@@ -80,11 +80,11 @@ def test_nothing_to_compare_with(text: str) -> None:
 )
 def test_extraction(fhir_type: str, value: object, expected: list[str]) -> None:
     """Each part of a name or address is a value of its own; uses are none."""
-    convert = string.converter(fhir_type, "")
+    convert = string.converter(fhir_type, ())
     assert convert is not None
     assert list(convert(value)) == [StringValue(fold(text), text) for text in expected]
 
 
 def test_other_types_have_no_text() -> None:
     """A Reference has nothing to compare as a string."""
-    assert string.converter("Reference", "") is None
+    assert string.converter("Reference", ()) is None

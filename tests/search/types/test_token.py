@@ -10,7 +10,7 @@ from search.types import token
 from search.types.text import BadValue, Reading
 from search.values import TokenValue
 
-READING = Reading("http://127.0.0.1/fhir", 0)
+READING = Reading(("http://127.0.0.1/fhir/",), 0)
 CODE = registry().of("Observation")["code"]
 GENDER = registry().of("Patient")["gender"]
 ACTIVE = registry().of("Patient")["active"]
@@ -105,11 +105,11 @@ def test_id_has_no_system() -> None:
 )  # fmt: skip
 def test_extraction(fhir_type: str, value: object, expected: list[tuple[str, str]]) -> None:
     """What has a code makes a value, with its system where the type has one."""
-    convert = token.converter(fhir_type, "")
+    convert = token.converter(fhir_type, ())
     assert convert is not None
     assert list(convert(value)) == [TokenValue(*pair) for pair in expected]
 
 
 def test_other_types_have_no_code() -> None:
     """A Period has nothing to compare as a token."""
-    assert token.converter("Period", "") is None
+    assert token.converter("Period", ()) is None

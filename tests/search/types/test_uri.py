@@ -7,7 +7,7 @@ from search.query import Modifier
 from search.types import uri
 from search.types.text import Reading
 
-READING = Reading("http://127.0.0.1/fhir", 0)
+READING = Reading(("http://127.0.0.1/fhir/",), 0)
 URL = registry().of("ValueSet")["url"]
 
 
@@ -29,11 +29,11 @@ URL = registry().of("ValueSet")["url"]
 def test_comparison(asked: str, fhir_type: str, held: str, matches: bool) -> None:
     """Equal to the letter; a canonical is found with and without its version."""
     [term] = uri.parse(asked, URL, Modifier.NONE, READING)
-    convert = uri.converter(fhir_type, "")
+    convert = uri.converter(fhir_type, ())
     assert convert is not None
     assert any(uri.match(term, Modifier.NONE, value) for value in convert(held)) is matches
 
 
 def test_other_types_have_no_uri() -> None:
     """A Coding has nothing to compare as a URI."""
-    assert uri.converter("Coding", "") is None
+    assert uri.converter("Coding", ()) is None

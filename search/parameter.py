@@ -1,0 +1,31 @@
+"""One search parameter. Where they come from: `search/parameters.py`; what each kind means: `search/types`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+ParameterType = Literal["number", "date", "string", "token", "reference", "composite", "quantity", "uri", "special"]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchParameter:
+    """One search parameter as it applies to one resource type.
+
+    `expression` is narrowed to the type where the official one covers several. `targets` are the types that a reference may point
+    to (empty: any). `number` is a small positive integer that no other (type, code) has but an alias; `stored` is the code under
+    which extraction keeps the values: another one for an alias (Patient.phonetic is Patient.name), else `code`. `bound`: code
+    system -> codes, where the parameter is a `code` element with a required binding, whose values carry no system of their own.
+    `searchable`: whether a query may use it: composites, `near`, and `_text`, `_content`, `_query` cannot be searched.
+    """
+
+    type: str
+    code: str
+    kind: ParameterType
+    expression: str
+    url: str
+    targets: tuple[str, ...] = ()
+    number: int = 0
+    stored: str = ""
+    description: str = field(default="", compare=False, repr=False)
+    bound: Mapping[str, frozenset[str]] = field(default_factory=dict, compare=False, repr=False)
+    searchable: bool = field(default=False, compare=False, repr=False)
