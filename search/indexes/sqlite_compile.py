@@ -216,18 +216,19 @@ def merged(streams: Iterable[Stream]) -> list[tuple[int, str, tuple[Any, ...], l
 
 
 def _token(clause: Clause, field: Field, book: Book) -> Predicate:
-    pid = field.pid
+    own = (field.pid, field.pid + FOLDED)
     wanted: set[tuple[str | None, int | None]] = set()
-    streams = []
+    streams = list[Stream]()
     for term in clause.terms:
         system, code = _of(term)[0], _of(term)[1]
         w = system_number(str(system)) if term.system_given else None
         wanted.add((str(code) if term.code_given else None, w))
         test, args = ("{0}.w = ?", (w,)) if w is not None else ("", ())
-        streams.append(Stream(pid, test, args, hash64(str(code)), True) if term.code_given else Stream(pid, test, args))
+        v = hash64(str(code)) if term.code_given else None
+        streams += [Stream(pid, test, args, v, v is not None) for pid in field.pids]
 
     def check(rows: list[Row]) -> bool:
-        return any(p == pid and not wanted.isdisjoint(((v, w), (v, None), (None, w))) for p, v, w in rows)
+        return any(p in own and not wanted.isdisjoint(((v, w), (v, None), (None, w))) for p, v, w in rows)
 
     if all(stream.point for stream in streams):
         return _points(0 if field.code == "identifier" else 3, streams, check)
@@ -275,24 +276,24 @@ def _uri(clause: Clause, field: Field, book: Book) -> Predicate:
 
 
 def _string(clause: Clause, field: Field, book: Book) -> Predicate:
-    pid = field.pid
+    own = (field.pid, field.pid + FOLDED)
     terms = [(str(_of(term)[0]), str(_of(term)[1])) for term in clause.terms]
     if clause.modifier is Modifier.EXACT:
         exacts = {exact for _, exact in terms}
         streams = []
         for folded, exact in terms:
             w = 0 if exact == folded and len(folded) < CUT else exact
-            streams.append(Stream(pid, "{0}.w = ?", (w,), folded[:CUT], True))
-        return _points(1, streams, lambda rows: any(p == pid and (w or v) in exacts for p, v, w in rows))
+            streams += [Stream(pid, "{0}.w = ?", (w,), folded[:CUT], True) for pid in field.pids]
+        return _points(1, streams, lambda rows: any(p in own and (w or v) in exacts for p, v, w in rows))
     if clause.modifier is Modifier.CONTAINS:
         whole = f"CASE WHEN length({{0}}.v) < {CUT} THEN {{0}}.v ELSE fhir_fold({{0}}.w) END"
-        spans = tuple(Stream(pid, f"instr({whole}, ?) > 0", (folded,)) for folded, _ in terms)
+        spans = tuple(Stream(pid, f"instr({whole}, ?) > 0", (folded,)) for folded, _ in terms for pid in field.pids)
         return Predicate(
-            8, spans, check=lambda rows: any(p == pid and any(f in _whole(v, w) for f, _ in terms) for p, v, w in rows)
+            8, spans, check=lambda rows: any(p in own and any(f in _whole(v, w) for f, _ in terms) for p, v, w in rows)
         )
     starts = tuple(folded for folded, _ in terms)
-    spans = tuple(_prefix(pid, start) for start in starts)
-    return Predicate(2, spans, check=lambda rows: any(p == pid and _whole(v, w).startswith(starts) for p, v, w in rows))
+    spans = tuple(_prefix(pid, start) for start in starts for pid in field.pids)
+    return Predicate(2, spans, check=lambda rows: any(p in own and _whole(v, w).startswith(starts) for p, v, w in rows))
 
 
 def _whole(v: str, w: Any) -> str:

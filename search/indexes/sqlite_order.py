@@ -54,7 +54,7 @@ def make_order(keys: Sequence[SortKey], book: Book, reader: Reader) -> Order:
     if field.clinical:
         return Order((key,), by_date=not (wide or reader.any_of(field.pid + NORMAL)))
     if field.kind == "string" or (field.kind == "number" and not wide):
-        return Order((key,), walked=(field.pid,), edge=_edge((field.pid,), key.descending))
+        return Order((key,), walked=field.pids, edge=_edge((field.pid, field.pid + FOLDED), key.descending))
     if field.kind == "date":
         pids = (field.pid, field.pid + WIDE) if wide else (field.pid,)
         return Order((key,), walked=pids, edge=_edge(pids, key.descending))

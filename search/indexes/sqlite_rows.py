@@ -81,6 +81,8 @@ def rows_of(book: Book, entry: Entry) -> tuple[int, int, list[Row]]:
             rows.append((field.pid + FOLDED, main, 0))
             if len(values) > 1:
                 rows += [(field.pid, v.target, 0) for v in values if v.target != main]  # type: ignore[union-attr]
+        elif field.within:
+            rows += _apart(field, values, entry)
         else:
             rows += _MAKERS[field.kind](field, values)
     d, high = (date.low, date.high) if date else (NO_DATE, NO_DATE) if book.date else (0, 0)
@@ -89,6 +91,17 @@ def rows_of(book: Book, entry: Entry) -> tuple[int, int, list[Row]]:
         rows.append((book.patient, hash64(f"Patient/{patient}"), bits))
         bits = 0
     return d, present, list(dict.fromkeys(rows)) if len(rows) > 1 else rows
+
+
+def _apart(field: Field, values: Sequence[Any], entry: Entry) -> list[Row]:
+    """Rows of a parameter that has others within it: what one of these has too is folded."""
+    theirs: set[Any] = set()
+    for code, _ in field.within:
+        theirs.update(entry.values.get(code, ()))
+    rows = _MAKERS[field.kind](field, values)
+    if not theirs:
+        return rows
+    return [(pid + FOLDED, v, w) if value in theirs else (pid, v, w) for value, (pid, v, w) in zip(values, rows, strict=True)]
 
 
 def _token(field: Field, values: Iterable[Any]) -> list[Row]:

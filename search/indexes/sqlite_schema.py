@@ -9,7 +9,8 @@ hash, a folded text, a number), `w` what is compared after that, `d` the documen
 `rid` follow `v`, whatever is found by equality comes out in the order of dates, and any other equality can be probed by one seek.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -20,12 +21,13 @@ from search.parameter import ParameterType, SearchParameter
 from search.parameters import Parameters
 from search.values import hash64
 
-LAYOUT = 1
+LAYOUT = 3
 """Goes up whenever rows change their form: the tables are then made anew and filled from the documents."""
 
 NORMAL, WIDE, FOLDED, FOLDED_WIDE = range(4)
 """Roles of a parameter's rows: pid = 4 * number + role. A WIDE row covers more than NARROW (dates) or more than a point (numbers).
-FOLDED rows stand in `packed` only: a row of the document's type or patient says the same. FOLDED_WIDE is the WIDE row of a folded date."""
+FOLDED rows stand in `packed` only: a row of the document's type or patient, or of a parameter within this one, says the same.
+FOLDED_WIDE is the WIDE row of a folded date."""
 
 NARROW = 400 * 86_400_000_000
 """The longest interval of a NORMAL date row, in microseconds: a whole year is narrow."""
@@ -63,7 +65,8 @@ class Field:
     """A search parameter as rows know it.
 
     `present`: its bit in `item.present` (0: none left, look at the packed rows). `patient`: its bit in `w` of the patient rows,
-    if it is a reference that may name a Patient (else 0). `clinical`: whether it is the date in the key.
+    if it is a reference that may name a Patient (else 0). `clinical`: whether it is the date in the key. `within`: (code, pid) of the
+    parameters whose values are always among this one's (family is within name): a value that both have stands under theirs only.
     """
 
     code: str
@@ -72,6 +75,12 @@ class Field:
     present: int
     patient: int
     clinical: bool
+    within: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Where the index has the values of this parameter."""
+        return (self.pid, *(pid for _, pid in self.within))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +127,38 @@ def _book(name: str, number: int, parameters: Parameters) -> Book:
     mine = {p.code: p for p in parameters.of(name).values() if p.searchable and p.stored in ("", p.code) and not _special(p)}
     date = parameters.clinical_date(name) or ("birthdate" if "birthdate" in mine else None)
     fields, patients = {}, 0
+    within = _families(mine.values())
     for place, code in enumerate(sorted(mine, key=lambda c: mine[c].number)):
         p = mine[code]
         may_be_patient = p.kind == "reference" and (not p.targets or "Patient" in p.targets) and patients < _PATIENT_BITS
         bit = 1 << patients if may_be_patient else 0
         patients += may_be_patient
         present = 1 << place if place < _PRESENT_BITS else 0
-        fields[code] = Field(code, p.kind, 4 * p.number, present, bit, code == date)
+        fields[code] = Field(code, p.kind, 4 * p.number, present, bit, code == date, within.get(code, ()))
     return Book(name, number, fields, fields[date] if date else None)
+
+
+_PARTS = re.compile(r"(family|given|city|state|country|postalCode|where\(system='(phone|email)'\))")
+"""Paths below a name, address or telecom whose values are values of the whole as well."""
+
+
+def _families(parameters: Iterable[SearchParameter]) -> dict[str, tuple[tuple[str, int], ...]]:
+    """Code -> the (code, pid) of the parameters within it; none of these has any within itself."""
+    plain = [(p, [part.strip() for part in p.expression.split("|")]) for p in parameters if p.kind in ("string", "token")]
+    found: dict[str, list[SearchParameter]] = {}
+    for whole, roots in plain:
+        for part, paths in plain:
+            if part.kind == whole.kind and part is not whole and paths != roots and all(_below(path, roots) for path in paths):
+                found.setdefault(whole.code, []).append(part)
+    return {
+        code: tuple((p.code, 4 * p.number) for p in parts)
+        for code, parts in found.items()
+        if not any(p.code in found for p in parts)
+    }
+
+
+def _below(path: str, roots: Sequence[str]) -> bool:
+    return any(path == root or (path.startswith(f"{root}.") and _PARTS.fullmatch(path[len(root) + 1 :])) for root in roots)
 
 
 def _special(parameter: SearchParameter) -> bool:
