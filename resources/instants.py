@@ -1,8 +1,14 @@
 """Instants: whole microseconds since 1970-01-01T00:00:00Z inside, FHIR `instant` text outside."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def now() -> int:
+    """Microseconds since the epoch."""
+    return time.time_ns() // 1000
 
 
 def instant_text(micros: int) -> str:

@@ -1,23 +1,18 @@
 """A store that keeps everything in memory: for tests, and the plainest reading of the contract."""
 
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
-from resources.instants import instant_text
+from resources.instants import instant_text, now
 from resources.store import ABSENT, ANY, Change, Claim, Conflict, HistoryPage, Key, Receipt, Version, Written
 from resources.stores import events
 from resources.stores.participant import Applied, Participant
 
 
-def _now() -> int:
-    return time.time_ns() // 1000
-
-
 class MemoryStore:
     """ResourceStore in Python's own memory. Nothing survives the process."""
 
-    def __init__(self, *, participant: Participant | None = None, clock: Callable[[], int] = _now) -> None:
+    def __init__(self, *, participant: Participant | None = None, clock: Callable[[], int] = now) -> None:
         self._participant, self._clock = participant, clock
         self._versions: list[Version] = []
         self._resources: dict[tuple[str, str], list[Version]] = {}

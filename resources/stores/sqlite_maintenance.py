@@ -7,6 +7,7 @@ import asyncio
 import fcntl
 import logging
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +24,12 @@ TICK = 0.2
 
 COPY = 8_000
 """Pages in the log (32 MB) at which it is copied into the database. The more seldom, the fewer times a busy page is copied."""
+
+BATCH = 128
+"""Events indexed at a time (about 5 ms)."""
+
+REST = 2
+"""Rest after each batch, in times of what it took."""
 
 SWEEP = 300
 """Rounds between two sweeps."""
@@ -84,9 +91,18 @@ class Maintenance:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return  # another process looks after the rest
-        await self._store.settle()
+        await self._index_events()
         if number % SWEEP == 0:
             await self._store.sweep()
+
+    async def _index_events(self) -> None:
+        """Index what was logged, in small batches with rests between: a backlog (after a burst, or an upgrade) must not crowd out
+        the requests that are served meanwhile."""
+        while not self._stopping.is_set():
+            began = time.perf_counter()
+            if not await self._store.settle(BATCH):
+                return
+            await asyncio.sleep(REST * (time.perf_counter() - began))
 
     async def _copy_log(self) -> None:
         """Copy the log beside the writers, then what they wrote meanwhile while they pause, so that the log starts over.
