@@ -36,7 +36,9 @@ def apply(type: str, document: Json, parameters: Json) -> Json:
     for name, value in zip(_FIXED, before, strict=True):
         if document.get(name) != value:
             raise error(
-                422, "business-rule", f"The patch would change {name} from {told(value)} to {told(document.get(name))}; it must stay"
+                422,
+                "business-rule",
+                f"The patch would change {name} from {told(value)} to {told(document.get(name))}; it must stay",
             )
     return document
 
@@ -68,7 +70,9 @@ def _operations(parameters: Json) -> Iterable[_Operation]:
     for number, parameter in enumerate(parameters.get("parameter", ())):
         expression = f"Parameters.parameter[{number}]"
         if parameter.get("name") != "operation":
-            raise bad_request(f"A FHIRPath Patch has parameters named operation only, not {told(parameter.get('name'))}", expression)
+            raise bad_request(
+                f"A FHIRPath Patch has parameters named operation only, not {told(parameter.get('name'))}", expression
+            )
         yield _operation(parameter.get("part", ()), expression)
 
 

@@ -6,13 +6,14 @@ SUBSETTED, so that nobody mistakes it for the whole.
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
 from conformance.load import Element, definitions
 
 Mode = Literal["true", "text", "data", "count", "false"]
+MODES: tuple[str, ...] = get_args(Mode)
 
 SUBSETTED = b'{"system":"http://terminology.hl7.org/CodeSystem/v3-ObservationValue","code":"SUBSETTED"}'
 

@@ -1,5 +1,6 @@
 """The composition root: settings in, a running server out. Nothing else in the project makes a store, an index or a context."""
 
+import asyncio
 import gc
 import os
 import secrets
@@ -17,19 +18,22 @@ from conformance.validate import Validator
 from fhir_server.audit import Audit
 from fhir_server.config import Settings
 from fhir_server.context import Context
-from fhir_server.observability import Metrics
+from fhir_server.observability import Metrics, log_lost_failure
 from fhir_server.rest.edge import Edge
 from fhir_server.rest.routing import Router
 from fhir_server.routes import ROUTES
+from resources import instants
 from resources.store import ResourceStore, StoreUnavailable
 from resources.stores.memory import MemoryStore
 from resources.stores.sqlite import SqliteStore
 from search.extract import Extractor
-from search.index import SearchIndex
+from search.index import SearchIndex, TooCostly
 from search.indexes.memory import MemoryIndex
 from search.indexes.sqlite import SqliteIndex
 from search.paging import Cursors
 from search.parameters import Parameters, registry
+from search.parse import parse
+from search.query import Query
 
 PREFIX = "/fhir"
 
@@ -55,6 +59,7 @@ class Application:
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         async with open_context(self._settings) as ctx:
             self._ctx = ctx
+            asyncio.get_running_loop().set_exception_handler(log_lost_failure)
             self._edge = Edge(ctx, PREFIX)
             _calm_collector()
             yield
@@ -69,13 +74,20 @@ class Application:
         async def readyz() -> Response:
             try:
                 await self._ctx.store.read("Patient", "-")
-            except StoreUnavailable as failure:
+                await self._ctx.index.search(_nobody(self._ctx))
+            except (StoreUnavailable, TooCostly) as failure:
                 return Response(f"{failure}\n", status_code=503, media_type="text/plain")
             return Response("ok\n", media_type="text/plain")
 
         @self.beside.get("/metrics")
         async def metrics() -> Response:
             return Response(self._ctx.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _nobody(ctx: Context) -> Query:
+    """A search that has to look into the index and finds nothing."""
+    parsed = parse("Patient", "identifier=-&_total=none", parameters=ctx.parameters, base_url=ctx.settings.bases, default_count=1)
+    return parsed.query
 
 
 def _calm_collector() -> None:
@@ -108,7 +120,7 @@ async def open_context(settings: Settings) -> AsyncIterator[Context]:
             audit=Audit(settings.base),
             routes=Router(ROUTES, parameters.types),
             metrics=Metrics(),
-            clock=now,
+            clock=instants.now,
             new_id=new_id,
         )
 
@@ -166,11 +178,6 @@ def _write_once(path: Path, content: bytes) -> None:
         pass
     finally:
         draft.unlink()
-
-
-def now() -> int:
-    """Microseconds since the epoch."""
-    return time.time_ns() // 1000
 
 
 def new_id() -> str:

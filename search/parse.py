@@ -1,9 +1,9 @@
 """A query string -> Query. Every problem is reported at once (https://hl7.org/fhir/R4/search.html#errors)."""
 
-import time
 from collections.abc import Callable, Sequence
 from urllib.parse import parse_qsl
 
+from resources import instants
 from resources.outcomes import FhirError, bad_request
 from search.clauses import Notes, read_clause
 from search.parameters import Parameters
@@ -20,10 +20,6 @@ MAX_PARAMETERS = 200
 Pairs = Sequence[tuple[str, str]]
 
 
-def _now() -> int:
-    return time.time_ns() // 1_000
-
-
 def parse(
     type: str,
     query: str | Pairs,
@@ -34,7 +30,7 @@ def parse(
     lenient: bool = False,
     default_count: int = 20,
     max_count: int = 1_000,
-    now: Callable[[], int] = _now,
+    now: Callable[[], int] = instants.now,
 ) -> Parsed:
     """The search of `type` that a query string (or its decoded pairs) asks for.
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from conformance.summary import MODES
 from search.clauses import Notes
 from search.parameter import SearchParameter
 from search.parameters import Parameters
@@ -11,7 +12,6 @@ from search.query import Include, SortKey, Total
 MAX_SORT_KEYS = 8
 MAX_INCLUDES = 50
 _TOTALS: Mapping[str, Total] = {"none": "none", "estimate": "estimate", "accurate": "accurate"}
-_SUMMARIES = ("true", "text", "data", "count", "false")
 
 
 @dataclass(slots=True)
@@ -51,12 +51,18 @@ def read_shape(shape: Shape, name: str, value: str) -> bool:
     return True
 
 
+def page_size(value: str, most: int) -> int | None:
+    """What `_count` asks for, cut to `most`; None where it is not a whole number from 0 on."""
+    return min(int(value), most) if value.isascii() and value.isdigit() and len(value) <= 18 else None
+
+
 def _count(shape: Shape, name: str, value: str) -> str | None:
-    if not value.isascii() or not value.isdigit() or len(value) > 18:
+    count = page_size(value, shape.max_count)
+    if count is None:
         shape.notes.refuse(name, f"_count is a whole number from 0 on, not {value[:100]!r}")
         return None
-    shape.count = min(int(value), shape.max_count)
-    return str(shape.count)
+    shape.count = count
+    return str(count)
 
 
 def _total(shape: Shape, name: str, value: str) -> str | None:
@@ -68,8 +74,8 @@ def _total(shape: Shape, name: str, value: str) -> str | None:
 
 
 def _summary(shape: Shape, name: str, value: str) -> str | None:
-    if value not in _SUMMARIES:
-        shape.notes.refuse(name, f"_summary is one of {', '.join(_SUMMARIES)}, not {value[:100]!r}")
+    if value not in MODES:
+        shape.notes.refuse(name, f"_summary is one of {', '.join(MODES)}, not {value[:100]!r}")
         return None
     shape.summary = value
     return value

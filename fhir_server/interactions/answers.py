@@ -1,15 +1,15 @@
 """What handlers answer: a version as it was asked for, or what became of a write."""
 
 from collections.abc import Sequence
-from urllib.parse import unquote_plus
 
-from conformance.summary import subset
+from conformance.summary import MODES, subset
 from fhir_server.context import Context
 from fhir_server.messages import FhirRequest, FhirResult
 from fhir_server.rest.conditional import not_modified
 from fhir_server.rest.prefer import preferences
 from resources.outcomes import Issue, bad_request, gone, not_found, operation_outcome
 from resources.store import Key, Version, Written
+from search.parse import Pairs, pairs_of
 
 LATE = Issue(
     "information",
@@ -17,8 +17,6 @@ LATE = Issue(
     "The search index has not caught up with the latest writes: what was written in the last moments may be missing",
 )
 """What an answer says that was searched for in an index that lags behind."""
-
-SUMMARIES = ("true", "text", "data", "false", "count")
 
 
 def of_version(request: FhirRequest, version: Version) -> FhirResult:
@@ -29,7 +27,7 @@ def of_version(request: FhirRequest, version: Version) -> FhirResult:
         return FhirResult(304, version=version.version, instant=version.instant, touched=touched)
     body = version.body
     if "_summary" in request.query or "_elements" in request.query:
-        body = shorten(version.type, body, *shape(request.query))
+        body = shorten(version.type, body, *shape(pairs_of(request.query)))
     return FhirResult(200, (body,), version.version, version.instant, touched=touched)
 
 
@@ -47,18 +45,17 @@ async def present(ctx: Context, keys: Sequence[Key]) -> list[Version]:
     return [v for v in await ctx.store.read_many(keys) if v is not None and v.body is not None] if keys else []
 
 
-def shape(query: str) -> tuple[str | None, tuple[str, ...]]:
-    """`_summary` and `_elements` of a query string that has no search parameters. Raises FhirError 400 for unknown values."""
+def shape(given: Pairs) -> tuple[str | None, tuple[str, ...]]:
+    """`_summary` and `_elements` among the (name, value) pairs of a request that is no search. Raises FhirError 400 for unknown values."""
     summary: str | None = None
     elements: tuple[str, ...] = ()
-    for pair in query.split("&"):
-        name, _, value = pair.partition("=")
+    for name, value in given:
         if name == "_summary":
-            summary = unquote_plus(value)
-            if summary not in SUMMARIES:
-                raise bad_request(f"_summary must be one of {', '.join(SUMMARIES)}", code="value")
+            summary = value
+            if summary not in MODES:
+                raise bad_request(f"_summary must be one of {', '.join(MODES)}", code="value")
         elif name == "_elements":
-            elements = tuple(part.strip() for part in unquote_plus(value).split(",") if part.strip())
+            elements = tuple(part.strip() for part in value.split(",") if part.strip())
     return summary, elements
 
 

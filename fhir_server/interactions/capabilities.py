@@ -8,12 +8,12 @@ from conformance.capability import FHIR_VERSION, build
 from fhir_server.context import Context
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.permission import APPEND_ONLY
-from fhir_server.rest.query_string import pairs
 from fhir_server.rest.routing import Router
 from fhir_server.version import server_version
 from resources import documents
 from resources.outcomes import bad_request
 from search.parameters import Parameters
+from search.parse import pairs_of
 
 MODES = ("full", "normative", "terminology")
 
@@ -29,7 +29,7 @@ async def capabilities(ctx: Context, who: Identity, request: FhirRequest) -> Fhi
 
     Nothing of a patient is in it, so it is not audited.
     """
-    mode = dict(pairs(request.query)).get("mode", "full")
+    mode = dict(pairs_of(request.query)).get("mode", "full")
     if mode not in MODES:
         raise bad_request(f"mode must be one of {', '.join(MODES)}", code="value")
     if mode == "terminology":

@@ -88,7 +88,9 @@ async def matching(ctx: Context, query: Query, most: int, position: int | None =
     Raises FhirError 503 where the search index cannot be had to catch up: on what it holds, criteria might make a second resource.
     """
     if not await ctx.index.caught_up((query.type,), position):
-        text = "The search index has not caught up with the latest writes, so criteria cannot be relied on now; send the request again"
+        text = (
+            "The search index has not caught up with the latest writes, so criteria cannot be relied on now; send the request again"
+        )
         raise error(503, "transient", text, **{"Retry-After": "1"})
     return (await ctx.index.search(replace(query, count=most))).keys
 

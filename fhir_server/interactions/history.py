@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from fhir_server.context import Context
-from fhir_server.interactions.answers import SUMMARIES, shorten
+from fhir_server.interactions.answers import shape, shorten
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.rest.prefer import preferences
-from fhir_server.rest.query_string import CURSOR, instant_range, page_size, pairs
+from fhir_server.rest.query_string import CURSOR, instant_range, page_links, page_size
 from resources.bundles import bundle, history_entry
 from resources.outcomes import bad_request, not_found
 from resources.store import HistoryPage, Version
+from search.parse import pairs_of
 
 _PARAMETERS = ("_count", "_since", "_at", "_summary", "_elements", "_format", "_pretty")
 
@@ -70,16 +71,13 @@ async def _count(ctx: Context, asked: Asked, type: str | None, id: str | None) -
 
 
 def _read(ctx: Context, request: FhirRequest) -> Asked:
-    given = pairs(request.query)
+    given = pairs_of(request.query)
     cursor = next((value for name, value in given if name == CURSOR), None)
     applied = {name: value for name, value in given if name in _PARAMETERS}
     unknown = [name for name, _ in given if name not in _PARAMETERS and name != CURSOR]
     if unknown and not preferences(request.headers).lenient:
         raise bad_request(f"A history has no parameter {unknown[0][:64]}; it has {', '.join(_PARAMETERS)}", code="not-supported")
-    summary = applied.get("_summary")
-    if summary is not None and summary not in SUMMARIES:
-        raise bad_request(f"_summary must be one of {', '.join(SUMMARIES)}", code="value")
-    elements = tuple(name for name in applied.get("_elements", "").split(",") if name)
+    summary, elements = shape(given)
     since, at = _instants(applied)
     return Asked(page_size(ctx, applied.get("_count")), since, at, summary, elements, applied, cursor)
 
@@ -107,12 +105,8 @@ def _context(request: FhirRequest, asked: Asked) -> bytes:
 
 
 def _answer(ctx: Context, request: FhirRequest, asked: Asked, page: HistoryPage, total: int | None) -> FhirResult:
-    url = f"{request.base}/{request.path}"
-    query = urlencode(asked.applied)
-    links = [("self", f"{url}?{query}" if query else url)]
-    if page.next is not None:
-        cursor = ctx.cursors.seal((page.next,), _context(request, asked))
-        links.append(("next", f"{url}?{urlencode([*asked.applied.items(), (CURSOR, cursor)])}"))
+    cursor = ctx.cursors.seal((page.next,), _context(request, asked)) if page.next is not None else None
+    links = page_links(f"{request.base}/{request.path}", urlencode(asked.applied), cursor)
     entries = [history_entry(request.base, version, _shown(version, asked)) for version in page.versions]
     touched = tuple(dict.fromkeys(f"{v.type}/{v.id}" for v in page.versions)) or _self(request)
     return FhirResult(200, (bundle("history", entries, links=links, total=total),), touched=touched)

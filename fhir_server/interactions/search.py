@@ -14,7 +14,7 @@ from fhir_server.interactions.answers import LATE, present, shorten
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.rest.negotiation import output
 from fhir_server.rest.prefer import preferences
-from fhir_server.rest.query_string import CURSOR
+from fhir_server.rest.query_string import page_links
 from resources.bundles import Mode, outcome_entry, search_entry, searchset
 from resources.outcomes import Issue, bad_request, error, not_found, operation_outcome
 from resources.store import Version
@@ -62,7 +62,8 @@ async def _search(ctx: Context, request: FhirRequest, type: str, url: str, withi
     context = page_context(parsed) + (within.patient.encode() if within else b"")
     late = not await ctx.index.caught_up((type, *(rule.source for rule in parsed.includes)))
     page = await _page(ctx, parsed, context)
-    links = _links(ctx, url, context, applied, page)
+    cursor = ctx.cursors.seal((page.total, page.total_exact, *page.cursor), context) if page.cursor is not None else None
+    links = page_links(url, applied, cursor)
     matches, included, truncated = await _documents(ctx, parsed, page)
     outcome = _outcome(parsed, page, truncated, late, ctx.settings.include_limit)
     entries = [*_entries(request.base, parsed, matches, "match"), *_entries(request.base, parsed, included, "include"), *outcome]
@@ -92,15 +93,6 @@ async def _page(ctx: Context, parsed: Parsed, context: bytes) -> Result:
     assert (total is None or isinstance(total, int)) and isinstance(exact, bool)
     result = await ctx.index.search(replace(query, cursor=tuple(place), total="none"))
     return replace(result, total=total, total_exact=exact)
-
-
-def _links(ctx: Context, url: str, context: bytes, applied: str, page: Result) -> Iterator[tuple[str, str]]:
-    own = f"{url}?{applied}" if applied else url
-    yield "self", own
-    if page.cursor is not None:
-        yield "first", own
-        cursor = ctx.cursors.seal((page.total, page.total_exact, *page.cursor), context)
-        yield "next", f"{own}{'&' if applied else '?'}{CURSOR}={cursor}"
 
 
 async def _documents(ctx: Context, parsed: Parsed, page: Result) -> tuple[list[Version], list[Version], bool]:

@@ -5,16 +5,16 @@ locations, medications and devices. The record of accesses (AuditEvent) comes on
 referred-to documents, so one may come again on a later page.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from fhir_server.context import Context
 from fhir_server.interactions.answers import LATE, live, present
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.operations.parameters import simple
-from fhir_server.rest.query_string import CURSOR, instant_range, page_size, take
-from resources.bundles import outcome_entry, search_entry, searchset
+from fhir_server.rest.query_string import CURSOR, instant_range, page_links, page_size, take
+from resources.bundles import Link, outcome_entry, search_entry, searchset
 from resources.outcomes import Issue, bad_request, operation_outcome
 from resources.store import Key
 from search.compartments import linking
@@ -52,10 +52,7 @@ async def everything(ctx: Context, who: Identity, request: FhirRequest) -> FhirR
     cursor = ctx.cursors.open(sealed, context) if sealed is not None else None
     late = not await ctx.index.caught_up(asked.types)
     page = await ctx.index.search_in_turn(_queries(ctx, request.id, asked), count=asked.count, cursor=cursor)
-    links = [("self", f"{url}?{applied}" if applied else url)]
-    if page.cursor is not None:
-        sealed = quote(ctx.cursors.seal(page.cursor, context))
-        links.append(("next", f"{url}?{applied}{'&' if applied else ''}{CURSOR}={sealed}"))
+    links = page_links(url, applied, ctx.cursors.seal(page.cursor, context) if page.cursor is not None else None)
     return await _answer(ctx, request, asked, page.keys, links, late)
 
 
@@ -100,7 +97,7 @@ def _dates(ctx: Context, name: str, values: Sequence[str]) -> tuple[Clause, ...]
 
 
 async def _answer(
-    ctx: Context, request: FhirRequest, asked: Asked, keys: Sequence[Key], links: Sequence[tuple[str, str]], late: bool
+    ctx: Context, request: FhirRequest, asked: Asked, keys: Sequence[Key], links: Iterable[Link], late: bool
 ) -> FhirResult:
     includes = _includes(ctx, asked, {key.type for key in keys})
     extra = await ctx.index.include(keys, includes, limit=ctx.settings.include_limit) if includes else None

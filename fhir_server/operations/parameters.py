@@ -7,10 +7,10 @@ import msgspec
 
 from fhir_server.interactions.accept import errors
 from fhir_server.messages import FhirRequest
-from fhir_server.rest.query_string import pairs
 from resources import documents
 from resources.outcomes import FhirError, bad_request
 from resources.structure import check
+from search.parse import pairs_of
 
 
 def resource_type(body: bytes) -> str:
@@ -41,7 +41,7 @@ def simple(request: FhirRequest, known: Sequence[str]) -> dict[str, list[str]]:
 
     Raises FhirError 400 for a parameter that is not among `known`: ignoring it could answer something else than was asked.
     """
-    given = [(name, value) for name, value in pairs(request.query) if name not in ("_format", "_pretty")]
+    given = [(name, value) for name, value in pairs_of(request.query) if name not in ("_format", "_pretty")]
     if request.body:
         given += [(str(one.get("name", "")), _text(one)) for one in read(request)]
     out: dict[str, list[str]] = {}

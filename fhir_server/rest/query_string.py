@@ -1,11 +1,13 @@
 """Reading the parameters that are not search parameters: pages, cursors, instants."""
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from urllib.parse import parse_qsl
 
 from fhir_server.context import Context
+from resources.bundles import Link
 from resources.outcomes import bad_request
+from search import shaping
 
 CURSOR = "_cursor"
 """The parameter of next links that carries the place to go on from. Its value is signed; callers cannot make one."""
@@ -15,14 +17,6 @@ _MOMENT = re.compile(
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-
-
-def pairs(query: str) -> list[tuple[str, str]]:
-    """The (name, value) pairs of a query string, decoded. Raises FhirError 400."""
-    try:
-        return parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=10_000)
-    except ValueError:
-        raise bad_request("The query string is not UTF-8 in percent encoding, or has too many parameters") from None
 
 
 def take(query: str, name: str) -> tuple[str, str | None]:
@@ -43,9 +37,20 @@ def page_size(ctx: Context, value: str | None) -> int:
     """`_count`, at most what the settings allow; the default where it is not given. Raises FhirError 400."""
     if value is None:
         return ctx.settings.default_count
-    if not (value.isascii() and value.isdigit()):
+    size = shaping.page_size(value, ctx.settings.max_count)
+    if size is None:
         raise bad_request("_count must be a number, 0 or more", code="value")
-    return min(int(value[:9]), ctx.settings.max_count)
+    return size
+
+
+def page_links(url: str, applied: str, cursor: str | None) -> Iterator[Link]:
+    """The links of a page of `url`, whose parameters were `applied` (encoded): itself, and where `cursor` (sealed) leads on, the first
+    page and the next."""
+    own = f"{url}?{applied}" if applied else url
+    yield "self", own
+    if cursor is not None:
+        yield "first", own
+        yield "next", f"{own}{'&' if applied else '?'}{CURSOR}={cursor}"
 
 
 def instant_range(name: str, text: str) -> tuple[int, int]:

@@ -6,6 +6,7 @@ allow.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +27,8 @@ from search.indexes.sqlite_schema import Codebook, install, set_state, state
 from search.parameters import Parameters
 from search.query import Compartment, Grants, Include, Query
 from search.recurring import Recurring
+
+log = logging.getLogger(__name__)
 
 BUDGET = 0.02
 """Seconds that a search may take on the event loop's thread."""
@@ -172,8 +175,14 @@ class SqliteIndex:
             connection.set_busy_timeout(10_000)
             connection.execute(_PRAGMAS)
         except apsw.Error as problem:
-            raise StoreUnavailable(f"The search index in {self._path} cannot be opened: {problem}") from None
+            raise _unavailable(problem, "opened") from None
         return Reader(connection, self._limits)
+
+
+def _unavailable(problem: apsw.Error, what: str) -> StoreUnavailable:
+    # SQLite's own words may quote SQL or what was searched for: neither the caller nor the log is to have them.
+    log.error("the search index failed: %s (%d)", type(problem).__name__, getattr(problem, "extendedresult", 0))
+    return StoreUnavailable(f"The search index cannot be {what} now. The server's log has the reason.")
 
 
 def _do(reader: Reader, work: Callable[[Reader], T], seconds: float) -> T:
@@ -181,4 +190,4 @@ def _do(reader: Reader, work: Callable[[Reader], T], seconds: float) -> T:
         with reader.transaction(seconds):
             return work(reader)
     except apsw.Error as problem:
-        raise StoreUnavailable(f"The search index cannot be read now: {problem}") from problem
+        raise _unavailable(problem, "read") from None
