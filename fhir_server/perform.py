@@ -40,7 +40,7 @@ async def perform(
             request = request.having(body=await body())
         result = await route.handler(ctx, who, request)
         if not request.trail.recorded and route.interaction in ACTIONS:
-            event = ctx.audit.success(ctx.clock(), who, request, route.interaction, result.touched)
+            event = ctx.audit.success(ctx.clock(), who, request, _recorded_as(route, request), result.touched)
             await ctx.store.commit((), events=(event,))
     except Exception as failure:
         refusal = as_fhir_error(failure, route.label, request.headers.get("x-request-id", ""))
@@ -53,10 +53,14 @@ async def record_refusal(ctx: Context, who: Identity, route: Route[Context], req
     """Record an attempt that was refused."""
     if route.interaction not in ACTIONS:
         return
-    interaction = request.trail.interaction or route.interaction
-    event = ctx.audit.failure(ctx.clock(), who, request, interaction, refusal.status, refusal.issues[0].code)
+    code = refusal.issues[0].code
+    event = ctx.audit.failure(ctx.clock(), who, request, _recorded_as(route, request), refusal.status, code)
     try:
         await ctx.store.commit((), events=(event,))
     except StoreUnavailable as failure:
         # The caller gets the refusal all the same: nothing was read or written, so nothing went unrecorded but the attempt.
         _log.error("refused attempt not recorded: %s", failure, extra={"interaction": route.label})
+
+
+def _recorded_as(route: Route[Context], request: FhirRequest) -> str:
+    return request.trail.interaction or route.interaction

@@ -99,7 +99,7 @@ def _unzstd(body: bytes, limit: int) -> bytes:
         raise bad_request("The body is not zstd, though Content-Encoding says so") from None
     if len(out) > limit:
         raise _too_long(limit)
-    if len(out) < max(1, announced):
+    if len(out) < announced:
         raise bad_request("The zstd body ends early", code="incomplete")
     return out
 

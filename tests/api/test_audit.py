@@ -112,6 +112,17 @@ def test_a_refused_transaction_is_recorded_as_one(api: httpx.Client) -> None:
         assert facts(event_of(api, f"audit-{type}")) == (type, "E", "4")
 
 
+def test_a_replayed_transaction_is_recorded_as_one(api: httpx.Client) -> None:
+    """Nothing is written the second time, but its answer shows what was."""
+    entry = {"resource": {"resourceType": "Patient"}, "request": {"method": "POST", "url": "Patient"}}
+    body = {"resourceType": "Bundle", "type": "transaction", "entry": [entry]}
+    for id in ("audit-first", "audit-again"):
+        api.post("", json=body, headers=FHIR | {"X-Request-Id": id, "Idempotency-Key": "audit-replayed"})
+    first, again = event_of(api, "audit-first"), event_of(api, "audit-again")
+    assert facts(first) == facts(again) == ("transaction", "E", "0")
+    assert references(first) == references(again) != []
+
+
 def test_refusals_say_why(api: httpx.Client) -> None:
     """outcomeDesc has status and issue code, and nothing of the content."""
     api.put("Patient/au-2", content=b'{"resourceType":"Patient","secret":1}', headers=FHIR | {"X-Request-Id": "audit-why"})
