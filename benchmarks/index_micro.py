@@ -114,7 +114,7 @@ def writing(connection: apsw.Connection, index: SqliteIndex, found: Sequence[App
     for name, change in (
         ("replace, nothing changed", lambda a: a._replace(new=False, created=False, instant=a.instant + 1)),
         ("replace, another code", _recoded),
-        ("delete", lambda a: a._replace(new=False, created=False, entry=None)),
+        ("delete", lambda a: a._replace(new=False, created=False, entry=None, live=False)),
     ):
         changed = [change(a) for a in part[:400]]
         groups = [changed[n : n + 20] for n in range(0, len(changed), 20)]

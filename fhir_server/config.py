@@ -134,10 +134,13 @@ class Settings(BaseSettings):
         FHIR_BASE_URL also by the names of this machine's loopback interface."""
         _, _, rest = self.base.partition("://")
         names = [rest] if self.base_url else [rest, *(f"{name}:{self.port}/fhir" for name in _LOOPBACK)]
-        return (self.base, *(f"{scheme}://{name}" for name in names for scheme in ("http", "https")))
+        urls = [self.base, *(f"{scheme}://{name}" for name in names for scheme in _PORTS)]
+        usual = [url.replace(f":{port}/", "/") for url in urls for scheme, port in _PORTS.items() if url.startswith(f"{scheme}:")]
+        return tuple(dict.fromkeys((*urls, *usual)))
 
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_PORTS = {"http": 80, "https": 443}
 
 
 def is_loopback(host: str) -> bool:

@@ -31,7 +31,7 @@ class Stream(NamedTuple):
     table: str = "idx"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Predicate:
     """One thing that every document found must satisfy.
 

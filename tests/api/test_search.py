@@ -1,13 +1,13 @@
 """search: http://hl7.org/fhir/R4/http.html#search and http://hl7.org/fhir/R4/search.html"""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
 
-from tests.api.conftest import problem
+from tests.api.conftest import Running, problem
 
 Put = Callable[[dict[str, Any]], httpx.Response]
 SYSTEM = "urn:search-test"
@@ -167,3 +167,84 @@ def test_sees_what_was_just_written(api: httpx.Client, put: Put) -> None:
         put({"resourceType": "Patient", "id": "se-fresh", "identifier": [{"system": "urn:fresh", "value": str(n)}]})
         assert api.get(f"Patient?identifier=urn:fresh|{n}").json()["total"] == 1
         assert api.get(f"Patient?identifier=urn:fresh|{n - 1}").json()["total"] == 0
+
+
+def notes(bundle: dict[str, Any]) -> list[dict[str, Any]]:
+    """The issues of the OperationOutcome entry, if there is one."""
+    return [issue for e in bundle.get("entry", []) if e["search"]["mode"] == "outcome" for issue in e["resource"]["issue"]]
+
+
+def test_an_estimated_total_is_marked(api: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above its bound `_total=estimate` says on every page that there are more; below it, and counted exactly, there is no such mark."""
+    monkeypatch.setattr("search.indexes.sqlite_pages.ESTIMATE", 5)
+    first = api.get("Patient?_total=estimate&_count=2").json()
+    second = api.get(link(first, "next") or "").json()
+    for bundle in (first, second):
+        assert bundle["total"] == 5
+        [note] = notes(bundle)
+        assert note["severity"] == "information" and "at least 5" in note["details"]["text"]
+    only = api.get("Patient?_total=estimate&_count=0").json()
+    assert only["total"] == 5 and len(notes(only)) == 1
+    assert notes(api.get("Patient?_total=accurate&_count=2").json()) == []
+    few = api.get(f"Patient?identifier={SYSTEM}|1,{SYSTEM}|2&_total=estimate&_count=1").json()
+    assert few["total"] == 2 and notes(few) == []
+
+
+def test_a_late_index(api: httpx.Client, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the index lags behind, searches answer and say so; what would act on criteria is 503, since it could make a second one."""
+
+    async def never(types: Sequence[str], position: int | None = None) -> bool:
+        return False
+
+    monkeypatch.setattr(running.app._ctx.index, "caught_up", never)
+    for url in (f"Patient?identifier={SYSTEM}|1", "Patient/se-0/Observation", "Patient/se-0/$everything"):
+        bundle = api.get(url).json()
+        assert ids(bundle) and "caught up" in notes(bundle)[0]["details"]["text"]
+    person = {"resourceType": "Patient", "identifier": [{"system": SYSTEM, "value": "late"}]}
+    criteria = f"identifier={SYSTEM}|late"
+    reference = {
+        "resourceType": "Observation",
+        "status": "final",
+        "code": {"text": "x"},
+        "subject": {"reference": f"Patient?{criteria}"},
+    }
+    entry = {"resource": reference, "request": {"method": "POST", "url": "Observation"}}
+    answers = [
+        api.post("Patient", json=person, headers={"If-None-Exist": criteria}),
+        api.put(f"Patient?{criteria}", json=person),
+        api.delete(f"Patient?{criteria}"),
+        api.post(str(api.base_url).rstrip("/"), json={"resourceType": "Bundle", "type": "transaction", "entry": [entry]}),
+    ]
+    for answer in answers:
+        assert answer.status_code == 503, answer.text
+        assert "caught up" in problem(answer)
+    assert answers[0].headers["Retry-After"] == "1"
+    monkeypatch.undo()
+    assert api.get(f"Patient?{criteria}").json()["total"] == 0
+
+
+def test_own_references_by_any_own_name(api: httpx.Client, running: Running) -> None:
+    """A reference to this server is the same one relative and absolute, whichever of its names it was written and is asked with."""
+    names = [f"127.0.0.1:{running.port}", f"localhost:{running.port}"]
+    assert api.put("Patient/se-host", json={"resourceType": "Patient", "id": "se-host"}).status_code == 201
+    targets = ["Patient/se-host", *(f"http://{name}/fhir/Patient/se-host" for name in names)]
+    observation = {"resourceType": "Observation", "status": "final", "code": {"text": "x"}}
+    for n, target in enumerate(targets):
+        for name in names:
+            id = f"se-h{n}-{name[:3]}"
+            document = observation | {"id": id, "subject": {"reference": target}}
+            assert api.put(f"Observation/{id}", json=document, headers={"Host": name}).status_code == 201
+    for name in names:
+        for target in targets:
+            bundle = api.get("Observation", params={"subject": target}, headers={"Host": name}).json()
+            assert bundle["total"] == 6, (name, target)
+        within = api.get("Patient/se-host/Observation", headers={"Host": name}).json()
+        assert within["total"] == 6 and within["entry"][0]["fullUrl"].startswith(f"http://{name}/fhir/")
+        assert len(api.get("Patient/se-host/$everything", headers={"Host": name}).json()["entry"]) == 7
+    assert api.get("Observation", params={"subject": f"http://elsewhere:{running.port}/fhir/Patient/se-host"}).json()["total"] == 0
+
+
+def test_a_compartment_is_one_more_filter(api: httpx.Client) -> None:
+    """The address's compartment and its criteria must hold together, also where they name different patients."""
+    assert api.get("Patient/se-0/Observation?subject=Patient/se-0").json()["total"] == 5
+    assert api.get("Patient/se-1/Observation?subject=Patient/se-0").json()["total"] == 0

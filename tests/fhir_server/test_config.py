@@ -1,6 +1,7 @@
 """Settings: every one is checked before anything starts, and what is wrong is said in one line that names it."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,20 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith("FHIR_"):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "own", "other"),
+    [
+        ({}, "http://localhost:8000/fhir https://127.0.0.1:8000/fhir http://[::1]:8000/fhir", "http://localhost:8001/fhir"),
+        ({"host": "ehr", "port": 80}, "http://ehr:80/fhir http://localhost:80/fhir http://localhost/fhir", "http://localhost:8000/fhir"),
+        ({"base_url": "https://ehr.org/r4/"}, "https://ehr.org/r4 http://ehr.org/r4", "http://127.0.0.1:8000/fhir"),
+    ],
+)
+def test_what_means_this_server(given: dict[str, Any], own: str, other: str) -> None:
+    """Its base URL over http and https, and the names of this machine where no base URL is set."""
+    bases = Settings(**given).bases
+    assert set(own.split()) <= set(bases) and other not in bases
 
 
 def test_the_defaults_listen_on_loopback_and_ask_for_sign_in() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from search.parameters import registry
 from search.parse import parse
-from search.query import Compartment, criteria_key
+from search.query import Compartment, Grant, criteria_key
 
 BASE = "http://127.0.0.1/fhir"
 
@@ -65,3 +65,15 @@ def test_type_counts_and_compartment_does_not() -> None:
 def test_key_is_16_bytes() -> None:
     """The store's claims are 16 bytes."""
     assert len(key("identifier=s|1")) == 16
+
+
+def test_filters_add_up() -> None:
+    """A query that is narrowed again keeps what it was narrowed to before; grants are given once."""
+    more = parse("Patient", "gender=male", parameters=registry(), base_url=BASE).query.clauses
+    query = parse("Patient", "name=x", parameters=registry(), base_url=BASE).query
+    once = query.with_filter(Compartment("1"), allowed=(Grant("Patient"),))
+    twice = once.with_filter(Compartment("2"), Compartment("1"), clauses=more)
+    assert twice.compartments == (Compartment("1"), Compartment("2"))
+    assert twice.clauses == (*query.clauses, *more) and twice.allowed == (Grant("Patient"),)
+    with pytest.raises(ValueError, match="grants"):
+        twice.with_filter(allowed=())
