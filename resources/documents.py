@@ -18,6 +18,7 @@ _OWN_META = frozenset(("versionId", "lastUpdated", "_versionId", "_lastUpdated")
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encoder = msgspec.json.Encoder(decimal_format="number")
+_DEEP = "it is nested too deeply"
 
 
 def decode(body: bytes) -> dict[str, Any]:
@@ -28,6 +29,8 @@ def decode(body: bytes) -> dict[str, Any]:
     """
     try:
         document: dict[str, Any] = _decoder.decode(body.removeprefix(_BOM))
+    except RecursionError:
+        raise msgspec.DecodeError(_DEEP) from None
     except InvalidOperation:
         raise bad_request("A number in the body has an exponent that is out of range", code="value") from None
     except msgspec.ValidationError:
@@ -41,8 +44,11 @@ def encode(document: Any) -> bytes:
 
 
 def members(body: bytes) -> dict[str, msgspec.Raw]:
-    """The top-level members of a JSON object, in order, their values as raw bytes. Raises msgspec.ValidationError if it is none."""
-    return _members.decode(body.removeprefix(_BOM))
+    """The top-level members of a JSON object, in order, their values as raw bytes. Raises msgspec.DecodeError if it is none."""
+    try:
+        return _members.decode(body.removeprefix(_BOM))
+    except RecursionError:
+        raise msgspec.DecodeError(_DEEP) from None
 
 
 def compact(body: bytes) -> bytes:

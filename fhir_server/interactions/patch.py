@@ -99,7 +99,7 @@ def read_patch(body: bytes, content_type: str) -> Patch:
 def _json_patch(body: bytes) -> Patch:
     try:
         operations: Any = documents.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
+    except (msgspec.DecodeError, UnicodeDecodeError) as cause:
         raise bad_request(f"The JSON Patch is not JSON: {cause}", code="structure") from None
     if not isinstance(operations, list):
         hint = "; a FHIRPath Patch goes as application/fhir+json" if isinstance(operations, dict) else ""

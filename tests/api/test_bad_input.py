@@ -77,6 +77,26 @@ def test_announced_length_is_enough_to_refuse(running: Running) -> None:
         assert client.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
+@pytest.mark.parametrize(
+    ("method", "url", "content_type"),
+    [
+        ("POST", "Patient", "application/fhir+json"),
+        ("PUT", "Patient?identifier=deep", "application/fhir+json"),
+        ("PATCH", "Patient/deep", "application/json-patch+json"),
+        ("POST", "", "application/fhir+json"),
+        ("POST", "Patient/deep/$meta-add", "application/fhir+json"),
+        ("POST", "Patient/deep/$everything", "application/fhir+json"),
+    ],
+)
+def test_deep_bodies(api: httpx.Client, method: str, url: str, content_type: str) -> None:
+    """What is nested without end is 400 wherever it is sent, and $validate says what is wrong with it."""
+    deep = b'{"resourceType":' * 3000
+    answer = api.request(method, url, content=deep, headers={"Content-Type": content_type})
+    assert answer.status_code == 400
+    assert "recursion" not in problem(answer)
+    assert "nested too deeply" in problem(api.post("Patient/$validate", content=deep, headers=FHIR))
+
+
 @pytest.mark.parametrize(("coding", "pack"), [("gzip", gzip.compress), ("zstd", zstandard.compress)])
 def test_packed_bodies(api: httpx.Client, coding: str, pack: object) -> None:
     """Packed bodies are taken; a bomb is 413, a broken or cut one 400, an unknown coding 415."""
