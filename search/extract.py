@@ -93,10 +93,9 @@ def take(steps: Steps, document: dict[str, Any], values: dict[str, list[Value]])
             continue
         convert = step.convert
         found = [value for item in items for value in convert(item)]
-        if found:
-            for code in step.codes:
-                before = values.get(code)
-                values[code] = found if before is None else before + found
+        for code in step.codes:
+            before = values.get(code)
+            values[code] = found if before is None else before + found
 
 
 def _clinical_date(code: str | None, values: dict[str, list[Value]]) -> int:

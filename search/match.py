@@ -34,8 +34,12 @@ def allows(compartments: Sequence[Compartment], allowed: Grants | None, key: Key
     )
 
 
+_KNOWN_TO_THE_STORE = frozenset(("_id", "_lastUpdated"))
+"""What every document has."""
+
+
 def _all_hold(clauses: Sequence[Clause], key: Key, entry: Entry, instant: int) -> bool:
-    return all(_holds(clause, values_of(clause.parameter.stored, key, entry, instant)) for clause in clauses)
+    return all(_holds(clause, key, entry, instant) for clause in clauses)
 
 
 def values_of(code: str, key: Key, entry: Entry, instant: int) -> Sequence[Value]:
@@ -47,9 +51,11 @@ def values_of(code: str, key: Key, entry: Entry, instant: int) -> Sequence[Value
     return entry.values.get(code, ())
 
 
-def _holds(clause: Clause, values: Sequence[Value]) -> bool:
-    if clause.modifier is Modifier.MISSING:
-        return (not values) is clause.missing
+def _holds(clause: Clause, key: Key, entry: Entry, instant: int) -> bool:
+    code = clause.parameter.stored
+    if clause.modifier is Modifier.MISSING:  # the element, not the value: https://hl7.org/fhir/R4/search.html#modifiers
+        return (code not in entry.values and code not in _KNOWN_TO_THE_STORE) is clause.missing
+    values = values_of(code, key, entry, instant)
     match = KINDS[clause.parameter.kind].match
     found = any(match(term, clause.modifier, value) for value in values for term in clause.terms)
     return found is not (clause.modifier is Modifier.NOT)

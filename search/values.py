@@ -98,9 +98,10 @@ Value = TokenValue | StringValue | DateValue | NumberValue | QuantityValue | Ref
 class Entry:
     """All that an index keeps of one document.
 
-    `values`: search parameter code -> its values (never an empty list, each value once; an alias's values stand under its
-    `SearchParameter.stored` code only). `date`: the low end of the clinical date in microseconds since the epoch (0 if the type has
-    no clinical date, NO_DATE if only this document has none; see `search/parameters.py`), part of the SQLite index's key.
+    `values`: search parameter code -> its values, each once; an empty list where the element is there but has nothing to compare (a
+    reference without a literal one, a concept of text only); an alias's values stand under its `SearchParameter.stored` code only.
+    `date`: the low end of the clinical date in microseconds since the epoch (0 if the type has no clinical date, NO_DATE if only this
+    document has none; see `search/parameters.py`), part of the SQLite index's key.
     `patients`: ids of the Patients in whose compartment the document lies (a Patient lies in its own), sorted.
     `_id` and `_lastUpdated` are not among the values: the index knows them from the store.
     """

@@ -134,17 +134,8 @@ def _inverted(predicate: Predicate) -> Predicate:
 def _missing(field: Field | None, missing: bool) -> Predicate | None:
     if field is None:
         return None if missing else NEVER
-    pids = {field.pid + role for role in range(4)}
-
-    def check(rows: list[Row]) -> bool:
-        return any(row[0] in pids for row in rows) is not missing
-
-    if not field.present:
-        return Predicate(9, check=check)
     test = "= 0" if missing else "<> 0"
-    return Predicate(
-        9, probe=f"((SELECT i.present & ? FROM item i WHERE i.rid = p.rid) {test})", args=(field.present,), check=check
-    )
+    return Predicate(9, probe=f"((SELECT i.present & ? FROM item i WHERE i.rid = p.rid) {test})", args=(field.present,))
 
 
 def _in_compartment(patients: Sequence[str], book: Book) -> Predicate:

@@ -71,6 +71,8 @@ def rows_of(book: Book, entry: Entry) -> tuple[int, int, list[Row]]:
         if field is None:
             continue
         present |= field.present
+        if not values:
+            continue
         if field.clinical:
             date = cast(DateValue, values[0])
             rows.append((field.pid + FOLDED, date.low, date.high))

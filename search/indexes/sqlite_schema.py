@@ -21,7 +21,7 @@ from search.parameter import ParameterType, SearchParameter
 from search.parameters import Parameters
 from search.values import hash64
 
-LAYOUT = 3
+LAYOUT = 4
 """Goes up whenever rows change their form: the tables are then made anew and filled from the documents."""
 
 NORMAL, WIDE, FOLDED, FOLDED_WIDE = range(4)
@@ -64,7 +64,7 @@ def system_number(system: str) -> int:
 class Field:
     """A search parameter as rows know it.
 
-    `present`: its bit in `item.present` (0: none left, look at the packed rows). `patient`: its bit in `w` of the patient rows,
+    `present`: its bit in `item.present`. `patient`: its bit in `w` of the patient rows,
     if it is a reference that may name a Patient (else 0). `clinical`: whether it is the date in the key. `within`: (code, pid) of the
     parameters whose values are always among this one's (family is within name): a value that both have stands under theirs only.
     """
@@ -126,6 +126,8 @@ class Codebook:
 def _book(name: str, number: int, parameters: Parameters) -> Book:
     mine = {p.code: p for p in parameters.of(name).values() if p.searchable and p.stored in ("", p.code) and not _special(p)}
     date = parameters.clinical_date(name) or ("birthdate" if "birthdate" in mine else None)
+    if len(mine) > _PRESENT_BITS:
+        raise ValueError(f"{name} has more than {_PRESENT_BITS} search parameters: item.present needs a second column")
     fields, patients = {}, 0
     within = _families(mine.values())
     for place, code in enumerate(sorted(mine, key=lambda c: mine[c].number)):
@@ -133,7 +135,7 @@ def _book(name: str, number: int, parameters: Parameters) -> Book:
         may_be_patient = p.kind == "reference" and (not p.targets or "Patient" in p.targets) and patients < _PATIENT_BITS
         bit = 1 << patients if may_be_patient else 0
         patients += may_be_patient
-        present = 1 << place if place < _PRESENT_BITS else 0
+        present = 1 << place
         fields[code] = Field(code, p.kind, 4 * p.number, present, bit, code == date, within.get(code, ()))
     return Book(name, number, fields, fields[date] if date else None)
 
