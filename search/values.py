@@ -111,7 +111,7 @@ class Entry:
     patients: tuple[str, ...] = field(default=())
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=16_384)
 def fold(text: str) -> str:
     """Text for comparison: without case, accents and other combining marks, white space collapsed to single spaces.
 
@@ -122,7 +122,7 @@ def fold(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", bare.casefold()).split())
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=16_384)
 def hash64(text: str) -> int:
     """A signed 64-bit hash of text, the same in every process and for ever (BLAKE2b, 8 bytes, little endian)."""
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little", signed=True)

@@ -51,7 +51,7 @@ CREATE TABLE idx_state (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 _DROP = "DROP TABLE IF EXISTS item; DROP TABLE IF EXISTS idx; DROP TABLE IF EXISTS packed; DROP TABLE IF EXISTS idx_state"
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=16_384)
 def system_number(system: str) -> int:
     """A code system as 48 bits of its hash (0: none): six bytes in a row, and no table of names that a rollback could unsettle.
 

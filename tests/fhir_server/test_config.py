@@ -23,7 +23,11 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ("given", "own", "other"),
     [
         ({}, "http://localhost:8000/fhir https://127.0.0.1:8000/fhir http://[::1]:8000/fhir", "http://localhost:8001/fhir"),
-        ({"host": "ehr", "port": 80}, "http://ehr:80/fhir http://localhost:80/fhir http://localhost/fhir", "http://localhost:8000/fhir"),
+        (
+            {"host": "ehr", "port": 80},
+            "http://ehr:80/fhir http://localhost:80/fhir http://localhost/fhir",
+            "http://localhost:8000/fhir",
+        ),
         ({"base_url": "https://ehr.org/r4/"}, "https://ehr.org/r4 http://ehr.org/r4", "http://127.0.0.1:8000/fhir"),
     ],
 )
