@@ -103,7 +103,9 @@ def test_what_was_answered_survives_the_death_of_the_process(tmp_path: Path) -> 
         first = process.stdout.readline()  # it is up and has had an answer
         time.sleep(0.05 * round_)
         os.kill(process.pid, signal.SIGKILL)
-        rest = process.communicate(timeout=60)[0]
+        rest = process.stdout.read()
+        process.wait(timeout=60)
+        process.stdout.close()
         answered |= {line for line in (first + rest).split("\n")[:-1] if line}  # what follows the last line end was cut off
         ids, version, events = asyncio.run(contents(path))
         assert answered <= ids
