@@ -19,6 +19,7 @@ from fhir_server.audit import Audit
 from fhir_server.config import Settings
 from fhir_server.context import Context
 from fhir_server.observability import Metrics, log_lost_failure
+from fhir_server.randomness import random_bytes
 from fhir_server.rest.edge import Edge
 from fhir_server.rest.routing import Router
 from fhir_server.routes import ROUTES
@@ -182,6 +183,6 @@ def _write_once(path: Path, content: bytes) -> None:
 
 def new_id() -> str:
     """A UUID of version 7: it begins with the time, so that new rows are neighbours in every index, and cannot be guessed."""
-    value = time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10), "big")
+    value = time.time_ns() // 1_000_000 << 80 | int.from_bytes(random_bytes(10), "big")
     value = value & ~(0xF000 << 64) | 0x7000 << 64
     return str(UUID(int=value & ~(0xC000 << 48) | 0x8000 << 48))

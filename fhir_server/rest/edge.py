@@ -4,7 +4,6 @@ It stands in front of the web framework, so that a read costs no more than it mu
 """
 
 import logging
-import os
 import re
 import time
 from collections.abc import Mapping, MutableMapping
@@ -14,6 +13,7 @@ from typing import Any
 from fhir_server.context import Context
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.perform import ReadBody, perform, record_refusal
+from fhir_server.randomness import random_bytes
 from fhir_server.rest.bodies import read_body
 from fhir_server.rest.errors import as_fhir_error
 from fhir_server.rest.hosts import Hosts
@@ -131,7 +131,7 @@ def _headers(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
 def _request_id(headers: Mapping[str, str]) -> str:
     """The caller's X-Request-Id if it is one that can stand in logs and headers, else a new one."""
     given = headers.get("x-request-id")
-    return given if given is not None and _REQUEST_ID.fullmatch(given) else os.urandom(8).hex()
+    return given if given is not None and _REQUEST_ID.fullmatch(given) else random_bytes(8).hex()
 
 
 @lru_cache(maxsize=256)
