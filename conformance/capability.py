@@ -36,7 +36,8 @@ class Row(Protocol):
 
 
 class Parameter(Protocol):
-    """A search parameter of one resource type: its code, type (`kind`), canonical URL, and the types that a reference may point to."""
+    """A search parameter of one resource type: its code, type (`kind`), canonical URL, the types that a reference may point to,
+    and whether `_include` can follow it."""
 
     @property
     def code(self) -> str: ...
@@ -46,6 +47,8 @@ class Parameter(Protocol):
     def url(self) -> str: ...
     @property
     def targets(self) -> tuple[str, ...]: ...
+    @property
+    def includable(self) -> bool: ...
 
 
 def build(
@@ -119,7 +122,7 @@ def _resource(
         "referencePolicy": policy["referencePolicy"],
     }
     if "search-type" in codes:
-        includes = [f"{name}:{p.code}" for p in parameters if p.kind == "reference"]
+        includes = [f"{name}:{p.code}" for p in parameters if p.includable]
         _put(found, "searchInclude", includes)
         _put(found, "searchRevInclude", reverse)
         _put(found, "searchParam", [{"name": p.code, "definition": p.url, "type": p.kind} for p in parameters])
@@ -154,7 +157,7 @@ def _reverse_includes(parameters: Mapping[str, Sequence[Parameter]]) -> dict[str
     found: dict[str, list[str]] = {}
     for source, of_source in parameters.items():
         for parameter in of_source:
-            if parameter.kind == "reference":
+            if parameter.includable:
                 for target in parameter.targets or parameters:
                     found.setdefault(target, []).append(f"{source}:{parameter.code}")
     return found

@@ -101,6 +101,30 @@ class Definitions(msgspec.Struct, frozen=True):
         return tuple(sorted(t.name for t in self.types.values() if t.kind == "resource" and not t.abstract))
 
 
+def fhirpath(path: str) -> str:
+    """A place told in JSON's names as FHIRPath tells it: `Observation.valueQuantity.unit` is `Observation.value.unit`.
+
+    What stands inside a contained or enclosed resource keeps its names: the path does not tell of what type that is.
+    """
+    first, *rest = path.split(".")
+    type, out = definitions().types.get(first), [first]
+    for part in rest:
+        name, bracket, index = part.partition("[")
+        element = _element(type, name)
+        out.append(f"{element.name if element else name}{bracket}{index}")
+        type = definitions().types.get(element.json[name]) if element else None
+    return ".".join(out)
+
+
+def _element(type: TypeDefinition | None, name: str) -> Element | None:
+    elements = type.elements if type else {}
+    return elements.get(name) if name in elements and name in elements[name].json else _choice(elements, name)
+
+
+def _choice(elements: dict[str, Element], name: str) -> Element | None:
+    return next((element for element in elements.values() if name in element.json), None)
+
+
 @lru_cache(maxsize=1)
 def definitions() -> Definitions:
     """The compiled definitions. Raises FileNotFoundError with what to do if they were never compiled."""

@@ -15,7 +15,8 @@ class SearchParameter:
     to (empty: any). `number` is a small positive integer that no other (type, code) has but an alias; `stored` is the code under
     which extraction keeps the values: another one for an alias (Patient.phonetic is Patient.name), else `code`. `bound`: code
     system -> codes, where the parameter is a `code` element with a required binding, whose values carry no system of their own.
-    `searchable`: whether a query may use it: composites, `near`, and `_text`, `_content`, `_query` cannot be searched.
+    `searchable`: whether a query may use it: composites, `near`, and `_text`, `_content`, `_query` cannot be searched. `includable`:
+    whether `_include` can follow it: a Reference, not a canonical, which names its target by a URL that any server may have given.
     """
 
     type: str
@@ -29,3 +30,4 @@ class SearchParameter:
     description: str = field(default="", compare=False, repr=False)
     bound: Mapping[str, frozenset[str]] = field(default_factory=dict, compare=False, repr=False)
     searchable: bool = field(default=False, compare=False, repr=False)
+    includable: bool = field(default=False, compare=False, repr=False)

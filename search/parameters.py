@@ -11,6 +11,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import cast
 
+from conformance.fhirpath import compile_paths
 from conformance.load import Definitions, Element, SearchParameterDefinition, definitions
 from search.parameter import ParameterType, SearchParameter
 from search.types.kinds import KINDS
@@ -95,6 +96,7 @@ def _numbered(source: Definitions) -> Iterator[SearchParameter]:
                 definition.description,
                 _bound_codes(parts, type, source) if definition.kind == "token" else _NO_CODES,
                 definition.kind in KINDS and bool(parts),
+                definition.kind == "reference" and _is_reference(" | ".join(parts), type),
             )
             if definition.kind != "composite":
                 firsts.setdefault((type, definition.kind, parts), parameter)
@@ -150,6 +152,10 @@ def _targets(official: tuple[str, ...], parts: tuple[str, ...], type: str, sourc
         else:
             return official
     return tuple(target for target in official if target in possible) or official
+
+
+def _is_reference(expression: str, type: str) -> bool:
+    return any(path.fhir_type == "Reference" for path in compile_paths(expression, type))
 
 
 def _bound_codes(parts: tuple[str, ...], type: str, source: Definitions) -> Mapping[str, frozenset[str]]:

@@ -136,7 +136,7 @@ def _revinclude(shape: Shape, name: str, value: str) -> str | None:
 def _add_include(shape: Shape, name: str, value: str, include: Include) -> str | None:
     if not include.parameters:
         wanted = "any" if not include.reverse else shape.type
-        text = f"{value[:100]!r} names no reference parameter of {include.source} (to {wanted} resource)"
+        text = f"{value[:100]!r} names no reference parameter of {include.source} (to {wanted} resource); canonical URLs are not followed"
         return _refuse_include(shape, name, f"{name}: {text}")
     if include.target and not any(not p.targets or include.target in p.targets for p in include.parameters):
         return _refuse_include(shape, name, f"{name}: {value[:100]!r} never refers to a {include.target[:100]}")
@@ -154,11 +154,11 @@ def _refuse_include(shape: Shape, name: str, text: str) -> str | None:
 
 
 def _references(parameters: Parameters, type: str, code: str) -> tuple[SearchParameter, ...]:
-    """The reference parameter of that code, or all of a type (`*`), aliases left out; none if there is no such parameter."""
+    """The reference parameter of that code, or all of a type (`*`), aliases left out; none if there is none that can be followed."""
     if code == "*":
-        return tuple(p for p in parameters.of(type).values() if p.kind == "reference" and p.stored == p.code)
+        return tuple(p for p in parameters.of(type).values() if p.includable and p.stored == p.code)
     parameter = parameters.find(type, code)
-    return (parameter,) if parameter is not None and parameter.kind == "reference" else ()
+    return (parameter,) if parameter is not None and parameter.includable else ()
 
 
 def _contained(shape: Shape, name: str, value: str) -> str | None:

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ParamSpec, TypeVar
 
+from conformance.load import fhirpath
 from fhir_server.context import Context
 from resources import documents, structure
 from resources.outcomes import FhirError, Issue, bad_request, unprocessable
@@ -71,7 +72,7 @@ def _examine(ctx: Context, type: str, body: bytes) -> tuple[dict[str, Any], list
     """The decoded document and the warnings. Raises FhirError as `accept` does."""
     if not body:
         raise bad_request(f"The request has no body; a {type} resource in JSON is expected", code="required")
-    issues = structure.check(body)
+    issues = structural(body)
     document = documents.decode(body)
     if errors(issues):
         raise FhirError(400, [*issues, *beyond_structure(ctx, type, document, issues)])
@@ -81,6 +82,11 @@ def _examine(ctx: Context, type: str, body: bytes) -> tuple[dict[str, Any], list
     if errors(issues):
         raise unprocessable(issues)
     return document, issues
+
+
+def structural(body: bytes) -> list[Issue]:
+    """What `resources.structure.check` finds, the places told as FHIRPath (it tells JSON's names: valueQuantity for value)."""
+    return [replace(issue, expression=issue.expression and fhirpath(issue.expression)) for issue in structure.check(body)]
 
 
 def other_type(type: str, document: dict[str, Any]) -> Issue:

@@ -15,12 +15,12 @@ from conformance import fhirpath_patch
 from fhir_server import idempotency
 from fhir_server.contention import repeated
 from fhir_server.context import Context
-from fhir_server.interactions.accept import Accepted, accept, aside, errors
+from fhir_server.interactions.accept import Accepted, accept, aside, errors, structural
 from fhir_server.interactions.answers import live, of_write
 from fhir_server.interactions.write import write
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.rest.conditional import if_match
-from resources import documents, json_patch, structure
+from resources import documents, json_patch
 from resources.outcomes import FhirError, bad_request, error, precondition_failed
 from resources.store import Change, Version
 
@@ -109,7 +109,7 @@ def _json_patch(body: bytes) -> Patch:
 
 def _resource_patch(body: bytes) -> Patch:
     """A FHIRPath Patch in a Parameters resource, or a JSON Patch in a Binary (as Bundle entries carry it)."""
-    issues = structure.check(body)
+    issues = structural(body)
     if errors(issues):
         raise FhirError(400, issues)
     resource = documents.decode(body)

@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 
 from fhir_server.context import Context
-from fhir_server.interactions.accept import aside, beyond_structure, errors, other_type
+from fhir_server.interactions.accept import aside, beyond_structure, errors, other_type, structural
 from fhir_server.interactions.answers import live
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.operations.parameters import resource_type, simple
-from resources import documents, structure
+from resources import documents
 from resources.outcomes import FhirError, Issue, bad_request, not_supported, operation_outcome
 
 DEFINITION = "http://hl7.org/fhir/OperationDefinition/Resource-validate"
@@ -70,7 +70,7 @@ async def validate(ctx: Context, who: Identity, request: FhirRequest) -> FhirRes
 def problems(ctx: Context, type: str, body: bytes, id: str = "") -> list[Issue]:
     """Everything that is wrong with `body` as a resource of `type`; with `id`, also whether it can be an update of that."""
     try:
-        issues = structure.check(body)
+        issues = structural(body)
         document = documents.decode(body)
     except FhirError as failure:
         return failure.issues

@@ -63,3 +63,20 @@ def test_is_not_audited(api: httpx.Client) -> None:
     before = api.get("AuditEvent?_summary=count").json()["total"]
     api.get("metadata")
     assert api.get("AuditEvent?_summary=count").json()["total"] == before + 1
+
+
+def test_includes_of_canonical_urls_are_neither_claimed_nor_done(api: httpx.Client) -> None:
+    """A canonical names its target by a URL that any server may have given; asking for it is answered, not passed over."""
+    resources = {r["type"]: r for r in api.get("metadata").json()["rest"][0]["resource"]}
+    assert "QuestionnaireResponse:questionnaire" not in resources["QuestionnaireResponse"]["searchInclude"]
+    assert "QuestionnaireResponse:subject" in resources["QuestionnaireResponse"]["searchInclude"]
+    refused = api.get("QuestionnaireResponse?_include=QuestionnaireResponse:questionnaire")
+    assert refused.status_code == 400
+    assert "canonical" in refused.json()["issue"][0]["details"]["text"]
+
+
+def test_places_of_structural_problems_are_fhirpath(api: httpx.Client) -> None:
+    """A choice is named without its type, in problems of structure as in those of rules."""
+    body = {"resourceType": "Observation", "status": "final", "code": {"text": "x"}, "valueQuantity": {"value": "1"}}
+    issues = api.post("Observation", json=body, headers={"Content-Type": "application/fhir+json"}).json()["issue"]
+    assert [issue["expression"] for issue in issues] == [["Observation.value.value"]]

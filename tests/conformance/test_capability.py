@@ -29,6 +29,10 @@ class Parameter:
     url: str
     targets: tuple[str, ...] = ()
 
+    @property
+    def includable(self) -> bool:
+        return self.kind == "reference"
+
 
 ROWS = (
     Row("GET", "metadata", "capabilities"),

@@ -15,6 +15,7 @@ from search.index import Result, SearchIndex
 from search.indexes.memory import MemoryIndex
 from search.indexes.sqlite import SqliteIndex
 from search.indexes.sqlite_reader import Limits
+from search.indexes.sqlite_schema import Codebook
 from search.parameter import SearchParameter
 from search.parameters import registry
 from search.query import Clause, Compartment, Grant, Grants, Modifier, Prefix, Query, SortKey, Term
@@ -37,6 +38,7 @@ from search.values import (
 )
 
 PARAMETERS = registry()
+BOOKS = Codebook(PARAMETERS).books
 EXTRACTOR = Extractor(PARAMETERS, "http://here/fhir")
 TINY = Limits(gather=2, scan=4, few=1, listed=2)
 """Limits at which a few documents are many, so that every way of searching is taken."""
@@ -93,9 +95,19 @@ def parameter(type: str, code: str) -> SearchParameter:
     return found
 
 
+def whole(type: str, values: dict[str, list[Value]]) -> dict[str, list[Value]]:
+    """The values with those of a parameter among those of the one that it is within: a family name is a name."""
+    for field in BOOKS[type].fields.values():
+        for part, _ in field.within:
+            if part in values:
+                values[field.code] = [*values.get(field.code, []), *values[part]]
+    return values
+
+
 def entry(type: str, id: str, values: dict[str, list[Value]]) -> Entry:
     """An Entry of values as the Extractor would make it."""
-    values = {code: list(dict.fromkeys(found)) for code, found in values.items() if found}
+    values = whole(type, {code: found for code, found in values.items() if found})
+    values = {code: list(dict.fromkeys(found)) for code, found in values.items()}
     clinical = PARAMETERS.clinical_date(type)
     dates = [v.low for v in values.get(clinical or "", ()) if isinstance(v, DateValue)]
     date = 0 if clinical is None else min(dates) if dates else NO_DATE
