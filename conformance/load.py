@@ -117,12 +117,7 @@ def fhirpath(path: str) -> str:
 
 
 def _element(type: TypeDefinition | None, name: str) -> Element | None:
-    elements = type.elements if type else {}
-    return elements.get(name) if name in elements and name in elements[name].json else _choice(elements, name)
-
-
-def _choice(elements: dict[str, Element], name: str) -> Element | None:
-    return next((element for element in elements.values() if name in element.json), None)
+    return next((element for element in type.elements.values() if name in element.json), None) if type else None
 
 
 @lru_cache(maxsize=1)

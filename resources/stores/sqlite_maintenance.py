@@ -97,12 +97,13 @@ class Maintenance:
 
     async def _index_events(self) -> None:
         """Index what was logged, in small batches with rests between: a backlog (after a burst, or an upgrade) must not crowd out
-        the requests that are served meanwhile."""
+        the requests that are served meanwhile. Under steady load there is no end to it, so the log is looked after in between."""
         while not self._stopping.is_set():
             began = time.perf_counter()
-            if not await self._store.settle(BATCH):
+            if await self._store.settle(BATCH) < BATCH:
                 return
             await asyncio.sleep(REST * (time.perf_counter() - began))
+            await self._copy_log()
 
     async def _copy_log(self) -> None:
         """Copy the log beside the writers, then what they wrote meanwhile while they pause, so that the log starts over.
