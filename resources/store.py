@@ -60,6 +60,7 @@ class Change:
     `expect` is ABSENT, ANY, or the number of the version that must be current. `method` is kept for history's `request.method`.
     `entry` is what the search index keeps of the document, for stores with `wants_entries`, which hand it on unread; where it is
     None such a store has it made from the stamped bytes, inside the commit. Other stores do not look at it.
+    `echo`: whether the document is wanted back; without it `Written.version.body` may be b"", which spares memory in large commits.
     """
 
     type: str
@@ -68,6 +69,7 @@ class Change:
     expect: int = ANY
     method: Method = "PUT"
     entry: Any = None
+    echo: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,12 @@ from search.values import Entry as Values
 
 
 class Changes:
-    """Turns steps whose identities are known into changes, in `step.changes`. What is wrong goes into the problems."""
+    """Turns steps whose identities are known into changes, in `step.changes`. What is wrong goes into the problems.
 
-    def __init__(self, ctx: Context, links: Links, problems: Problems) -> None:
-        self._ctx, self._links, self._problems = ctx, links, problems
+    `echo`: whether the answer is to have the documents as they were stored."""
+
+    def __init__(self, ctx: Context, links: Links, problems: Problems, *, echo: bool) -> None:
+        self._ctx, self._links, self._problems, self._echo = ctx, links, problems, echo
         self._needles, self._pace = links.needles(), Pace()
         self._complete = not problems.any()
 
@@ -49,11 +51,11 @@ class Changes:
     async def _store(self, step: Step) -> Change:
         draft, values = await self._accepted(step, self._rewritten(step, step.type))
         if step.kind == "create":
-            return Change(step.type, step.id, draft, ABSENT, "POST", values)
+            return Change(step.type, step.id, draft, ABSENT, "POST", values, self._echo)
         expect = step.expect
         if step.criteria is not None:
             expect = step.matches[0].version if step.matches else ABSENT
-        return Change(step.type, step.id, draft, expect, "PUT", values)
+        return Change(step.type, step.id, draft, expect, "PUT", values, self._echo)
 
     async def _accepted(self, step: Step, body: bytes) -> tuple[Draft, Values | None]:
         """The checked resource; kept on the step, so that a repeated attempt with the same outcome does not check again."""

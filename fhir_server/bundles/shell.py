@@ -54,7 +54,8 @@ _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 class Entry:
     """One entry, its request read. `path` and `query` are undecoded and relative to the base, `type` and `id` decoded parts of `path`.
 
-    `body` is the resource's bytes (b"" if none); `headers` are the entry's conditions as HTTP headers, names in lower case.
+    `body` is the resource's bytes (b"" if none), cut out of the Bundle's when asked for: a large Bundle is held in memory once.
+    `headers` are the entry's conditions as HTTP headers, names in lower case.
     `fault` is what is wrong with the entry itself, if anything; then nothing else of it counts.
     """
 
@@ -65,9 +66,14 @@ class Entry:
     query: str
     type: str
     id: str
-    body: bytes
+    resource: msgspec.Raw
     headers: dict[str, str]
     fault: FhirError | None = None
+
+    @property
+    def body(self) -> bytes:
+        """The resource's own bytes."""
+        return bytes(self.resource)
 
     @property
     def place(self) -> str:
@@ -208,13 +214,13 @@ def _read(number: int, item: msgspec.Raw, base: str, fault: FhirError | None) ->
         query,
         parts[0] if parts else "",
         parts[1] if len(parts) > 1 else "",
-        bytes(entry.resource),
+        entry.resource,
         dict(_headers(asked)),
     )
 
 
 def _faulty(number: int, fault: FhirError) -> Entry:
-    return Entry(number, "", "", "", "", "", "", b"", {}, fault)
+    return Entry(number, "", "", "", "", "", "", msgspec.Raw(), {}, fault)
 
 
 def _relative(url: str, base: str, number: int) -> tuple[str, str]:

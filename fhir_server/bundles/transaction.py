@@ -56,7 +56,8 @@ async def _attempt(
     await resolver.identities()
     refuse_overlap(todo, problems)
     await resolver.references()
-    planned = await Changes(ctx, resolver.links, problems).make(sorted(todo, key=lambda step: ORDER[step.kind]))
+    echo = preferences(request.headers).answer == "representation"
+    planned = await Changes(ctx, resolver.links, problems, echo=echo).make(sorted(todo, key=lambda step: ORDER[step.kind]))
     problems.check()
     return await _commit(ctx, who, request, todo, planned, ticket)
 

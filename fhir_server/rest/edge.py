@@ -3,20 +3,22 @@
 It stands in front of the web framework, so that a read costs no more than it must.
 """
 
+import asyncio
 import logging
 import re
 import time
 from collections.abc import Mapping, MutableMapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from fhir_server.context import Context
 from fhir_server.messages import FhirRequest, FhirResult, Identity
-from fhir_server.perform import ReadBody, perform, record_refusal
+from fhir_server.perform import perform, record_refusal
 from fhir_server.randomness import random_bytes
 from fhir_server.rest.bodies import read_body
 from fhir_server.rest.errors import as_fhir_error
 from fhir_server.rest.hosts import Hosts
+from fhir_server.rest.memory import LARGE, give_back
 from fhir_server.rest.negotiation import check_content, output
 from fhir_server.rest.protocol import URL_BYTES, URL_WAS_CUT
 from fhir_server.rest.responses import Send, of_error, respond
@@ -50,7 +52,7 @@ class Edge:
         headers = _headers(scope["headers"])
         headers["x-request-id"] = request_id = _request_id(headers)
         base = self._ctx.settings.base_url or base_of(scope["scheme"], headers.get("host", ""), self._prefix)
-        label, pretty, accept_encoding = "none", False, headers.get("accept-encoding", "")
+        label, pretty, accept_encoding, body = "none", False, headers.get("accept-encoding", ""), None
         try:
             query = scope["query_string"].decode("latin-1")
             path = scope["raw_path"].decode("latin-1")[len(self._prefix) :].strip("/")
@@ -62,7 +64,8 @@ class Edge:
             request = FhirRequest(method, path, query, b"", headers, base, type, id, version, operation)
             who = Identity(address=scope["client"][0] if scope["client"] else "")
             pretty = await self._output(who, route, request)
-            result = await perform(self._ctx, who, route, request, self._body(route, headers, receive))
+            body = self._body(route, headers, receive)
+            result = await perform(self._ctx, who, route, request, body)
         except FhirError as failure:
             result = of_error(failure)
         except Exception as failure:
@@ -73,6 +76,8 @@ class Edge:
             _log.warning("the answer could not be sent: %s", failure, extra={"interaction": label, "request": request_id})
         finally:
             metrics.running -= 1
+            if body is not None and body.size > LARGE:
+                asyncio.get_running_loop().call_soon(give_back)
             self._account(scope["method"], label, result, time.perf_counter() - started, request_id)
 
     async def _output(self, who: Identity, route: Route[Context], request: FhirRequest) -> bool:
@@ -93,23 +98,13 @@ class Edge:
         if len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
             raise error(431, "too-long", f"The request has more than {MAX_HEADERS} headers or {MAX_HEADER_BYTES} bytes of them")
 
-    def _body(self, route: Route[Context], headers: Mapping[str, str], receive: Receive) -> ReadBody | None:
-        """How to read the body of this request; None if the row takes none (one that is sent all the same does not count)."""
+    def _body(self, route: Route[Context], headers: Mapping[str, str], receive: Receive) -> "_Body | None":
+        """The body of this request, unread; None if the row takes none (one that is sent all the same does not count)."""
         kind = route.body
         if kind == "none":
             return None
         limit = int(self._ctx.settings.max_query_length if kind == "form" else self._ctx.settings.max_body)
-
-        async def read() -> bytes:
-            content_type = headers.get("content-type", "")
-            if content_type:
-                check_content(content_type, kind)
-            body = await read_body(receive, headers, limit)
-            if body and not content_type:
-                raise bad_request("The request has a body but no Content-Type; send Content-Type: application/fhir+json")
-            return body
-
-        return read
+        return _Body(kind, headers, receive, limit)
 
     def _account(self, method: str, label: str, result: FhirResult, seconds: float, request_id: str) -> None:
         self._ctx.metrics.observe(label, result.status, seconds)
@@ -138,3 +133,21 @@ def _request_id(headers: Mapping[str, str]) -> str:
 def base_of(scheme: str, host: str, prefix: str) -> str:
     """The base URL as the caller wrote it. A Host header that is no host becomes localhost, so that it reaches no link."""
     return f"{scheme}://{host if _HOST.fullmatch(host) else 'localhost'}{prefix}"
+
+
+class _Body:
+    """A request's body, read when it is called for. `size`: its bytes, 0 before."""
+
+    def __init__(self, kind: Literal["fhir", "patch", "form"], headers: Mapping[str, str], receive: Receive, limit: int) -> None:
+        self._kind, self._headers, self._receive, self._limit = kind, headers, receive, limit
+        self.size = 0
+
+    async def __call__(self) -> bytes:
+        content_type = self._headers.get("content-type", "")
+        if content_type:
+            check_content(content_type, self._kind)
+        body = await read_body(self._receive, self._headers, self._limit)
+        if body and not content_type:
+            raise bad_request("The request has a body but no Content-Type; send Content-Type: application/fhir+json")
+        self.size = len(body)
+        return body

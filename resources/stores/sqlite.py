@@ -61,7 +61,7 @@ class SqliteStore:
         participant: Participant | None = None,
         synchronous: Literal["FULL", "NORMAL"] = "FULL",
         clock: Callable[[], int] = now,
-        cache_kib: int = 16_000,
+        cache_kib: int = 8_000,
     ) -> None:
         self._path = Path(path)
         self._participant, self._full, self._clock, self._cache_kib = participant, synchronous == "FULL", clock, cache_kib

@@ -193,7 +193,8 @@ class Writer:
         if self._participant is not None:
             group.applied[row] = self._applied(self._participant, group, change, state, row, body)
         group.states[(change.type, change.id)] = _State(row, version, live, False)
-        written = Version(change.type, change.id, version, group.instant, change.method, body, self._seq)
+        answered = body if change.echo or body is None else b""
+        written = Version(change.type, change.id, version, group.instant, change.method, answered, self._seq)
         return Written(written, created=not state.live)
 
     def _applied(

@@ -37,7 +37,7 @@ EVENTS = "AuditEvent"
 
 _MOST_READERS = 4
 
-_PRAGMAS = "PRAGMA query_only = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16000;"
+_PRAGMAS = "PRAGMA query_only = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -8000;"
 
 T = TypeVar("T")
 

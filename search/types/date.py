@@ -68,7 +68,7 @@ def match(term: Term, modifier: Modifier, value: Value) -> bool:
     }[term.prefix]
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=16_384)
 def interval(text: str) -> DateValue | None:
     """The interval that a date or time covers given its precision; None if it is none (2026-02-30, 24:00, beyond ±14:00)."""
     parts = _TEXT.fullmatch(text)

@@ -67,7 +67,7 @@ def match(term: Term, modifier: Modifier, value: Value) -> bool:
     return id == term.value.target and type in term.types
 
 
-@lru_cache(maxsize=32_768)
+@lru_cache(maxsize=16_384)
 def _target(text: str, bases: Bases) -> str | None:
     """`Type/id` or an absolute URL, without own base and version; None for anything else."""
     text = text.partition("/_history/")[0]

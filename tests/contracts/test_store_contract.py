@@ -88,6 +88,19 @@ def test_a_written_document_is_read_back_with_its_version_and_instant_inside(run
     run(test)
 
 
+def test_a_commit_that_wants_no_echo_is_kept_whole(run: Callable[[Test], None]) -> None:
+    """What is not wanted back need not be held in memory until the end; it is stored all the same."""
+
+    async def test(store: ResourceStore, clock: Clock) -> None:
+        [written] = await store.commit([change("1", "b", echo=False)])
+        found = await store.read("Patient", "1")
+        assert family(found) == "b"
+        assert written.version.body is not None, "it is no deletion"
+        assert found is not None and (found.version, found.position) == (written.version.version, written.version.position)
+
+    run(test)
+
+
 def test_versions_count_up_through_updates_and_deletions(run: Callable[[Test], None]) -> None:
     """A deletion is a version of its own, and a resource brought back goes on counting."""
 
