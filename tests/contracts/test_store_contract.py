@@ -1,56 +1,25 @@
 """The store contract (resources/store.py), one suite on every implementation."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from contracts.store_harness import EMBEDDED, KINDS, Clock, Test, run_on, setting
 
 from resources.documents import draft
 from resources.store import ABSENT, ANY, Change, Claim, Conflict, Key, Receipt, ResourceStore, Version
-from resources.stores.memory import MemoryStore
-from resources.stores.participant import Applied, Participant
-from resources.stores.sqlite import SqliteStore
+from resources.stores.participant import Applied
 
 EVENT = b'{"resourceType":"AuditEvent","action":"R"}'
 
 
-class Clock:
-    """Time that moves when told to, in microseconds since the epoch."""
-
-    def __init__(self) -> None:
-        self.now = 1_700_000_000_000_000
-
-    def __call__(self) -> int:
-        return self.now
-
-
-def made(kind: str, folder: Path, clock: Clock, participant: Participant | None = None) -> ResourceStore:
-    """A store of that kind, not open yet."""
-    if kind == "memory":
-        return MemoryStore(clock=clock, participant=participant)
-    return SqliteStore(folder / "a.sqlite", clock=clock, participant=participant)
-
-
-Test = Callable[[ResourceStore, Clock], Awaitable[None]]
-
-
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=list(KINDS))
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Test], None]:
     """Runs a test's coroutine on an open store of each kind."""
-
-    async def within(test: Test) -> None:
-        clock = Clock()
-        store = made(request.param, tmp_path, clock)
-        await store.open()
-        try:
-            await test(store, clock)
-        finally:
-            await store.close()
-
-    return lambda test: asyncio.run(within(test))
+    return lambda test: run_on(request.param, tmp_path, test)
 
 
 def change(id: str, family: str = "a", type: str = "Patient", **options: Any) -> Change:
@@ -488,13 +457,12 @@ class Listening:
         return ("prepared", document["name"][0]["family"], document["meta"]["versionId"])
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+@pytest.mark.parametrize("kind", EMBEDDED)
 def test_a_change_without_an_entry_is_indexed_all_the_same(kind: str, tmp_path: Path) -> None:
     """The participant prepares it from the document; it is told a deletion by `live`; what cannot be prepared is not written."""
+    index = Listening()
 
-    async def test() -> None:
-        index = Listening()
-        store: ResourceStore = made(kind, tmp_path, Clock(), index)
+    async def test(store: ResourceStore) -> None:
         await store.open()
         assert store.wants_entries
         for step in (change("1", "x", entry="given"), change("1", "y"), removal("1")):
@@ -508,10 +476,12 @@ def test_a_change_without_an_entry_is_indexed_all_the_same(kind: str, tmp_path: 
         assert await store.read_many([Key("Patient", "2"), Key("Patient", "3")]) == [None, None]
         await store.close()
 
-    asyncio.run(test())
+    with setting(kind, tmp_path, index) as place:
+        asyncio.run(test(KINDS[kind].make(place)))
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+@pytest.mark.parametrize("kind", list(KINDS))
 def test_a_store_without_an_index_of_its_own_wants_no_entries(kind: str, tmp_path: Path) -> None:
     """Nobody need extract what nobody reads."""
-    assert not made(kind, tmp_path, Clock()).wants_entries
+    with setting(kind, tmp_path) as place:
+        assert not KINDS[kind].make(place).wants_entries

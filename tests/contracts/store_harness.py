@@ -1,0 +1,74 @@
+"""The kinds of store that the contract suite runs on, and what it takes to make one of each, empty, for one test."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from resources.store import ResourceStore
+from resources.stores.memory import MemoryStore
+from resources.stores.participant import Participant
+from resources.stores.sqlite import SqliteStore
+
+
+class Clock:
+    """Time that moves when told to, in microseconds since the epoch."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000_000_000
+
+    def __call__(self) -> int:
+        return self.now
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a store is made with: an empty folder, the URL of an empty database of this test's own ("" where no server is
+    needed), a clock, and an index in the store (for kinds that are `embedded`)."""
+
+    folder: Path
+    database: str
+    clock: Clock
+    participant: Participant | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of store. `make` gives a store that is not open yet; `database` makes the empty database on a running server
+    (skipping the test, or in CI failing it, where there is none) and drops it afterwards."""
+
+    make: Callable[[Setting], ResourceStore]
+    database: Callable[[], AbstractContextManager[str]] = lambda: nullcontext("")
+    embedded: bool = False
+
+
+KINDS = {
+    "memory": Kind(lambda s: MemoryStore(clock=s.clock, participant=s.participant), embedded=True),
+    "sqlite": Kind(lambda s: SqliteStore(s.folder / "a.sqlite", clock=s.clock, participant=s.participant), embedded=True),
+}
+EMBEDDED = [name for name, kind in KINDS.items() if kind.embedded]
+
+Test = Callable[[ResourceStore, Clock], Awaitable[None]]
+
+
+@contextmanager
+def setting(name: str, folder: Path, participant: Participant | None = None) -> Iterator[Setting]:
+    """What a store of that kind needs, for as long as the test lasts."""
+    with KINDS[name].database() as database:
+        yield Setting(folder, database, Clock(), participant)
+
+
+def run_on(name: str, folder: Path, test: Test) -> None:
+    """Run a test's coroutine on an open, empty store of that kind."""
+    with setting(name, folder) as place:
+
+        async def within() -> None:
+            store = KINDS[name].make(place)
+            await store.open()
+            try:
+                await test(store, place.clock)
+            finally:
+                await store.close()
+
+        asyncio.run(within())
