@@ -7,7 +7,10 @@ more has been loaded by then: what it refers to may have come later.
 """
 
 import multiprocessing
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -46,6 +49,22 @@ class Totals:
     skipped: list[str] = field(default_factory=list)
 
 
+@contextmanager
+def _undivided() -> Iterator[None]:
+    """Ctrl-C counts after this, not in the middle: a load process with half a task, or whose answer was dropped, is waited for in vain."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: asked.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if asked and callable(before):
+        before(signal.SIGINT, None)
+
+
 class Stopped(Exception):
     """The load cannot go on (store unavailable, process killed); the text says why. What was loaded stays loaded."""
 
@@ -69,9 +88,11 @@ class _Process:
             raise Stopped(str(problem))
 
     def send(self, job: "_Job") -> None:
-        self.job = job
-        self.pipe.send("" if job.task.kind in ("batch", "one by one") else job.task.key(job.file.journal.run))
-        self.pipe.send_bytes(job.task.body)
+        key = "" if job.task.kind in ("batch", "one by one") else job.task.key(job.file.journal.run)
+        with _undivided():
+            self.job = job
+            self.pipe.send(key)
+            self.pipe.send_bytes(job.task.body)
 
     def receive(self) -> Answer | str | None:
         try:
@@ -195,10 +216,11 @@ class Load:
         ready = wait([p.pipe for p in self._crew if p.job is not None])
         for process in self._crew:
             if process.pipe in ready and process.job is not None:
-                answer, job = process.receive(), process.job
-                process.job = None
-                if isinstance(answer, Answer):
-                    self._account(job, answer)
+                with _undivided():
+                    answer, job = process.receive(), process.job
+                    process.job = None
+                    if isinstance(answer, Answer):
+                        self._account(job, answer)
 
     def _account(self, job: _Job, answer: Answer) -> None:
         if answer.unavailable:

@@ -173,8 +173,9 @@ def _journal_lines(data: Path) -> int:
 
 def test_stopped_with_ctrl_c_it_says_how_to_go_on(tmp_path: Path) -> None:
     """What is under way is finished, the exit code is 130, and the same command ends the work."""
-    data = tmp_path / "data"
-    command = [*COMMAND, "--data-dir", str(data), str(SAMPLE)]
+    data, many = tmp_path / "data", tmp_path / "many.ndjson"
+    many.write_bytes(b"\n".join(patient(f"p{n}") for n in range(10_000)))  # some seconds of work, or it might be done first
+    command = [*COMMAND, "--data-dir", str(data), str(SAMPLE), str(many)]
     process = subprocess.Popen(
         command, cwd=tmp_path, env=clean_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
     )
@@ -185,9 +186,9 @@ def test_stopped_with_ctrl_c_it_says_how_to_go_on(tmp_path: Path) -> None:
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.decode().strip() == "fhir-server: stopped; the same command goes on where this one was"
-    code, result, _ = load(SAMPLE, data_dir=data)
+    code, result, _ = load(SAMPLE, many, data_dir=data)
     assert (code, result["failed"]) == (0, [])
-    assert len(stored(data)) == SAMPLE_RESOURCES
+    assert len(stored(data)) == SAMPLE_RESOURCES + 10_000
 
 
 def test_standard_input_is_a_source(tmp_path: Path) -> None:
