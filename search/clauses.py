@@ -17,7 +17,6 @@ MAX_TERMS = 1_000
 _LONGEST_TEXT = 500
 
 _UNSUPPORTED = {
-    "_has": "reverse chaining (_has)",
     "_text": "search in the narrative (_text)",
     "_content": "search in the whole content (_content)",
     "_list": "search by list (_list)",
@@ -50,12 +49,17 @@ class Notes:
             self.refuse(name, f"{text}. Send 'Prefer: handling=lenient' to have such parameters ignored", "not-supported")
 
 
-def read_clause(type: str, name: str, value: str, parameters: Parameters, reading: Reading, notes: Notes) -> Clause | None:
-    """The Clause of `name[:modifier]=value`; None if there is none to apply, with the reason in `notes`."""
+def read_clause(
+    type: str, name: str, value: str, parameters: Parameters, reading: Reading, notes: Notes, *, shown: str = ""
+) -> Clause | None:
+    """The Clause of `name[:modifier]=value`; None if there is none to apply, with the reason in `notes`.
+
+    `shown`: the whole name where this one is the end of a chain."""
     code, _, suffix = name.partition(":")
     parameter = parameters.find(type, code)
-    if parameter is None or not parameter.searchable or "." in suffix:
-        notes.pass_over(name, _unusable(type, code, name, parameter, parameters))
+    name = shown or name
+    if parameter is None or not parameter.searchable:
+        notes.pass_over(name, _unusable(type, code, parameter, parameters))
         return None
     target = _target_type(parameter, suffix)
     modifier = Modifier.NONE if target else _modifier(suffix)
@@ -73,14 +77,12 @@ def allowed_modifiers(parameter: SearchParameter) -> frozenset[Modifier]:
     return _OF_THE_ADDRESS.get(parameter.code, KINDS[parameter.kind].MODIFIERS)
 
 
-def _unusable(type: str, code: str, name: str, parameter: SearchParameter | None, parameters: Parameters) -> str:
+def _unusable(type: str, code: str, parameter: SearchParameter | None, parameters: Parameters) -> str:
     """Why a parameter cannot be used, in a sentence without its full stop."""
     if code in _UNSUPPORTED:
         return f"This server does not support {_UNSUPPORTED[code]}"
     if parameter is not None and parameter.kind in ("composite", "special"):
         return f"{code} is a {parameter.kind} parameter, which this server does not support"
-    if "." in name:
-        return f"This server does not support chained parameters such as {name[:100]}"
     close = parameters.suggest(type, code)
     hint = f" (did you mean {' or '.join(close)}?)" if close else ""
     return f"{type} has no search parameter {code[:100]!r}{hint}"

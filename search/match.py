@@ -1,72 +1,133 @@
-"""A Query evaluated on one document in memory: the oracle of every index's tests, and what references by criteria
+"""A Query evaluated on documents in memory: the oracle of every index's tests, and what references by criteria
 mean within a transaction.
 
 Straightforward on purpose: what it says is what a search means.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
 
 from resources.store import Key
-from search.query import Clause, Compartment, Grants, Modifier, Query, SortKey, grants_of
+from search.parameter import SearchParameter
+from search.query import AllOf, AnyOf, Chain, Clause, Compartment, Condition, Grants, Has, Modifier, Query, SortKey, grants_of
 from search.types.kinds import KINDS
-from search.values import DateValue, Entry, NumberValue, QuantityValue, TokenValue, Value
+from search.values import DateValue, Entry, NumberValue, QuantityValue, ReferenceValue, TokenValue, Value
 
 SortValue = str | int | float | None
 
 
-def matches(query: Query, key: Key, entry: Entry, instant: int) -> bool:
-    """Whether the document (its key, entry, and last update in microseconds since the epoch) is what the query asks for.
+class Document(NamedTuple):
+    """What an index knows of a document: its key, its entry, and its last update in microseconds since the epoch."""
 
-    Sort, page and includes do not matter.
-    """
-    if key.type != query.type or not allows(query.compartments, query.allowed, key, entry, instant):
+    key: Key
+    entry: Entry
+    instant: int
+
+    @property
+    def name(self) -> str:
+        """`Type/id`, as references name it."""
+        return f"{self.key.type}/{self.key.id}"
+
+
+class World(Protocol):
+    """The other documents, which chains lead to."""
+
+    def of_type(self, type: str) -> Iterable[Document]:
+        """All documents of a type."""
+
+
+class Alone:
+    """No other documents."""
+
+    def of_type(self, type: str) -> Iterable[Document]:
+        """None."""
+        return ()
+
+
+def matches(query: Query, document: Document, world: World) -> bool:
+    """Whether the document is what the query asks for. Sort, page and includes do not matter."""
+    if document.key.type != query.type or not allows(query.compartments, query.allowed, document):
         return False
-    return _all_hold(query.clauses, key, entry, instant)
+    return _Evaluation(query.allowed, world).all_hold(query.clauses, document)
 
 
-def allows(compartments: Sequence[Compartment], allowed: Grants | None, key: Key, entry: Entry, instant: int) -> bool:
+def allows(compartments: Sequence[Compartment], allowed: Grants | None, document: Document) -> bool:
     """Whether the document lies in all compartments and one of the grants holds for it (None: no grant is needed)."""
-    if not all(compartment.patient in entry.patients for compartment in compartments):
+    patients = document.entry.patients
+    if not all(compartment.patient in patients for compartment in compartments):
         return False
     return allowed is None or any(
-        (grant.compartment is None or grant.compartment.patient in entry.patients) and _all_hold(grant.clauses, key, entry, instant)
-        for grant in grants_of(allowed, key.type)
+        (grant.compartment is None or grant.compartment.patient in patients)
+        and all(_clause_holds(clause, document) for clause in grant.clauses)
+        for grant in grants_of(allowed, document.key.type)
     )
+
+
+class _Evaluation:
+    """Conditions on documents, of which those that are not allowed are not there."""
+
+    def __init__(self, allowed: Grants | None, world: World) -> None:
+        self._allowed, self._world = allowed, world
+
+    def all_hold(self, conditions: Sequence[Condition], document: Document) -> bool:
+        return all(self._holds(condition, document) for condition in conditions)
+
+    def _holds(self, condition: Condition, document: Document) -> bool:
+        if isinstance(condition, Clause):
+            return _clause_holds(condition, document)
+        if isinstance(condition, AllOf):
+            return self.all_hold(condition.conditions, document)
+        if isinstance(condition, AnyOf):
+            return any(self._holds(each, document) for each in condition.conditions)
+        if isinstance(condition, Chain):
+            wanted = targets(condition.parameters, document)
+            return any(other.name in wanted and self.all_hold(condition.conditions, other) for other in self._there(condition.target))
+        if isinstance(condition, Has):
+            return any(
+                document.name in targets(condition.parameters, other) and self.all_hold(condition.conditions, other)
+                for other in self._there(condition.source)
+            )
+        return not self._holds(condition.condition, document)
+
+    def _there(self, type: str) -> Iterable[Document]:
+        return (other for other in self._world.of_type(type) if allows((), self._allowed, other))
+
+
+def targets(parameters: Iterable[SearchParameter], document: Document) -> set[str]:
+    """What a document refers to by these parameters: `Type/id` or a URL."""
+    values = (value for parameter in parameters for value in values_of(parameter.stored, document))
+    return {value.target for value in values if isinstance(value, ReferenceValue)}
 
 
 _KNOWN_TO_THE_STORE = frozenset(("_id", "_lastUpdated"))
 """What every document has."""
 
 
-def _all_hold(clauses: Sequence[Clause], key: Key, entry: Entry, instant: int) -> bool:
-    return all(_holds(clause, key, entry, instant) for clause in clauses)
-
-
-def values_of(code: str, key: Key, entry: Entry, instant: int) -> Sequence[Value]:
+def values_of(code: str, document: Document) -> Sequence[Value]:
     """A document's values of a parameter, `_id` and `_lastUpdated` included."""
     if code == "_id":
-        return (TokenValue("", key.id),)
+        return (TokenValue("", document.key.id),)
     if code == "_lastUpdated":
-        return (DateValue(instant, instant + 1),)
-    return entry.values.get(code, ())
+        return (DateValue(document.instant, document.instant + 1),)
+    return document.entry.values.get(code, ())
 
 
-def _holds(clause: Clause, key: Key, entry: Entry, instant: int) -> bool:
+def _clause_holds(clause: Clause, document: Document) -> bool:
     code = clause.parameter.stored
     if clause.modifier is Modifier.MISSING:  # the element, not the value: https://hl7.org/fhir/R4/search.html#modifiers
-        return (code not in entry.values and code not in _KNOWN_TO_THE_STORE) is clause.missing
-    values = values_of(code, key, entry, instant)
+        return (code not in document.entry.values and code not in _KNOWN_TO_THE_STORE) is clause.missing
+    values = values_of(code, document)
     match = KINDS[clause.parameter.kind].match
     found = any(match(term, clause.modifier, value) for value in values for term in clause.terms)
     return found is not (clause.modifier is Modifier.NOT)
 
 
-def sort_value(sort: SortKey, key: Key, entry: Entry, instant: int) -> SortValue:
+def sort_value(sort: SortKey, document: Document) -> SortValue:
     """What a document is sorted by: its smallest value, or its largest when descending; None (no value) comes last in both.
 
     Microseconds for dates (their low end), folded text for strings, the code, target or URI, the number.
     """
-    found = [_comparable(value) for value in values_of(sort.parameter.stored, key, entry, instant)]
+    found = [_comparable(value) for value in values_of(sort.parameter.stored, document)]
     if not found:
         return None
     return max(found, key=_same_kind) if sort.descending else min(found, key=_same_kind)

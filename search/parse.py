@@ -5,9 +5,10 @@ from urllib.parse import parse_qsl
 
 from resources import instants
 from resources.outcomes import FhirError, bad_request
-from search.clauses import Notes, read_clause
+from search.clauses import Notes
+from search.conditions import read_condition
 from search.parameters import Parameters
-from search.query import Clause, Parsed, Query
+from search.query import Condition, Parsed, Query
 from search.shaping import Shape, read_shape
 from search.types.text import Reading, bases_of
 
@@ -45,12 +46,12 @@ def parse(
     shape = Shape(type, parameters, notes, default_count, max_count)
     own, asked = bases_of(base_url), f"{asked_at}/" if asked_at else ""
     reading = Reading(own, now(), "" if asked in own else asked)
-    clauses: list[Clause] = []
+    clauses: list[Condition] = []
     for name, value in pairs_of(query):
         if not value.strip(" ,"):
             notes.ignored.append((name, "it has no value"))
         elif not read_shape(shape, name, value):
-            clause = read_clause(type, name, value, parameters, reading, notes)
+            clause = read_condition(type, name, value, parameters, reading, notes)
             if clause is not None:
                 clauses.append(clause)
                 notes.applied.append((name, value))
@@ -59,7 +60,7 @@ def parse(
     return _parsed(shape, tuple(dict.fromkeys(clauses)))
 
 
-def _parsed(shape: Shape, clauses: tuple[Clause, ...]) -> Parsed:
+def _parsed(shape: Shape, clauses: tuple[Condition, ...]) -> Parsed:
     only_count = shape.summary == "count"
     query = Query(
         shape.type,

@@ -84,6 +84,53 @@ class Clause:
 
 
 @dataclass(frozen=True, slots=True)
+class Chain:
+    """Holds for documents that refer, by one of `parameters`, to a document of this server of type `target` for which all
+    `conditions` hold (`subject:Patient.name=ann`, https://hl7.org/fhir/R4/search.html#chaining).
+
+    References to a version count as those to the resource. What the access decision does not allow (`Query.allowed`) is not there.
+    """
+
+    parameters: tuple[SearchParameter, ...]
+    target: str
+    conditions: tuple["Condition", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Has:
+    """Holds for documents to which a document of type `source` refers by one of `parameters`, if all `conditions` hold for that one
+    (`_has:Observation:patient:code=1234`, https://hl7.org/fhir/R4/search.html#has). Access as in a Chain."""
+
+    source: str
+    parameters: tuple[SearchParameter, ...]
+    conditions: tuple["Condition", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """Holds if one of the conditions does; of none, never."""
+
+    conditions: tuple["Condition", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    """Holds if all of the conditions do; of none, always."""
+
+    conditions: tuple["Condition", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Negation:
+    """Holds where the condition does not."""
+
+    condition: "Condition"
+
+
+Condition = Clause | Chain | Has | AnyOf | AllOf | Negation
+
+
+@dataclass(frozen=True, slots=True)
 class Compartment:
     """A filter that no parameter can widen: only documents in this Patient's compartment (an access decision, the address
     `Patient/1/Observation`, $everything)."""
@@ -141,12 +188,13 @@ Total = Literal["none", "estimate", "accurate"]
 class Query:
     """A search of one type. `count` is the page's size (0: only the total), `cursor` the place of the page after an earlier one.
 
-    A document matches if all `clauses` hold, it lies in all `compartments`, and at least one Grant of its type holds for it
+    A document matches if all `clauses` (conditions of any kind) hold, it lies in all `compartments`, and at least one Grant of its
+    type holds for it
     (`allowed` None: everything is allowed; empty: nothing is).
     """
 
     type: str
-    clauses: tuple[Clause, ...] = ()
+    clauses: tuple[Condition, ...] = ()
     compartments: tuple[Compartment, ...] = ()
     sort: tuple[SortKey, ...] = ()
     count: int = 20
@@ -154,7 +202,7 @@ class Query:
     cursor: tuple[object, ...] | None = None
     allowed: Grants | None = None
 
-    def with_filter(self, *compartments: Compartment, clauses: Sequence[Clause] = (), allowed: Grants | None = None) -> "Query":
+    def with_filter(self, *compartments: Compartment, clauses: Sequence[Condition] = (), allowed: Grants | None = None) -> "Query":
         """This query narrowed further: what it was limited to before still counts, and totals and pages follow.
 
         `allowed` can be given once (ValueError): two lists of which one grant each must hold are no list of grants.
@@ -181,19 +229,47 @@ class Parsed:
     cursor: str | None = None
 
 
+def types_of(conditions: Sequence[Condition]) -> frozenset[str]:
+    """The types of the other documents on which conditions depend: the ends of their chains."""
+    found: set[str] = set()
+    for condition in conditions:
+        if isinstance(condition, Chain):
+            found.add(condition.target)
+        elif isinstance(condition, Has):
+            found.add(condition.source)
+        if isinstance(condition, Negation):
+            found |= types_of((condition.condition,))
+        elif not isinstance(condition, Clause):
+            found |= types_of(condition.conditions)
+    return frozenset(found)
+
+
 def criteria_key(query: Query) -> bytes:
     """A 16-byte hash of the type and what is asked of it, for the claims of conditional writes.
 
     The order of clauses and of their terms, repeated ones and other spellings of the same value (`Jos%C3%A9` and `jose`) make no
     difference; sort, page and what an access decision adds as compartments or grants do not count.
     """
-    clauses = sorted({_clause_text(clause) for clause in query.clauses})
+    clauses = sorted({_text(clause) for clause in query.clauses})
     return blake2b("\n".join((query.type, *clauses)).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def _clause_text(clause: Clause) -> str:
-    terms = sorted({_term_text(clause.modifier, term) for term in clause.terms})
-    return repr((clause.parameter.stored or clause.parameter.code, clause.modifier.value, clause.missing, terms))
+def _text(condition: Condition) -> str:
+    if isinstance(condition, Clause):
+        terms = sorted({_term_text(condition.modifier, term) for term in condition.terms})
+        return repr((_name(condition.parameter), condition.modifier.value, condition.missing, terms))
+    if isinstance(condition, Negation):
+        return repr(("not", _text(condition.condition)))
+    inner = sorted({_text(each) for each in condition.conditions})
+    if isinstance(condition, Chain):
+        return repr(("chain", sorted(_name(p) for p in condition.parameters), condition.target, inner))
+    if isinstance(condition, Has):
+        return repr(("has", condition.source, sorted(_name(p) for p in condition.parameters), inner))
+    return repr(("any" if isinstance(condition, AnyOf) else "all", inner))
+
+
+def _name(parameter: SearchParameter) -> str:
+    return parameter.stored or parameter.code
 
 
 def _term_text(modifier: Modifier, term: Term) -> str:

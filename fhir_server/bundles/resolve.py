@@ -13,8 +13,7 @@ from fhir_server.interactions.conditional import check_match, deletable, find, m
 from resources import documents
 from resources.outcomes import FhirError, bad_request, gone, not_found, precondition_failed, shown
 from resources.store import ABSENT, ANY, Key, Version
-from search.match import matches
-from search.values import Entry as Values
+from search.match import Document, matches
 
 _URN = re.compile(r"urn:(?:uuid|oid):[A-Za-z0-9.\-]+")
 
@@ -26,7 +25,7 @@ class Resolver:
         self._ctx, self._steps, self._problems, self._pace = ctx, steps, problems, Pace()
         self._deleted: dict[str, set[str]] = defaultdict(set)
         self._made: dict[bytes, Step] = {}
-        self._values: dict[str, list[tuple[Step, Values]]] = {}
+        self._values: dict[str, list[Document]] = {}
         self.links = Links()
 
     async def identities(self) -> None:
@@ -178,24 +177,24 @@ class Resolver:
     async def _matching(self, type: str, criteria: str) -> list[str]:
         """Ids of resources that match, two at most: those of this transaction, else those that are stored."""
         query = read_criteria(self._ctx, type, criteria).query
-        now = self._ctx.clock()
-        inside = [step.id for step, values in self._candidates(type) if matches(query, Key(type, step.id), values, now)]
+        inside = [document.key.id for document in self.of_type(type) if matches(query, document, self)]
         if inside:
             return inside[:2]
         deleted = self._deleted[type]
         found = await matching(self._ctx, query, 2 + len(deleted))
         return [key.id for key in found if key.id not in deleted][:2]
 
-    def _candidates(self, type: str) -> list[tuple[Step, Values]]:
-        """What the transaction itself stores of that type, as a search sees it."""
+    def of_type(self, type: str) -> list[Document]:
+        """What the transaction itself stores of a type, as a search sees it (see `search.match.World`)."""
         found = self._values.get(type)
         if found is None:
             found = self._values[type] = []
+            now = self._ctx.clock()
             for step in self._steps:
                 if step.type == type and step.stores and not self._problems.found(step.entry):
                     try:
-                        document = documents.decode(step.entry.body)
-                        found.append((step, self._ctx.extractor.extract(type, {**document, "id": step.id})))
+                        document = {**documents.decode(step.entry.body), "id": step.id}
+                        found.append(Document(Key(type, step.id), self._ctx.extractor.extract(type, document), now))
                     except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
                         continue  # no such resource: its own check, which comes next, refuses the transaction
         return found

@@ -34,7 +34,7 @@ from resources.outcomes import (
 )
 from resources.store import ABSENT, Change, Claim, Key, Version, Written
 from search.parse import parse
-from search.query import Parsed, Query, criteria_key
+from search.query import Parsed, Query, criteria_key, types_of
 
 RACES = ("claim", "exists", "version", "missing", "deleted")
 """Conflicts after which a conditional write looks again."""
@@ -87,7 +87,7 @@ async def matching(ctx: Context, query: Query, most: int, position: int | None =
 
     Raises FhirError 503 where the search index cannot be had to catch up: on what it holds, criteria might make a second resource.
     """
-    if not await ctx.index.caught_up((query.type,), position):
+    if not await ctx.index.caught_up((query.type, *types_of(query.clauses)), position):
         text = (
             "The search index has not caught up with the latest writes, so criteria cannot be relied on now; send the request again"
         )

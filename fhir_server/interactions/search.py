@@ -21,7 +21,7 @@ from resources.store import Version
 from search.index import Included, Result
 from search.paging import page_context
 from search.parse import parse
-from search.query import Compartment, Parsed
+from search.query import Compartment, Parsed, types_of
 
 _NOTHING = Included([])
 
@@ -60,7 +60,7 @@ async def _search(ctx: Context, request: FhirRequest, type: str, url: str, withi
         parsed = replace(parsed, query=parsed.query.with_filter(within))
     applied = urlencode(parsed.applied)
     context = page_context(parsed) + (within.patient.encode() if within else b"")
-    late = not await ctx.index.caught_up((type, *(rule.source for rule in parsed.includes)))
+    late = not await ctx.index.caught_up(_types(type, parsed))
     page = await _page(ctx, parsed, context)
     cursor = ctx.cursors.seal((page.total, page.total_exact, *page.cursor), context) if page.cursor is not None else None
     links = page_links(url, applied, cursor)
@@ -69,6 +69,14 @@ async def _search(ctx: Context, request: FhirRequest, type: str, url: str, withi
     entries = [*_entries(request.base, parsed, matches, "match"), *_entries(request.base, parsed, included, "include"), *outcome]
     touched = tuple(f"{v.type}/{v.id}" for v in (*matches, *included))
     return FhirResult(200, (searchset(entries, links=links, total=page.total),), touched=touched)
+
+
+def _types(type: str, parsed: Parsed) -> tuple[str, ...]:
+    """All types that the answer depends on."""
+    ends = {rule.source for rule in parsed.includes}
+    for rule in parsed.includes:
+        ends.update((rule.target,) if rule.target else (target for p in rule.parameters for target in p.targets))
+    return (type, *sorted((ends | types_of(parsed.query.clauses)) - {type}))
 
 
 def _asked(request: FhirRequest) -> str:

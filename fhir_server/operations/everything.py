@@ -90,10 +90,11 @@ def _queries(ctx: Context, patient: str, asked: Asked) -> list[Query]:
     return queries
 
 
-def _dates(ctx: Context, name: str, values: Sequence[str]) -> tuple[Clause, ...]:
+def _dates(ctx: Context, name: str, values: Sequence[str]) -> list[Clause]:
     """Clauses of a date parameter of Observation: a date is read the same for every type."""
     pairs = [(name, value) for value in values]
-    return parse("Observation", pairs, parameters=ctx.parameters, base_url=ctx.settings.bases).query.clauses if pairs else ()
+    found = parse("Observation", pairs, parameters=ctx.parameters, base_url=ctx.settings.bases).query.clauses if pairs else ()
+    return [clause for clause in found if isinstance(clause, Clause)]
 
 
 async def _answer(

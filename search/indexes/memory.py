@@ -3,24 +3,16 @@
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cmp_to_key, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from resources.documents import decode
 from resources.store import Key
 from resources.stores.participant import Applied
 from search.extract import Extractor
 from search.index import Included, Result
-from search.match import allows, matches, sort_value, values_of
+from search.match import Document, allows, matches, sort_value, targets
 from search.parameters import Parameters
 from search.query import Compartment, Grants, Include, Query, SortKey
-from search.values import Entry, ReferenceValue
-
-
-class _Document(NamedTuple):
-    key: Key
-    entry: Entry
-    instant: int
-
 
 Place = tuple[Any, ...]
 """A document's values by the sort keys, its date, its row: what a cursor carries."""
@@ -37,7 +29,7 @@ class MemoryIndex:
     ) -> None:
         self._extractor = extractor
         self._settle = settle
-        self._documents: dict[int, _Document] = {}
+        self._documents: dict[int, Document] = {}
         self._rows: dict[Key, int] = {}
 
     async def open(self) -> None:
@@ -69,16 +61,20 @@ class MemoryIndex:
                 self._rows.pop(Key(change.type, change.id), None)
             else:
                 key = Key(change.type, change.id, change.row)
-                self._documents[change.row] = _Document(key, change.entry, change.instant)
+                self._documents[change.row] = Document(key, change.entry, change.instant)
                 self._rows[key] = change.row
 
     def prepare(self, type: str, body: bytes) -> Any:
         """The Entry of a stored document."""
         return self._extractor.extract(type, decode(body))
 
+    def of_type(self, type: str) -> Iterable[Document]:
+        """See `search.match.World`."""
+        return [document for document in self._documents.values() if document.key.type == type]
+
     async def search(self, query: Query) -> Result:
         """See `search.index.SearchIndex`."""
-        found = [d for d in self._documents.values() if matches(query, d.key, d.entry, d.instant)]
+        found = [d for d in self._documents.values() if matches(query, d, self)]
         places = sorted((self._place(query.sort, document) for document in found), key=cmp_to_key(partial(_compare, query.sort)))
         total = None if query.total == "none" and query.count > 0 else len(places)
         if query.cursor is not None:
@@ -141,34 +137,28 @@ class MemoryIndex:
 
     def _allows(self, key: Key, compartments: Sequence[Compartment], allowed: Grants | None) -> bool:
         document = self._documents.get(self._rows.get(key, -1))
-        return document is not None and allows(compartments, allowed, key, document.entry, document.instant)
+        return document is not None and allows(compartments, allowed, document)
 
-    def _place(self, keys: Sequence[SortKey], document: _Document) -> Place:
-        values = (sort_value(key, document.key, document.entry, document.instant) for key in keys)
+    def _place(self, keys: Sequence[SortKey], document: Document) -> Place:
+        values = (sort_value(key, document) for key in keys)
         return (*values, document.entry.date, document.key.hint)
 
     def _included(self, rule: Include, keys: Sequence[Key]) -> Iterable[Key]:
         if rule.reverse:
             names = {f"{key.type}/{key.id}" for key in keys if rule.target in (None, key.type)}
             for document in list(self._documents.values()):
-                if document.key.type == rule.source and not names.isdisjoint(_targets(rule, document)):
+                if document.key.type == rule.source and not names.isdisjoint(targets(rule.parameters, document)):
                     yield document.key
             return
         for key in keys:
             row = self._rows.get(key)
             if key.type != rule.source or row is None:
                 continue
-            for target in _targets(rule, self._documents[row]):
+            for target in sorted(targets(rule.parameters, self._documents[row])):
                 type, _, id = target.partition("/")
                 there = self._rows.get(Key(type, id))
                 if there is not None and rule.target in (None, type):
                     yield self._documents[there].key
-
-
-def _targets(rule: Include, document: _Document) -> list[str]:
-    """What a document refers to by the rule's parameters."""
-    values = (v for p in rule.parameters for v in values_of(p.stored, document.key, document.entry, document.instant))
-    return [value.target for value in values if isinstance(value, ReferenceValue)]
 
 
 def _compare(keys: Sequence[SortKey], a: Place, b: Place) -> int:

@@ -12,7 +12,22 @@ import msgspec
 from search.indexes.sqlite_intervals import NUMBERS, TIMES, Comparison, Encode, before, holds, sql
 from search.indexes.sqlite_rows import CUT, UNIT, Row, ordered, unit_key, unordered, wide_system
 from search.indexes.sqlite_schema import FOLDED, FOLDED_WIDE, NARROW, NORMAL, WIDE, Book, Codebook, Field, system_number
-from search.query import Clause, Compartment, Grants, Modifier, Prefix, Query, Term, grants_of
+from search.query import (
+    AllOf,
+    AnyOf,
+    Chain,
+    Clause,
+    Compartment,
+    Condition,
+    Grants,
+    Has,
+    Modifier,
+    Negation,
+    Prefix,
+    Query,
+    Term,
+    grants_of,
+)
 from search.values import NO_DATE, fold, hash64
 
 Check = Callable[[list[Row]], bool]
@@ -38,7 +53,7 @@ class Predicate:
     `streams` together give exactly the documents for which it holds, some perhaps twice (none: it cannot drive). `probe` with `args`
     is the same as a condition on row `p` (`on_row`: mostly settled by what `p` itself has); `check` the same on a document's packed
     rows. `any` are alternatives instead: all predicates of one of them must hold. There is always one of the three. `rank` is the
-    order in which it pays to count streams: 0 names one document, 9 nearly all.
+    order in which it pays to count streams: 0 names one document, 9 nearly all. `counts` are streams that are read only to count.
     """
 
     rank: int
@@ -48,7 +63,11 @@ class Predicate:
     check: Check | None = None
     on_row: bool = False
     any: tuple[tuple["Predicate", ...], ...] = ()
+    counts: tuple[Stream, ...] = ()
 
+
+Link = Callable[[Chain | Has, Book], Predicate | None]
+"""Compiles conditions on other documents (see `search.indexes.sqlite_links`)."""
 
 MANY = 200
 """A clause of more different reads cannot drive a search: SQLite has limits on the size of a statement."""
@@ -62,17 +81,61 @@ def _of(term: Term) -> tuple[Any, ...]:
     return tuple(term.value)
 
 
-def compile_query(query: Query, codes: Codebook, facts: Facts) -> list[Predicate] | None:
-    """The predicates of a query's clauses and of what it is limited to; None if nothing can match."""
+def compile_query(query: Query, codes: Codebook, facts: Facts, link: Link) -> list[Predicate] | None:
+    """The predicates of a query's conditions and of what it is limited to; None if nothing can match."""
     book = codes.books.get(query.type)
     if book is None:
         return None
-    predicates = [compile_clause(clause, book, facts) for clause in query.clauses]
+    predicates = [compile_condition(condition, book, facts, link) for condition in query.clauses]
     if query.compartments or query.allowed is not None:
         predicates += compile_access(query.compartments, query.allowed, book, facts)
     if NEVER in predicates:
         return None
     return [p for p in predicates if p is not None]
+
+
+def compile_condition(condition: Condition, book: Book, facts: Facts, link: Link) -> Predicate | None:
+    """The predicate of a condition; None if it holds for every document, NEVER if for none."""
+    if isinstance(condition, Clause):
+        return compile_clause(condition, book, facts)
+    if isinstance(condition, Negation):
+        return _negated(compile_condition(condition.condition, book, facts, link))
+    if isinstance(condition, AllOf):
+        return _all_of([compile_condition(each, book, facts, link) for each in condition.conditions])
+    if isinstance(condition, AnyOf):
+        return _any_of([compile_condition(each, book, facts, link) for each in condition.conditions])
+    return link(condition, book)
+
+
+def _all_of(parts: Sequence[Predicate | None]) -> Predicate | None:
+    left = tuple(part for part in parts if part is not None)
+    if NEVER in left:
+        return NEVER
+    if len(left) < 2:
+        return left[0] if left else None
+    best = min(left, key=lambda part: part.rank)
+    return Predicate(best.rank, any=(left,))
+
+
+def _any_of(parts: Sequence[Predicate | None]) -> Predicate | None:
+    if None in parts:
+        return None
+    left = [part for part in parts if part is not None and part is not NEVER]
+    if len(left) < 2:
+        return left[0] if left else NEVER
+    streams = tuple(stream for part in left for stream in part.streams) if all(part.streams for part in left) else ()
+    return Predicate(max(part.rank for part in left), streams, any=tuple((part,) for part in left))
+
+
+def _negated(predicate: Predicate | None) -> Predicate | None:
+    if predicate is None:
+        return NEVER
+    if predicate is NEVER:
+        return None
+    if not predicate.any:
+        return _inverted(predicate)
+    options = [_any_of([_negated(part) for part in option]) for option in predicate.any]
+    return _all_of(options)
 
 
 def compile_access(compartments: Sequence[Compartment], allowed: Grants | None, book: Book, facts: Facts) -> list[Predicate]:
@@ -146,7 +209,11 @@ def _in_compartment(patients: Sequence[str], book: Book) -> Predicate:
 
 
 def _by_id(terms: Sequence[Term], book: Book) -> Predicate:
-    ids = list(dict.fromkeys(str(_of(term)[1]) for term in terms))
+    return among_ids(list(dict.fromkeys(str(_of(term)[1]) for term in terms)), book)
+
+
+def among_ids(ids: Sequence[str], book: Book) -> Predicate:
+    """Documents with one of these ids, of which there is at least one."""
     hashes = [hash64(f"{book.name}/{id}") for id in ids]
     if len(ids) == 1:
         one = Stream(0, "{0}.h = ? AND {0}.id = ? AND {0}.type = ?", (hashes[0], ids[0], book.number), table="item")

@@ -7,8 +7,9 @@ from typing import Any
 from resources.store import Key
 from search.index import Result
 from search.indexes.sqlite_compile import NEVER, Predicate, compile_clause, compile_query, json
+from search.indexes.sqlite_links import Linker
 from search.indexes.sqlite_order import Position, after, in_order, make_order, positions
-from search.indexes.sqlite_plan import Plan, Source, count_plan, make_plan, tests_of, walk_of
+from search.indexes.sqlite_plan import Plan, Source, count_plan, make_plan, tests_of, union, walk_of
 from search.indexes.sqlite_reader import Reader
 from search.indexes.sqlite_schema import Book, Codebook
 from search.query import Clause, Modifier, Query
@@ -20,7 +21,7 @@ ESTIMATE = 10_000
 
 def search(reader: Reader, codes: Codebook, query: Query) -> Result:
     """The page that the query asks for. Inside a transaction of the reader."""
-    predicates = compile_query(query, codes, reader.any_of)
+    predicates = compile_query(query, codes, reader.any_of, Linker(reader, codes, query.allowed))
     if predicates is None:
         return Result([], None, None if query.total == "none" and query.count > 0 else 0)
     search = _Search(reader, codes.books[query.type], query, predicates)
@@ -95,7 +96,7 @@ class _Search:
 
     def _gathered(self, plan: Plan) -> Result:
         """All matches read at once, then sorted and counted here."""
-        rows = self.reader.rows(*_union(plan)) if plan.sources else []
+        rows = self.reader.rows(*union(plan)) if plan.sources else []
         total = len(rows)
         found = in_order(self.order, positions(self.reader, self.order, self.book, rows))
         if self.cursor is not None:
@@ -123,7 +124,7 @@ class _Search:
         plan = count_plan(self.reader, self.predicates, plan)
         if not plan.sources:
             return 0
-        sql, args = _union(plan)
+        sql, args = union(plan)
         return self.reader.number(f"SELECT count(*) FROM ({sql})", args)
 
     def estimate(self, plan: Plan) -> tuple[int, bool]:
@@ -131,7 +132,7 @@ class _Search:
         plan = count_plan(self.reader, self.predicates, plan)
         if not plan.sources:
             return 0, True
-        sql, args = _union(plan)
+        sql, args = union(plan)
         total = self.reader.number(f"SELECT count(*) FROM (SELECT 1 FROM ({sql}) LIMIT ?)", [*args, ESTIMATE + 1])
         return (total, True) if total <= ESTIMATE else (ESTIMATE, False)
 
@@ -208,17 +209,6 @@ def _ordered(each: Source, plan: Plan, descending: bool, limit: int, also: str, 
     args += plan.args
     args.append(limit)
     return f"SELECT DISTINCT p.d, p.rid FROM {each.start}{start}{also}{plan.tests} ORDER BY p.d {way}, p.rid {way} LIMIT ?", args
-
-
-def _union(plan: Plan) -> tuple[str, list[Any]]:
-    """All matches of a plan as (d, rid), each once, in no order."""
-    args: list[Any] = []
-    for each in plan.sources:
-        args += each.args
-        args += plan.args
-    if len(plan.sources) == 1:
-        return f"SELECT DISTINCT p.d, p.rid FROM {plan.sources[0].start}{plan.tests}", args
-    return " UNION ".join(f"SELECT p.d, p.rid FROM {each.start}{plan.tests}" for each in plan.sources), args
 
 
 def keys_of(reader: Reader, type: str, rids: list[int]) -> list[Key]:

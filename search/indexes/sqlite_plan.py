@@ -115,6 +115,9 @@ def _large(reader: Reader, book: Book, drivers: Sequence[Predicate], predicates:
 
 def count_plan(reader: Reader, predicates: Sequence[Predicate], walked: Plan) -> Plan:
     """The plan for counting: where a walk would test every document of the type by a range, rather read the range."""
+    counted = next((p for p in predicates if p.counts), None)
+    if walked.rows is None and counted is not None:
+        return _plan(reader, tuple(sources(counted.counts)), [p for p in predicates if p is not counted], None)
     drivers = [p for p in predicates if p.streams]
     if walked.rows is not None or not drivers or not any(not p.probe for p in drivers):
         return walked
@@ -161,3 +164,14 @@ def _test(reader: Reader, predicate: Predicate, rows: int | None) -> tuple[str, 
 def _list(predicate: Predicate) -> tuple[str, tuple[Any, ...]]:
     found = [(f"SELECT p.rid FROM {each.start}", each.args) for each in sources(predicate.streams)]
     return f"p.rid IN ({' UNION ALL '.join(text for text, _ in found)})", tuple(a for _, args in found for a in args)
+
+
+def union(plan: Plan) -> tuple[str, list[Any]]:
+    """All matches of a plan as (d, rid), each once, in no order."""
+    args: list[Any] = []
+    for each in plan.sources:
+        args += each.args
+        args += plan.args
+    if len(plan.sources) == 1:
+        return f"SELECT DISTINCT p.d, p.rid FROM {plan.sources[0].start}{plan.tests}", args
+    return " UNION ".join(f"SELECT p.d, p.rid FROM {each.start}{plan.tests}" for each in plan.sources), args

@@ -18,7 +18,23 @@ from search.indexes.sqlite_reader import Limits
 from search.indexes.sqlite_schema import Codebook
 from search.parameter import SearchParameter
 from search.parameters import registry
-from search.query import Clause, Compartment, Grant, Grants, Modifier, Prefix, Query, SortKey, Term
+from search.query import (
+    AllOf,
+    AnyOf,
+    Chain,
+    Clause,
+    Compartment,
+    Condition,
+    Grant,
+    Grants,
+    Has,
+    Modifier,
+    Negation,
+    Prefix,
+    Query,
+    SortKey,
+    Term,
+)
 from search.types.kinds import KINDS
 from search.values import (
     BEGIN,
@@ -231,6 +247,53 @@ def _clauses(draw: st.DrawFn, type: str) -> Clause:
         st.lists(_ids if p.code == "_id" else _instants if p.code == "_lastUpdated" else ASKED[p.kind], min_size=1, max_size=3)
     )
     return Clause(p, modifier, tuple(terms))
+
+
+LINKS = {
+    "Observation": (("subject", "Patient"), ("patient", "Patient"), ("performer", "Patient")),
+    "Encounter": (("subject", "Patient"), ("patient", "Patient")),
+    "Patient": (("general-practitioner", "Practitioner"),),
+}
+"""Reference parameters by type, with a type that they lead to."""
+
+
+@st.composite
+def conditions(draw: st.DrawFn, type: str, depth: int = 2) -> Condition:
+    """Any condition on documents of the type."""
+    kind = draw(st.integers(0, 6)) if depth else 0
+    if kind == 1 and type in LINKS:
+        code, target = draw(st.sampled_from(LINKS[type]))
+        inner = (
+            draw(conditions(target, depth - 1))
+            if target in CODES
+            else Clause(parameter(target, "_id"), Modifier.NONE, (draw(_ids),))
+        )
+        return Chain((parameter(type, code),), target, (inner,))
+    if kind == 2 and type == "Patient":
+        source = draw(st.sampled_from(("Observation", "Encounter")))
+        code, _ = draw(st.sampled_from(LINKS[source]))
+        return Has(source, (parameter(source, code),), (draw(conditions(source, depth - 1)),))
+    if kind in (3, 4):
+        several = tuple(draw(st.lists(conditions(type, depth - 1), max_size=3)))
+        return AnyOf(several) if kind == 3 else AllOf(several)
+    return Negation(draw(conditions(type, depth - 1))) if kind == 5 else draw(_clauses(type))
+
+
+@st.composite
+def linked_queries(draw: st.DrawFn, type: str) -> Query:
+    """A search of the type with any conditions."""
+    query = draw(queries(type))
+    return replace(query, clauses=tuple(draw(st.lists(conditions(type), min_size=1, max_size=2))), sort=query.sort[:1])
+
+
+@st.composite
+def linked(draw: st.DrawFn) -> list[Applied]:
+    """Documents of several types; ids count up within a type, so that references meet."""
+    made: list[Applied] = []
+    for type in ("Patient", "Observation", "Encounter"):
+        for n, values in enumerate(draw(st.lists(documents(type), max_size=5)), 1):
+            made.append(put(len(made) + 1, type, str(n), values, instant=n))
+    return made
 
 
 _ids = st.builds(lambda n: Term(TokenValue("", f"{n}")), st.integers(1, 12))

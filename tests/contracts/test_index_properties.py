@@ -19,6 +19,8 @@ from contracts.index_harness import (
     documents,
     gone,
     grants,
+    linked,
+    linked_queries,
     put,
     queries,
 )
@@ -28,16 +30,31 @@ from hypothesis import strategies as st
 from resources.store import Key
 from resources.stores.participant import Applied
 from search.indexes.sqlite_reader import Limits
-from search.match import allows, matches, sort_value
+from search.match import Document, allows, matches, sort_value
 from search.query import Include, Query
 
 SLOW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
+def document(change: Applied) -> Document:
+    """A change as the oracle knows it."""
+    return Document(Key(change.type, change.id), change.entry, change.instant)
+
+
+class World:
+    """All documents, for the oracle's chains."""
+
+    def __init__(self, made: list[Applied]) -> None:
+        self._made = made
+
+    def of_type(self, type: str) -> list[Document]:
+        return [document(change) for change in self._made if change.type == type]
+
+
 def sort_values(query: Query, changes: dict[str, Applied], id: str) -> list[Any]:
     """What the oracle sorts a document by; of long texts the first 200 characters count."""
     change = changes[id]
-    values = [sort_value(key, Key(change.type, id), change.entry, change.instant) for key in query.sort]
+    values = [sort_value(key, document(change)) for key in query.sort]
     return [value[:200] if isinstance(value, str) else value for value in values]
 
 
@@ -71,8 +88,9 @@ async def check(query: Query, made: list[Applied], database: Database) -> None:
         only_total = await database.index.search(replace(query, count=0, total="accurate"))
     finally:
         await database.index.close()
-    changes = {change.id: change for change in made}
-    expected = {id for id, c in changes.items() if matches(query, Key(c.type, id), c.entry, c.instant)}
+    changes = {change.id: change for change in made if change.type == query.type}
+    world = World(made)
+    expected = {c.id for c in made if matches(query, document(c), world)}
     found = [key.id for page in pages for key in page.keys]
     assert sorted(found) == sorted(expected)
     values = [sort_values(query, changes, id) for id in found]
@@ -94,6 +112,16 @@ def test_search_agrees_with_the_oracle(databases: list[Database], type: str, tin
 
 
 @pytest.mark.parametrize("tiny", [False, True])
+@pytest.mark.parametrize("type", ["Patient", "Observation", "Encounter"])
+@SLOW
+@given(data=st.data())
+def test_chains_and_groups_agree_with_the_oracle(databases: list[Database], type: str, tiny: bool, data: st.DataObject) -> None:
+    """Chains, reverse chains, and any mixture of and, or and not, on documents of several types that refer to one another."""
+    made = data.draw(linked())
+    asyncio.run(check(data.draw(linked_queries(type)), made, databases[tiny]))
+
+
+@pytest.mark.parametrize("tiny", [False, True])
 @pytest.mark.parametrize("type", sorted(CODES))
 @SLOW
 @given(data=st.data())
@@ -102,7 +130,7 @@ def test_what_is_allowed_agrees_with_the_oracle(databases: list[Database], type:
     made = applied(type, data.draw(st.lists(documents(type), max_size=12)))
     within, allowed = data.draw(compartments), data.draw(grants(type))
     keys = [Key(type, str(n), data.draw(st.sampled_from([0, n, 3]))) for n in range(1, len(made) + 2)]
-    expected = [key for key, c in zip(keys, made, strict=False) if allows(within, allowed, key, c.entry, c.instant)]
+    expected = [key for key, c in zip(keys, made, strict=False) if allows(within, allowed, Document(key, c.entry, c.instant))]
     referring = [p for p in PARAMETERS.of(type).values() if p.kind == "reference" and p.code in ("patient", "subject")]
     rules = [Include(type, tuple(referring), None, reverse=True)] if referring else []
     memory, database = Memory(), databases[tiny]
@@ -185,7 +213,7 @@ def test_pages_stay_whole_while_others_write(databases: list[Database], data: st
     found = asyncio.run(run())
     for change in made:
         if change.id not in touched:
-            assert found.count(change.id) == matches(query, Key(type, change.id), change.entry, change.instant)
+            assert found.count(change.id) == matches(query, document(change), World(made))
 
 
 @SLOW
@@ -198,6 +226,6 @@ def test_both_indexes_page_alike(data: st.DataObject) -> None:
     memory = Memory()
     memory.update(made)
     pages = asyncio.run(all_pages(memory.index, query))
-    expected = {c.id for c in made if matches(query, Key(type, c.id), c.entry, c.instant)}
+    expected = {c.id for c in made if matches(query, document(c), World(made))}
     assert sorted(key.id for page in pages for key in page.keys) == sorted(expected)
     assert {page.total for page in pages} == ({None} if query.total == "none" else {len(expected)})

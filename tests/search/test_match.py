@@ -10,7 +10,7 @@ from resources.documents import decode
 from resources.instants import instant_text
 from resources.store import Key
 from search.extract import Extractor
-from search.match import matches, sort_value
+from search.match import Alone, Document, matches, sort_value
 from search.parameters import registry
 from search.parse import parse
 from search.query import Compartment, SortKey
@@ -50,7 +50,7 @@ def found(query: str, document: dict[str, Any] = OBSERVATION, compartment: str |
     type, id = document["resourceType"], document["id"]
     asked = parse(type, query, parameters=registry(), base_url=BASE, now=lambda: UPDATED).query
     asked = asked.with_filter(*([Compartment(compartment)] if compartment else []))
-    return matches(asked, Key(type, id), EXTRACTOR.extract(type, document), UPDATED)
+    return matches(asked, Document(Key(type, id), EXTRACTOR.extract(type, document), UPDATED), Alone())
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_queries(query: str, expected: bool) -> None:
 def test_another_type() -> None:
     """A query of one type never finds a document of another."""
     query = parse("Patient", "", parameters=registry(), base_url=BASE).query
-    assert not matches(query, Key("Observation", "o1"), EXTRACTOR.extract("Observation", OBSERVATION), UPDATED)
+    assert not matches(query, Document(Key("Observation", "o1"), EXTRACTOR.extract("Observation", OBSERVATION), UPDATED), Alone())
 
 
 @pytest.mark.parametrize(("compartment", "expected"), [("p1", True), ("p2", False), (None, True)])
@@ -139,7 +139,7 @@ def test_alias() -> None:
 def test_sort_values(code: str, descending: bool, expected: object) -> None:
     """Ascending the smallest value, descending the largest, none for a document without."""
     key = SortKey(registry().of("Observation")[code], descending)
-    assert sort_value(key, Key("Observation", "o1"), EXTRACTOR.extract("Observation", OBSERVATION), UPDATED) == expected
+    assert sort_value(key, Document(Key("Observation", "o1"), EXTRACTOR.extract("Observation", OBSERVATION), UPDATED)) == expected
 
 
 def test_sort_by_name() -> None:
@@ -147,7 +147,7 @@ def test_sort_by_name() -> None:
     patient = {"resourceType": "Patient", "id": "1", "name": [{"family": "Öz"}, {"family": "ab"}]}
     entry = EXTRACTOR.extract("Patient", patient)
     parameter = registry().of("Patient")["family"]
-    values = [sort_value(SortKey(parameter, descending), Key("Patient", "1"), entry, 0) for descending in (False, True)]
+    values = [sort_value(SortKey(parameter, descending), Document(Key("Patient", "1"), entry, 0)) for descending in (False, True)]
     assert values == ["ab", "oz"]
 
 
@@ -195,6 +195,6 @@ def test_every_extracted_value_is_found() -> None:
                     names = (code, f"{code}:not") if token else (code,)
                     for name in names:
                         query = parse(type, [(name, text)], parameters=registry(), base_url=BASE).query
-                        assert matches(query, key, entry, 0) is (name == code), (type, name, text)
+                        assert matches(query, Document(key, entry, 0), Alone()) is (name == code), (type, name, text)
                         asked += 1
     assert asked > 15_000

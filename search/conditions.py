@@ -1,0 +1,134 @@
+"""One parameter of a query string, `name=value`, as a Condition: a plain clause, a chain, or a reverse chain.
+
+subject:Patient.name=ann            a chain; each link is a reference parameter, with the type it leads to where that is open
+subject.name=ann                    the same for every type that the reference may lead to and that has the rest
+_has:Observation:patient:code=1     a reverse chain; what follows the third colon may be a chain, or another _has
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from conformance.load import definitions
+from search.clauses import Notes, read_clause
+from search.parameter import SearchParameter
+from search.parameters import Parameters
+from search.query import AnyOf, Chain, Condition, Has
+from search.types.text import Reading
+
+MAX_LINKS = 10
+"""Most links that one chain may have."""
+
+MAX_WAYS = 200
+"""Most combinations of types that a chain without types may stand for."""
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What all parts of one parameter share. `ways` counts the combinations of types met so far."""
+
+    name: str
+    value: str
+    parameters: Parameters
+    reading: Reading
+    notes: Notes
+    ways: int = 0
+
+
+def read_condition(type: str, name: str, value: str, parameters: Parameters, reading: Reading, notes: Notes) -> Condition | None:
+    """The Condition of `name=value` on documents of `type`; None if there is none to apply, with the reason in `notes`."""
+    return _read(_Asked(name, value, parameters, reading, notes), type, name, 0)
+
+
+def _read(asked: _Asked, type: str, name: str, depth: int) -> Condition | None:
+    if depth > MAX_LINKS:
+        asked.notes.refuse(asked.name, f"{asked.name} has more than {MAX_LINKS} links", "too-costly")
+        return None
+    if name.startswith("_has:"):
+        return _has(asked, type, name, depth)
+    first, dot, rest = name.partition(".")
+    if dot and ":_has" not in first:
+        return _chain(asked, type, first, rest, depth)
+    return read_clause(type, name, asked.value, asked.parameters, asked.reading, asked.notes, shown=asked.name)
+
+
+def _has(asked: _Asked, type: str, name: str, depth: int) -> Condition | None:
+    parts = name.split(":", 3)
+    if len(parts) < 4 or not parts[3]:
+        asked.notes.refuse(
+            asked.name, f"{asked.name}: write _has:Type:reference:parameter=value, as in _has:Observation:patient:code=1234"
+        )
+        return None
+    _, source, code, rest = parts
+    if source not in asked.parameters.types:
+        asked.notes.refuse(asked.name, f"{asked.name}: {source[:100]!r} is no resource type of FHIR R4")
+        return None
+    reference = asked.parameters.find(source, code)
+    if reference is None or not reference.includable:
+        asked.notes.pass_over(asked.name, f"{asked.name}: {_no_link(asked, source, code)}")
+        return None
+    if reference.targets and type not in reference.targets:
+        asked.notes.refuse(asked.name, f"{asked.name}: {source}.{code} never refers to a {type}")
+        return None
+    inner = _read(asked, source, rest, depth + 1)
+    return Has(source, (reference,), (inner,)) if inner is not None else None
+
+
+def _chain(asked: _Asked, type: str, first: str, rest: str, depth: int) -> Condition | None:
+    code, _, named = first.partition(":")
+    reference = asked.parameters.find(type, code)
+    if reference is None or not reference.includable:
+        asked.notes.pass_over(asked.name, f"{asked.name}: {_no_link(asked, type, code)}")
+        return None
+    if named:
+        if named not in asked.parameters.types or (reference.targets and named not in reference.targets):
+            asked.notes.refuse(asked.name, f"{asked.name}: {type}.{code} never refers to a {named[:100]}")
+            return None
+        inner = _read(asked, named, rest, depth + 1)
+        return Chain((reference,), named, (inner,)) if inner is not None else None
+    return _open_chain(asked, reference, rest, depth)
+
+
+def _open_chain(asked: _Asked, reference: SearchParameter, rest: str, depth: int) -> Condition | None:
+    """A link that may lead to several types: to each that has the rest. What is wrong for all of them is wrong."""
+    found: list[Condition] = []
+    refused: list[Notes] = []
+    for target in reference.targets or definitions().resource_types:
+        asked.ways += 1
+        if asked.ways > MAX_WAYS:
+            text = f"{asked.name} may lead to too many types; name them, as in {reference.code}:{target}.{rest[:60]}"
+            asked.notes.refuse(asked.name, text, "too-costly")
+            return None
+        notes = Notes()
+        inner = _Asked(asked.name, asked.value, asked.parameters, asked.reading, notes, asked.ways)
+        condition = _read(inner, target, rest, depth + 1)
+        asked.ways = inner.ways
+        if condition is not None:
+            found.append(Chain((reference,), target, (condition,)))
+        else:
+            refused.append(notes)
+    if not found:
+        _refuse_all(asked, reference, rest, refused)
+        return None
+    return found[0] if len(found) == 1 else AnyOf(tuple(found))
+
+
+def _refuse_all(asked: _Asked, reference: SearchParameter, rest: str, refused: Sequence[Notes]) -> None:
+    """One reason for all: the most telling one, that of a type which does have the parameter but cannot take the value."""
+    issues = [issue for notes in refused for issue in notes.issues]
+    values = [issue for issue in issues if issue.code in ("value", "too-costly")]
+    if values:
+        asked.notes.issues.append(values[0])
+        return
+    if len(refused) == 1:
+        asked.notes.pass_over(asked.name, issues[0].text.partition(". Send 'Prefer")[0])
+        return
+    asked.notes.pass_over(asked.name, f"{asked.name}: none of the types that {reference.code} may refer to has {rest[:100]!r}")
+
+
+def _no_link(asked: _Asked, type: str, code: str) -> str:
+    """Why a code cannot be a link of a chain."""
+    if asked.parameters.find(type, code) is not None:
+        return f"{type}.{code} is no reference that can be followed to another resource"
+    close = [c for c in asked.parameters.suggest(type, code) if asked.parameters.of(type)[c].includable]
+    hint = f" (did you mean {' or '.join(close)}?)" if close else ""
+    return f"{type} has no reference parameter {code[:100]!r}{hint}"
