@@ -6,8 +6,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.mongo.database import database as mongo_database
+
 from resources.store import ResourceStore
 from resources.stores.memory import MemoryStore
+from resources.stores.mongo import MongoStore
 from resources.stores.participant import Participant
 from resources.stores.sqlite import SqliteStore
 
@@ -46,6 +49,8 @@ class Kind:
 KINDS = {
     "memory": Kind(lambda s: MemoryStore(clock=s.clock, participant=s.participant), embedded=True),
     "sqlite": Kind(lambda s: SqliteStore(s.folder / "a.sqlite", clock=s.clock, participant=s.participant), embedded=True),
+    "mongo": Kind(lambda s: MongoStore(s.database, clock=s.clock), mongo_database),
+    "mongo-motor": Kind(lambda s: MongoStore(s.database, driver="motor", clock=s.clock), mongo_database),
 }
 EMBEDDED = [name for name, kind in KINDS.items() if kind.embedded]
 

@@ -1,0 +1,5 @@
+"""Documents in MongoDB (docs/adr/0010)."""
+
+from resources.stores.mongo.store import MongoStore
+
+__all__ = ["MongoStore"]

@@ -1,0 +1,243 @@
+"""The store on MongoDB: native documents for people, canonical bytes for the server, one transaction for a group of commits."""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import pymongo
+from pymongo.errors import PyMongoError
+
+from resources.instants import now
+from resources.store import Change, Claim, HistoryPage, Key, Receipt, StoreUnavailable, Version, Written
+from resources.stores.mongo.documents import native
+from resources.stores.mongo.driver import COMMITTED, DURABLE, Driver, connect, database_name, place, settled
+from resources.stores.mongo.errors import Errors
+from resources.stores.mongo.groups import Job
+from resources.stores.mongo.reading import Reader
+from resources.stores.mongo.schema import CLAIMS, RECEIPTS, STATE, check_server, migrate
+from resources.stores.mongo.transactions import Transactions
+
+log = logging.getLogger(__name__)
+
+GROUP = 256
+"""Changes and events after which a group of commits is closed (one larger commit makes a group of its own)."""
+
+WAITING = 10_000
+"""Commits that may wait before new ones are refused (503): a bound on memory when the database does not keep up."""
+
+ANSWER = 5.0
+"""Seconds that a read of a few documents may take, all told."""
+
+LARGE = 2_000_000
+"""Bytes of JSON from which on a document's size in BSON is looked at before its commit begins."""
+
+SWEEP = 600.0
+"""Seconds between two sweeps of what has expired."""
+
+CLAIM_AGE = 3_600_000_000
+"""Microseconds after which no running request can hold a claim any more."""
+
+
+class MongoStore:
+    """ResourceStore in a MongoDB database, written by any number of server processes at once.
+
+    `url`: `mongodb://…` or `mongodb+srv://…`, the database as its path, TLS and everything else as its options
+    (https://www.mongodb.com/docs/manual/reference/connection-string/). Raises StoreUnavailable where it cannot be understood.
+    """
+
+    def __init__(self, url: str, *, driver: Driver = "pymongo", clock: Callable[[], int] = now) -> None:
+        self._url, self._driver, self._clock = url, driver, clock
+        self._errors = Errors(url)
+        self._queue: deque[tuple[Job, asyncio.Future[list[Written]]]] = deque()
+        self._flusher: asyncio.Task[None] | None = None
+        self._closing = False
+        self._swept = time.monotonic()
+
+    @property
+    def wants_entries(self) -> bool:
+        """See ResourceStore.wants_entries: the index of this store is always a server of its own."""
+        return False
+
+    # -- opening and closing
+
+    async def open(self) -> None:
+        """See ResourceStore.open. Refuses a server without transactions."""
+        self._client = connect(self._url, self._driver)
+        self._database = self._client.get_database(database_name(self._url), read_concern=COMMITTED, write_concern=DURABLE)
+        try:
+            with self._errors.clear():
+                await check_server(self._client, place(self._url))
+                await migrate(self._database, place(self._url))
+        except StoreUnavailable:
+            await settled(self._client.close())
+            raise
+        self._reader = Reader(self._database)
+        self._transactions = Transactions(self._client, self._database, self._errors, self._clock)
+
+    async def close(self) -> None:
+        """See ResourceStore.close."""
+        self._closing = True
+        while self._flusher is not None:
+            await asyncio.wait([self._flusher])
+        await settled(self._client.close())
+
+    # -- writing
+
+    async def commit(
+        self,
+        changes: Sequence[Change],
+        *,
+        events: Sequence[bytes] = (),
+        claims: Sequence[Claim] = (),
+        receipt: Receipt | None = None,
+    ) -> list[Written]:
+        """See ResourceStore.commit. Raises FhirError 413 for a document that is larger than MongoDB keeps."""
+        if len(changes) > 1 and len({(c.type, c.id) for c in changes}) < len(changes):
+            raise ValueError("a commit may hold one change of a resource only")
+        if self._closing:
+            raise StoreUnavailable("The server is stopping; send the request again in a moment.")
+        if len(self._queue) >= WAITING:
+            raise StoreUnavailable("Too many writes are waiting for the database; send the request again in a moment.")
+        for change in changes:
+            if change.draft is not None and len(change.draft.head) + len(change.draft.tail) > LARGE:
+                native(change.id, change.draft.stamp(1, ""))
+        future: asyncio.Future[list[Written]] = asyncio.get_running_loop().create_future()
+        self._queue.append((Job(changes, events, claims, receipt), future))
+        if self._flusher is None:
+            self._flusher = asyncio.get_running_loop().create_task(self._flush())
+        return await asyncio.shield(future) if changes else await future
+
+    async def _flush(self) -> None:
+        """Write group after group until nothing waits. What comes in while one group is written makes the next."""
+        try:
+            while self._queue:
+                await asyncio.sleep(0)  # let the requests that have arrived already reach their commit
+                await self._write_group(self._take_group())
+                await self._sweep()
+        finally:
+            self._flusher = None
+
+    def _take_group(self) -> list[tuple[Job, asyncio.Future[list[Written]]]]:
+        group: list[tuple[Job, asyncio.Future[list[Written]]]] = []
+        size = 0
+        while self._queue and (not group or size + self._queue[0][0].size() <= GROUP):
+            group.append(self._queue.popleft())
+            size += max(1, group[-1][0].size())
+        return group
+
+    async def _write_group(self, group: list[tuple[Job, asyncio.Future[list[Written]]]]) -> None:
+        failed: Exception | None = None
+        try:
+            with self._errors.clear():
+                await self._transactions.write([job for job, _ in group])
+        except Exception as problem:
+            failed = problem
+        if failed is not None and len(group) > 1 and not isinstance(failed, StoreUnavailable):
+            for one in group:  # one of them is at fault: each alone, so that the others are written
+                await self._write_group([one])
+            return
+        for job, future in group:
+            if not future.cancelled():
+                _settle(future, failed if failed is not None else job.result)
+
+    async def _sweep(self) -> None:
+        """Now and then, forget receipts that have expired and claims that nobody can hold any more."""
+        if time.monotonic() - self._swept < SWEEP:
+            return
+        self._swept, moment = time.monotonic(), self._clock()
+        try:
+            await self._database[RECEIPTS].delete_many({"expires": {"$lt": moment}})
+            await self._database[CLAIMS].delete_many({"instant": {"$lt": moment - CLAIM_AGE}})
+        except PyMongoError as problem:
+            log.warning("what has expired could not be deleted now: %s", type(problem).__name__)
+
+    # -- reading
+
+    async def read(self, type: str, id: str) -> Version | None:
+        """See ResourceStore.read."""
+        with self._errors.clear(), pymongo.timeout(ANSWER):
+            return await self._reader.read(type, id)
+
+    async def read_version(self, type: str, id: str, version: int) -> Version | None:
+        """See ResourceStore.read_version."""
+        with self._errors.clear(), pymongo.timeout(ANSWER):
+            return await self._reader.read_version(type, id, version)
+
+    async def read_many(self, keys: Sequence[Key]) -> list[Version | None]:
+        """See ResourceStore.read_many."""
+        with self._errors.clear(), pymongo.timeout(2 * ANSWER):
+            return await self._reader.read_many(keys)
+
+    async def history(
+        self,
+        type: str | None,
+        id: str | None,
+        *,
+        since: int | None = None,
+        at: tuple[int, int] | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> HistoryPage:
+        """See ResourceStore.history."""
+        with self._errors.clear():
+            return await self._reader.history(type, id, since, at, before, limit)
+
+    async def count_history(
+        self, type: str | None, id: str | None, *, since: int | None = None, at: tuple[int, int] | None = None
+    ) -> int:
+        """See ResourceStore.count_history."""
+        with self._errors.clear():
+            return await self._reader.count(type, id, since, at)
+
+    async def position(self) -> int:
+        """See ResourceStore.position."""
+        with self._errors.clear(), pymongo.timeout(ANSWER):
+            return await self._reader.position()
+
+    async def receipt(self, key: bytes) -> Receipt | None:
+        """See ResourceStore.receipt."""
+        with self._errors.clear(), pymongo.timeout(ANSWER):
+            return await self._reader.receipt(key, self._clock())
+
+    async def scan(
+        self, types: Sequence[str], *, until: int, after: int = 0, shard: tuple[int, int] = (0, 1)
+    ) -> AsyncIterator[list[Version]]:
+        """See ResourceStore.scan."""
+        while after < until:
+            with self._errors.clear():
+                found, after = await self._reader.scan(types, until, after, shard)
+            if found:
+                yield found
+
+    async def outbox(self, *, after: int, limit: int = 1000) -> AsyncIterator[list[Version]]:
+        """See ResourceStore.outbox. Nothing is ever trimmed here: versions and events are the outbox."""
+        while True:
+            with self._errors.clear():
+                found = await self._reader.outbox(after, limit)
+            if not found:
+                return
+            yield found
+            after = found[-1].position
+
+    async def confirm(self, index: str, position: int | None) -> None:
+        """See ResourceStore.confirm."""
+        name = {"_id": f"index:{index}"}
+        with self._errors.clear(), pymongo.timeout(ANSWER):
+            if position is None:
+                await self._database[STATE].delete_one(name)
+            else:
+                await self._database[STATE].update_one(name, {"$max": {"position": position}}, upsert=True)
+
+    async def confirmed(self, index: str) -> int:
+        """See ResourceStore.confirmed."""
+        with self._errors.clear(), pymongo.timeout(ANSWER):
+            return await self._reader.confirmed(index)
+
+
+def _settle(future: asyncio.Future[list[Written]], result: list[Written] | Exception | None) -> None:
+    if isinstance(result, list):
+        future.set_result(result)
+    else:
+        future.set_exception(result if result is not None else RuntimeError("a commit ended without a result"))

@@ -1,0 +1,169 @@
+"""A group of commits as one multi-document transaction, repeated where MongoDB asks for it, within bounds.
+
+The first thing that a transaction does is to move the `position` document. Until it ends every other one, of this server or
+another, fails there at once (WriteConflict) and tries again a little later. So commits come one after the other, in the order of their
+positions, and nobody sees a position before everything up to it.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pymongo import ReturnDocument
+from pymongo.errors import PyMongoError
+from pymongo.read_concern import ReadConcern
+
+from resources.store import StoreUnavailable
+from resources.stores.bodies import Bodies
+from resources.stores.mongo.driver import DURABLE, settled
+from resources.stores.mongo.errors import Errors
+from resources.stores.mongo.groups import Found, Group, Job, State
+from resources.stores.mongo.schema import CLAIMS, RECEIPTS, STATE, VERSIONS, Types
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 10.0
+"""Seconds for which a group is tried again before its commits are refused."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.002, 0.1
+"""Seconds between two tries: about the first at first, twice as long each time up to the last."""
+
+_TRANSIENT, _UNKNOWN = "TransientTransactionError", "UnknownTransactionCommitResult"
+
+
+class Transactions:
+    """Writes groups of commits, one after another."""
+
+    def __init__(self, client: Any, database: Any, errors: Errors, clock: Callable[[], int]) -> None:
+        self._client, self._database, self._errors, self._clock = client, database, errors, clock
+        self._types, self._bodies = Types(database), Bodies()
+
+    async def write(self, jobs: Sequence[Job]) -> None:
+        """Write the jobs in one transaction; each gets its `result`. Raises StoreUnavailable, ValueError (one of them is no document)."""
+        await self._types.make({change.type for job in jobs for change in job.changes})
+        session = await settled(self._client.start_session())
+        async with session:
+            await _Tries(self, session, jobs).run()
+
+    async def lock(self, session: Any, size: int) -> tuple[int, int]:
+        """Take the next `size` positions and the instant of this transaction, which from now on is the only one that writes."""
+        now = self._clock() // 1000 * 1000
+        moved = await self._database[STATE].find_one_and_update(
+            {"_id": "position"},
+            {"$inc": {"position": size}, "$max": {"instant": now}},
+            return_document=ReturnDocument.AFTER,
+            session=session,
+        )
+        if moved is None:
+            raise StoreUnavailable(
+                "The database has lost its position document: it was emptied while this server ran. Start it anew."
+            )
+        return int(moved["position"]) - size, int(moved["instant"])
+
+    async def plan(self, session: Any, jobs: Sequence[Job], position: int, instant: int) -> Group:
+        """What the jobs write, each with its result."""
+        group = Group(position, instant, await self._found(session, jobs, instant), self._bodies)
+        await group.plan(jobs)
+        return group
+
+    async def _found(self, session: Any, jobs: Sequence[Job], instant: int) -> Found:
+        """What the jobs' preconditions are checked against."""
+        keys = list({f"{change.type}/{change.id}" for job in jobs for change in job.changes})
+        claims = [claim.key for job in jobs for claim in job.claims]
+        receipts = [job.receipt.key for job in jobs if job.receipt is not None]
+        found = Found({}, {}, set())
+        if keys:
+            wanted = {"_id": 1, "key": 1, "version": 1, "deleted": 1}
+            cursor = self._database[VERSIONS].find({"key": {"$in": keys}, "current": True}, wanted, session=session)
+            for d in await cursor.to_list(None):
+                found.states[d["key"]] = State(int(d["_id"]), d["version"], "deleted" not in d)
+        if claims:
+            cursor = self._database[CLAIMS].find({"_id": {"$in": claims}}, session=session)
+            found.claims = {d["_id"]: int(d["position"]) for d in await cursor.to_list(None)}
+        if receipts:
+            cursor = self._database[RECEIPTS].find(
+                {"_id": {"$in": receipts}, "expires": {"$gt": instant}}, {"_id": 1}, session=session
+            )
+            found.receipts = {d["_id"] for d in await cursor.to_list(None)}
+        return found
+
+    async def fill(self, session: Any, group: Group, taken: int) -> None:
+        """Write what the group planned; positions that were taken for commits that conflicted are given back."""
+        for name, writes in group.writes():
+            for start in range(0, len(writes), 1_000):
+                await self._database[name].bulk_write(writes[start : start + 1_000], session=session)
+        unused = taken - (group.position - group.first + 1)
+        if unused:
+            await self._database[STATE].update_one({"_id": "position"}, {"$inc": {"position": -unused}}, session=session)
+
+    async def kept(self, session: Any, group: Group) -> bool:
+        """Whether a group whose commit had no answer was written after all."""
+        trace = group.trace()
+        return trace is not None and await self._database[trace[0]].find_one(trace[1], {"_id": 1}, session=session) is not None
+
+    def failed(self, problem: PyMongoError, *, uncertain: bool) -> StoreUnavailable:
+        """The error of a group that is given up."""
+        return self._errors.unavailable(problem, uncertain=uncertain)
+
+
+class _Tries:
+    """The tries of one group."""
+
+    def __init__(self, transactions: Transactions, session: Any, jobs: Sequence[Job]) -> None:
+        self._transactions, self._session, self._jobs = transactions, session, jobs
+        self._end = time.monotonic() + PATIENCE
+        self._pause = FIRST_PAUSE
+        self._doubtful: Group | None = None
+        """The group as it was when a commit of it had no answer."""
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self._once()
+                return
+            except PyMongoError as problem:
+                if not problem.has_error_label(_TRANSIENT) or time.monotonic() > self._end:
+                    raise self._transactions.failed(problem, uncertain=self._doubtful is not None) from None
+            await self._wait()
+
+    async def _once(self) -> None:
+        """One transaction. Raises PyMongoError with the label that says whether to try again."""
+        transactions, session = self._transactions, self._session
+        await settled(session.start_transaction(read_concern=ReadConcern("snapshot"), write_concern=DURABLE))
+        try:
+            size = sum(job.size() for job in self._jobs)
+            position, instant = await transactions.lock(session, size)
+            if self._doubtful is not None and await transactions.kept(session, self._doubtful):
+                await session.abort_transaction()
+                return
+            group = await transactions.plan(session, self._jobs, position, instant)
+            if group.empty():
+                await session.abort_transaction()
+                return
+            await transactions.fill(session, group, size)
+        except BaseException:
+            if session.in_transaction:
+                await session.abort_transaction()
+            raise
+        await self._commit(group)
+
+    async def _commit(self, group: Group) -> None:
+        """Commit, again and again while the answer is lost: MongoDB does it once only."""
+        while True:
+            try:
+                await self._session.commit_transaction()
+                return
+            except PyMongoError as problem:
+                if not problem.has_error_label(_UNKNOWN):
+                    raise
+                self._doubtful = group
+                if time.monotonic() > self._end:
+                    raise
+            await self._wait()
+
+    async def _wait(self) -> None:
+        await asyncio.sleep(self._pause * random.uniform(0.5, 1.5))  # noqa: S311 - only spreads the tries of several servers
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
