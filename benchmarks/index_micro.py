@@ -18,7 +18,7 @@ import apsw
 
 from resources.stores.participant import Applied
 from search.extract import Extractor
-from search.indexes.sqlite import SqliteIndex
+from search.indexes.sqlite.index import SqliteIndex
 from search.parameters import registry
 from search.parse import parse
 from search.query import Query

@@ -13,7 +13,7 @@ from resources.documents import decode, draft
 from resources.store import Change
 from resources.stores.sqlite import SqliteStore
 from search.extract import Extractor
-from search.indexes.sqlite import SqliteIndex
+from search.indexes.sqlite.index import SqliteIndex
 from search.parameters import registry
 
 GROUP = 500

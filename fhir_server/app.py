@@ -30,7 +30,7 @@ from resources.stores.sqlite import SqliteStore
 from search.extract import Extractor
 from search.index import SearchIndex, TooCostly
 from search.indexes.memory import MemoryIndex
-from search.indexes.sqlite import SqliteIndex
+from search.indexes.sqlite.index import SqliteIndex
 from search.paging import Cursors
 from search.parameters import Parameters, registry
 from search.parse import parse

@@ -176,7 +176,7 @@ def notes(bundle: dict[str, Any]) -> list[dict[str, Any]]:
 
 def test_an_estimated_total_is_marked(api: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Above its bound `_total=estimate` says on every page that there are more; below it, and counted exactly, there is no such mark."""
-    monkeypatch.setattr("search.indexes.sqlite_pages.ESTIMATE", 5)
+    monkeypatch.setattr("search.indexes.sqlite.pages.ESTIMATE", 5)
     first = api.get("Patient?_total=estimate&_count=2").json()
     second = api.get(link(first, "next") or "").json()
     for bundle in (first, second):

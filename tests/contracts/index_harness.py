@@ -13,9 +13,9 @@ from search.compartments import linking, owners
 from search.extract import Extractor
 from search.index import Result, SearchIndex
 from search.indexes.memory import MemoryIndex
-from search.indexes.sqlite import SqliteIndex
-from search.indexes.sqlite_reader import Limits
-from search.indexes.sqlite_schema import Codebook
+from search.indexes.sqlite.index import SqliteIndex
+from search.indexes.sqlite.reader import Limits
+from search.indexes.sqlite.schema import Codebook
 from search.parameter import SearchParameter
 from search.parameters import registry
 from search.query import (

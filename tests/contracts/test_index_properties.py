@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 
 from resources.store import Key
 from resources.stores.participant import Applied
-from search.indexes.sqlite_reader import Limits
+from search.indexes.sqlite.reader import Limits
 from search.match import Document, allows, matches, sort_value
 from search.query import Include, Query
 

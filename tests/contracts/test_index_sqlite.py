@@ -14,8 +14,8 @@ from contracts.test_index_contract import DOCUMENTS, applied, asked, rule
 from resources.documents import encode
 from resources.store import Key, StoreUnavailable
 from search.index import TooCostly
-from search.indexes.sqlite import SqliteIndex
-from search.indexes.sqlite_reader import Limits, Reader
+from search.indexes.sqlite.index import SqliteIndex
+from search.indexes.sqlite.reader import Limits, Reader
 from search.query import Compartment, Grant
 
 

@@ -21,7 +21,7 @@ from resources.stores import sqlite_maintenance
 from resources.stores.participant import Applied
 from resources.stores.sqlite import SqliteStore
 from search.extract import Extractor
-from search.indexes.sqlite import SqliteIndex
+from search.indexes.sqlite.index import SqliteIndex
 from search.parameters import registry
 from search.parse import parse
 
@@ -41,7 +41,7 @@ from resources.store import ABSENT, ANY, Change, Conflict
 from resources.stores import sqlite_maintenance
 from resources.stores.sqlite import SqliteStore
 from search.extract import Extractor
-from search.indexes.sqlite import SqliteIndex
+from search.indexes.sqlite.index import SqliteIndex
 from search.parameters import registry
 from search.parse import parse
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from search.extract import Extractor
-from search.indexes.sqlite_schema import Codebook
+from search.indexes.sqlite.schema import Codebook
 from search.parameters import registry
 
 DATA = Path(__file__).parents[1] / "data"

@@ -18,12 +18,12 @@ from resources.store import Key, StoreUnavailable
 from resources.stores.participant import Applied
 from search.extract import Extractor
 from search.index import Included, Result, TooCostly
-from search.indexes import sqlite_write
-from search.indexes.sqlite_access import Access
-from search.indexes.sqlite_include import include
-from search.indexes.sqlite_pages import search, search_in_turn
-from search.indexes.sqlite_reader import Limits, OutOfTime, Reader
-from search.indexes.sqlite_schema import Codebook, install, set_state, state
+from search.indexes.sqlite import write
+from search.indexes.sqlite.access import Access
+from search.indexes.sqlite.include import include
+from search.indexes.sqlite.pages import search, search_in_turn
+from search.indexes.sqlite.reader import Limits, OutOfTime, Reader
+from search.indexes.sqlite.schema import Codebook, install, set_state, state
 from search.parameters import Parameters
 from search.query import Compartment, Grants, Include, Query
 from search.recurring import Recurring
@@ -86,17 +86,17 @@ class SqliteIndex:
 
         Events that the store has not indexed yet must not be among them.
         """
-        sqlite_write.clear(connection)
+        write.clear(connection)
         prepared = (
             Applied(row, type, id, instant, self.prepare(type, body), True, True) for row, type, id, instant, body in documents
         )
-        done = sqlite_write.fill(connection, self._codes, prepared)
+        done = write.fill(connection, self._codes, prepared)
         set_state(connection, "complete", self._codes.fingerprint)
         return done
 
     def write(self, connection: apsw.Connection, applied: Sequence[Applied]) -> None:
         """Bring the index up to these changes; each resource may appear once."""
-        sqlite_write.write(connection, self._codes, applied)
+        write.write(connection, self._codes, applied)
 
     def prepare(self, type: str, body: bytes) -> Any:
         """The Entry of a stored document."""

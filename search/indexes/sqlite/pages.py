@@ -6,12 +6,12 @@ from typing import Any
 
 from resources.store import Key
 from search.index import Result
-from search.indexes.sqlite_compile import NEVER, Predicate, compile_clause, compile_query, json
-from search.indexes.sqlite_links import Linker
-from search.indexes.sqlite_order import Position, after, in_order, make_order, positions
-from search.indexes.sqlite_plan import Plan, Source, count_plan, make_plan, tests_of, union, walk_of
-from search.indexes.sqlite_reader import Reader
-from search.indexes.sqlite_schema import Book, Codebook
+from search.indexes.sqlite.compile import NEVER, Predicate, compile_clause, compile_query, json
+from search.indexes.sqlite.links import Linker
+from search.indexes.sqlite.order import Position, after, in_order, make_order, positions
+from search.indexes.sqlite.plan import Plan, Source, count_plan, make_plan, tests_of, union, walk_of
+from search.indexes.sqlite.reader import Reader
+from search.indexes.sqlite.schema import Book, Codebook
 from search.query import Clause, Modifier, Query
 from search.values import NO_DATE, hash64
 

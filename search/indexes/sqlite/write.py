@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import apsw
 
 from resources.stores.participant import Applied
-from search.indexes.sqlite_rows import Row, expand, pack_rows, rows_of, unpack_rows
-from search.indexes.sqlite_schema import Book, Codebook
+from search.indexes.sqlite.rows import Row, expand, pack_rows, rows_of, unpack_rows
+from search.indexes.sqlite.schema import Book, Codebook
 from search.values import hash64
 
 _ITEM = "INSERT INTO item (rid, type, id, h, lu, d, present) VALUES (?, ?, ?, ?, ?, ?, ?)"

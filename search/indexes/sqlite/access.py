@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from resources.store import Key
-from search.indexes.sqlite_compile import NEVER, compile_access
-from search.indexes.sqlite_plan import tests_of
-from search.indexes.sqlite_reader import Reader
-from search.indexes.sqlite_schema import Book, Codebook
+from search.indexes.sqlite.compile import NEVER, compile_access
+from search.indexes.sqlite.plan import tests_of
+from search.indexes.sqlite.reader import Reader
+from search.indexes.sqlite.schema import Book, Codebook
 from search.query import Compartment, Grants
 from search.values import hash64
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from resources.store import Key
 from search.index import Included
-from search.indexes.sqlite_access import Access
-from search.indexes.sqlite_rows import Row, unpack_rows
-from search.indexes.sqlite_schema import FOLDED, NORMAL
+from search.indexes.sqlite.access import Access
+from search.indexes.sqlite.rows import Row, unpack_rows
+from search.indexes.sqlite.schema import FOLDED, NORMAL
 from search.query import Include
 from search.values import hash64
 

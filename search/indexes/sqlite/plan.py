@@ -7,9 +7,9 @@ statement reads the rows of one stream, in its order, and tests each row by scal
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from search.indexes.sqlite_compile import Predicate, Stream, either, merged
-from search.indexes.sqlite_reader import Reader
-from search.indexes.sqlite_schema import Book
+from search.indexes.sqlite.compile import Predicate, Stream, either, merged
+from search.indexes.sqlite.reader import Reader
+from search.indexes.sqlite.schema import Book
 
 
 class Source(NamedTuple):

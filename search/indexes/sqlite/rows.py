@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import msgspec
 
-from search.indexes.sqlite_schema import FOLDED, FOLDED_WIDE, NARROW, WIDE, Book, Field, system_number
+from search.indexes.sqlite.schema import FOLDED, FOLDED_WIDE, NARROW, WIDE, Book, Field, system_number
 from search.values import (
     NO_DATE,
     DateValue,

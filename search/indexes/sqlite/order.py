@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import cmp_to_key, partial
 from typing import Any
 
-from search.indexes.sqlite_reader import Edge, Reader
-from search.indexes.sqlite_rows import CUT, Row, unordered, unpack_rows
-from search.indexes.sqlite_schema import FOLDED, NORMAL, WIDE, Book
+from search.indexes.sqlite.reader import Edge, Reader
+from search.indexes.sqlite.rows import CUT, Row, unordered, unpack_rows
+from search.indexes.sqlite.schema import FOLDED, NORMAL, WIDE, Book
 from search.query import SortKey
 from search.values import NO_DATE
 

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from search.indexes.sqlite_intervals import NUMBERS, TIMES, Comparison, Encode, before, holds, sql
-from search.indexes.sqlite_rows import CUT, UNIT, Row, ordered, unit_key, unordered, wide_system
-from search.indexes.sqlite_schema import FOLDED, FOLDED_WIDE, NARROW, NORMAL, WIDE, Book, Codebook, Field, system_number
+from search.indexes.sqlite.intervals import NUMBERS, TIMES, Comparison, Encode, before, holds, sql
+from search.indexes.sqlite.rows import CUT, UNIT, Row, ordered, unit_key, unordered, wide_system
+from search.indexes.sqlite.schema import FOLDED, FOLDED_WIDE, NARROW, NORMAL, WIDE, Book, Codebook, Field, system_number
 from search.query import (
     AllOf,
     AnyOf,
@@ -67,7 +67,7 @@ class Predicate:
 
 
 Link = Callable[[Chain | Has, Book], Predicate | None]
-"""Compiles conditions on other documents (see `search.indexes.sqlite_links`)."""
+"""Compiles conditions on other documents (see `search.indexes.sqlite.links`)."""
 
 MANY = 200
 """A clause of more different reads cannot drive a search: SQLite has limits on the size of a statement."""

@@ -9,11 +9,11 @@ import re
 from itertools import count
 from typing import Any
 
-from search.indexes.sqlite_compile import NEVER, Predicate, Stream, among_ids, compile_clause, compile_query, either
-from search.indexes.sqlite_plan import make_plan, tests_of, union
-from search.indexes.sqlite_reader import Reader
-from search.indexes.sqlite_rows import Row, unpack_rows
-from search.indexes.sqlite_schema import FOLDED, NORMAL, Book, Codebook, Field
+from search.indexes.sqlite.compile import NEVER, Predicate, Stream, among_ids, compile_clause, compile_query, either
+from search.indexes.sqlite.plan import make_plan, tests_of, union
+from search.indexes.sqlite.reader import Reader
+from search.indexes.sqlite.rows import Row, unpack_rows
+from search.indexes.sqlite.schema import FOLDED, NORMAL, Book, Codebook, Field
 from search.query import Chain, Clause, Grants, Has, Modifier, Query, Term
 from search.values import ReferenceValue, hash64
 

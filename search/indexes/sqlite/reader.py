@@ -8,8 +8,8 @@ from typing import Any
 
 import apsw
 
-from search.indexes.sqlite_compile import Check
-from search.indexes.sqlite_rows import Row, unpack_rows
+from search.indexes.sqlite.compile import Check
+from search.indexes.sqlite.rows import Row, unpack_rows
 from search.values import fold
 
 _STEPS = 5_000
