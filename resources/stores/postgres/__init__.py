@@ -1,0 +1,5 @@
+"""Documents in PostgreSQL (docs/adr/0011-postgresql.md)."""
+
+from resources.stores.postgres.store import PostgresStore
+
+__all__ = ["PostgresStore"]

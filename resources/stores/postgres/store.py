@@ -1,0 +1,231 @@
+"""The PostgreSQL store: documents on a managed PostgreSQL, written by any number of server processes (docs/adr/0011).
+
+Commits that wait are one transaction; the row lock on the counter orders the groups of all processes.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from asyncpg.pool import PoolConnectionProxy
+
+from resources.instants import now
+from resources.store import Change, Claim, HistoryPage, Key, Receipt, StoreUnavailable, Version, Written
+from resources.stores.bodies import Bodies
+from resources.stores.postgres.connection import Connections, address, unavailable
+from resources.stores.postgres.count import count_history
+from resources.stores.postgres.read import Reader
+from resources.stores.postgres.scan import scan
+from resources.stores.postgres.schema import make_ready
+from resources.stores.postgres.write import Job, Uncertain, Writer
+
+log = logging.getLogger(__name__)
+
+GROUP = 64
+"""Changes after which a group of commits is closed (one larger commit makes a group of its own)."""
+
+WAITING = 10_000
+"""Commits that may wait before new ones are refused (503): a bound on memory when the server does not keep up."""
+
+SWEEP = 300.0
+"""Seconds between two sweeps of expired receipts and old claims."""
+
+CLAIM = 3_600_000_000
+"""Microseconds after which no running request can hold a claim any more."""
+
+_CONFIRM = (
+    "INSERT INTO {schema}.confirmed (index, position) VALUES ($1, $2)"
+    " ON CONFLICT (index) DO UPDATE SET position = greatest(confirmed.position, excluded.position)"
+)
+
+Waiting = tuple[Job, asyncio.Future[list[Written]]]
+
+
+class PostgresStore:
+    """ResourceStore on PostgreSQL 13 or newer.
+
+    `url`: `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full&sslrootcert=FILE`, further `schema`, `pool_size` and
+    `prepared` (resources.stores.postgres.connection.address). Raises ValueError with a sentence for people where it cannot be one.
+    """
+
+    wants_entries = False
+    """See ResourceStore.wants_entries: the index is outside and reads the outbox."""
+
+    def __init__(self, url: str, *, clock: Callable[[], int] = now) -> None:
+        self._address = address(url)
+        self._clock, self._schema = clock, self._address.schema
+        bodies = Bodies()
+        self._connections = Connections(self._address)
+        self._reader = Reader(self._connections, self._schema, bodies)
+        self._writer = Writer(self._schema, bodies, clock)
+        self._queue: deque[Waiting] = deque()
+        self._flusher: asyncio.Task[None] | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+        self._counting = asyncio.Lock()
+        self._closing = False
+
+    async def open(self) -> None:
+        """See ResourceStore.open."""
+        await self._connections.open(self._make_ready)
+        self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
+
+    async def _make_ready(self, connection: PoolConnectionProxy) -> None:
+        await make_ready(connection, self._schema)
+        self._writer.durable(await connection.fetchval("SHOW synchronous_commit") not in ("off", "local"))
+        if await connection.fetchval("SHOW fsync") == "off":
+            log.warning("PostgreSQL at %s runs with fsync = off: a power cut may lose or spoil everything", self._address.shown)
+
+    async def close(self) -> None:
+        """See ResourceStore.close."""
+        self._closing = True
+        while self._flusher is not None:
+            await asyncio.wait([self._flusher])
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.wait([self._sweeper])
+        await self._connections.close()
+
+    # -- writing
+
+    async def commit(
+        self,
+        changes: Sequence[Change],
+        *,
+        events: Sequence[bytes] = (),
+        claims: Sequence[Claim] = (),
+        receipt: Receipt | None = None,
+    ) -> list[Written]:
+        """See ResourceStore.commit."""
+        if len(changes) > 1 and len({(c.type, c.id) for c in changes}) < len(changes):
+            raise ValueError("a commit may hold one change of a resource only")
+        if self._closing:
+            raise StoreUnavailable("The server is stopping; send the request again in a moment.")
+        if len(self._queue) >= WAITING:
+            raise StoreUnavailable("Too many writes are waiting for PostgreSQL; send the request again in a moment.")
+        future: asyncio.Future[list[Written]] = asyncio.get_running_loop().create_future()
+        self._queue.append((Job(changes, events, claims, receipt), future))
+        if self._flusher is None:
+            self._flusher = asyncio.get_running_loop().create_task(self._flush())
+        return await asyncio.shield(future)
+
+    async def _flush(self) -> None:
+        """Write group after group until nothing waits. Everything that comes in while one group is written makes the next."""
+        try:
+            while self._queue:
+                await asyncio.sleep(0)  # who has reached its commit in this turn of the loop joins
+                await self._write_group(self._take_group())
+        finally:
+            self._flusher = None
+
+    def _take_group(self) -> list[Waiting]:
+        group: list[Waiting] = []
+        changes = 0
+        while self._queue and (not group or changes + len(self._queue[0][0].changes) <= GROUP):
+            group.append(self._queue.popleft())
+            changes += max(1, len(group[-1][0].changes))
+        return group
+
+    async def _write_group(self, group: list[Waiting]) -> None:
+        failed: Exception | None = None
+        try:
+            await self._connections.persist(lambda: self._transact([job for job, _ in group]))
+        except Uncertain as problem:
+            failed = unavailable(problem.__cause__ or problem, self._address.shown, uncertain=True)
+        except Exception as problem:
+            failed = problem
+        if failed is not None and len(group) > 1 and not isinstance(failed, StoreUnavailable):
+            for one in group:  # one of them is at fault: each alone, so that the others are written
+                await self._write_group([one])
+            return
+        for job, future in group:
+            if not future.cancelled():
+                _settle(future, failed if failed is not None else job.result)
+
+    async def _transact(self, jobs: Sequence[Job]) -> None:
+        async with self._connections.use() as connection:
+            await self._writer.run(connection, jobs)
+
+    async def confirm(self, index: str, position: int | None) -> None:
+        """See ResourceStore.confirm. Nothing is ever trimmed here: documents and events are the outbox."""
+        if position is None:
+            await self._connections.fetch(f"DELETE FROM {self._schema}.confirmed WHERE index = $1", index)
+        else:
+            await self._connections.fetch(_CONFIRM.replace("{schema}", self._schema), index, position)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP)
+            moment = self._clock()
+            try:
+                await self._connections.fetch(f"DELETE FROM {self._schema}.receipt WHERE expires < $1", moment)
+                await self._connections.fetch(f"DELETE FROM {self._schema}.claim WHERE instant < $1", moment - CLAIM)
+            except StoreUnavailable as problem:
+                log.warning("expired receipts were not swept and will be in the next round: %s", problem)
+
+    # -- reading
+
+    async def read(self, type: str, id: str) -> Version | None:
+        """See ResourceStore.read."""
+        return await self._reader.read(type, id)
+
+    async def read_version(self, type: str, id: str, version: int) -> Version | None:
+        """See ResourceStore.read_version."""
+        return await self._reader.read_version(type, id, version)
+
+    async def read_many(self, keys: Sequence[Key]) -> list[Version | None]:
+        """See ResourceStore.read_many."""
+        return await self._reader.read_many(keys)
+
+    async def history(
+        self,
+        type: str | None,
+        id: str | None,
+        *,
+        since: int | None = None,
+        at: tuple[int, int] | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> HistoryPage:
+        """See ResourceStore.history."""
+        return await self._reader.history(type, id, since, at, before, limit)
+
+    async def count_history(
+        self, type: str | None, id: str | None, *, since: int | None = None, at: tuple[int, int] | None = None
+    ) -> int:
+        """See ResourceStore.count_history. Long counts run one after another, so that they never take all connections."""
+        if id is not None:
+            return await count_history(self._connections, self._reader, self._schema, type, id, since, at)
+        async with self._counting:
+            return await count_history(self._connections, self._reader, self._schema, type, id, since, at)
+
+    async def position(self) -> int:
+        """See ResourceStore.position."""
+        return await self._reader.position()
+
+    async def receipt(self, key: bytes) -> Receipt | None:
+        """See ResourceStore.receipt."""
+        return await self._reader.receipt(key, self._clock())
+
+    def scan(
+        self, types: Sequence[str], *, until: int, after: int = 0, shard: tuple[int, int] = (0, 1)
+    ) -> AsyncIterator[list[Version]]:
+        """See ResourceStore.scan."""
+        return scan(self._reader, types, until, after, shard)
+
+    async def confirmed(self, index: str) -> int:
+        """See ResourceStore.confirmed."""
+        return await self._reader.confirmed(index)
+
+    async def outbox(self, *, after: int, limit: int = 1000) -> AsyncIterator[list[Version]]:
+        """See ResourceStore.outbox."""
+        while found := await self._reader.outbox(after, limit):
+            yield found
+            after = found[-1].position
+
+
+def _settle(future: asyncio.Future[list[Written]], result: list[Written] | Exception | None) -> None:
+    if isinstance(result, list):
+        future.set_result(result)
+    else:
+        future.set_exception(result if result is not None else RuntimeError("a commit ended without a result"))

@@ -1,0 +1,267 @@
+"""Writing to PostgreSQL: one transaction for a group of commits, in four round trips however large the group.
+
+The counter is locked, the states of all resources of the group are read at once, preconditions are checked here against them and
+against what earlier commits of the group did; a commit that conflicts is left out and the others go on (docs/adr/0011).
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from resources.instants import instant_text
+from resources.store import ABSENT, ANY, Change, Claim, Conflict, Receipt, Version, Written
+from resources.stores import events
+from resources.stores.bodies import Bodies
+from resources.stores.postgres.connection import GONE
+
+CHUNK = 100
+"""Changes between two breaths of the event loop in a large commit."""
+
+ROWS = 500
+"""Rows, at most, in one statement."""
+
+_BEGIN = (
+    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = '8s';"
+    " SET LOCAL idle_in_transaction_session_timeout = '10s';{durable} SELECT position FROM {schema}.counter FOR UPDATE"
+)
+"""The lock is a statement of its own: what is read after it sees every commit before it."""
+
+_STATES = (
+    "SELECT 0, 0::bigint, c.position, c.instant FROM {schema}.counter c"
+    " UNION ALL SELECT 1, k.n, d.version::bigint, d.live::int::bigint FROM unnest($1::text[], $2::text[]) WITH ORDINALITY k(type, id, n)"
+    " CROSS JOIN LATERAL (SELECT version, body IS NOT NULL AS live FROM {schema}.doc"
+    " WHERE type = k.type AND id = k.id ORDER BY version DESC LIMIT 1) d"
+    " UNION ALL SELECT 2, k.n, (SELECT c.position FROM {schema}.claim c WHERE c.key = k.key), 0 FROM unnest($3::bytea[])"
+    " WITH ORDINALITY k(key, n)"
+    " UNION ALL SELECT 3, k.n, (SELECT r.expires FROM {schema}.receipt r WHERE r.key = k.key), 0 FROM unnest($4::bytea[])"
+    " WITH ORDINALITY k(key, n)"
+)
+_DOCS = (
+    "INSERT INTO {schema}.doc (position, instant, version, type, id, method, body)"
+    " SELECT p, $1, v, t, i, m, b FROM unnest($2::bigint[], $3::int[], $4::text[], $5::text[], $6::text[], $7::bytea[])"
+    " k(p, v, t, i, m, b)"
+)
+_GROUP = (
+    "WITH docs AS (" + _DOCS + "), logged AS (INSERT INTO {schema}.log (position, instant, count, body)"
+    " SELECT $8, $1, $9, $10 WHERE $9::int > 0)"
+    " UPDATE {schema}.counter SET position = $11, instant = $1"
+)
+"""Documents (the last part of them), events and the counter in one statement."""
+
+_CLAIMS = (
+    "INSERT INTO {schema}.claim (key, position, instant) SELECT k, p, $3 FROM unnest($1::bytea[], $2::bigint[]) n(k, p)"
+    " ON CONFLICT (key) DO UPDATE SET position = excluded.position, instant = excluded.instant"
+)
+_RECEIPT = (
+    "INSERT INTO {schema}.receipt (key, digest, answer, expires) VALUES ($1, $2, $3, $4)"
+    " ON CONFLICT (key) DO UPDATE SET digest = excluded.digest, answer = excluded.answer, expires = excluded.expires"
+)
+
+
+@dataclass(slots=True)
+class Job:
+    """One call of `commit`, waiting for its group. After the group, `result` holds what it wrote or the Conflict that refused it."""
+
+    changes: Sequence[Change]
+    events: Sequence[bytes]
+    claims: Sequence[Claim]
+    receipt: Receipt | None
+    result: list[Written] | Conflict | None = None
+
+
+class Uncertain(Exception):
+    """The connection was lost during COMMIT: nobody knows whether the group was kept."""
+
+
+class _State(NamedTuple):
+    version: int
+    live: bool
+
+
+_NEVER = _State(0, False)
+
+
+class _Row(NamedTuple):
+    """A row of `doc`, without its instant, which all rows of a group share."""
+
+    position: int
+    version: int
+    type: str
+    id: str
+    method: str
+    body: bytes | None
+
+
+@dataclass(slots=True)
+class _Group:
+    """What a group of commits will write, and the states as they are after its earlier commits."""
+
+    position: int = 0
+    instant: int = 0
+    text: str = ""
+    states: dict[tuple[str, str], _State] = field(default_factory=dict)
+    claims: dict[bytes, int] = field(default_factory=dict)
+    receipts: dict[bytes, int] = field(default_factory=dict)
+    rows: list[_Row] = field(default_factory=list)
+    claimed: dict[bytes, int] = field(default_factory=dict)
+    answered: dict[bytes, Receipt] = field(default_factory=dict)
+    events: list[bytes] = field(default_factory=list)
+
+
+class Writer:
+    """The statements of a commit."""
+
+    def __init__(self, schema: str, bodies: Bodies, clock: Callable[[], int]) -> None:
+        self._bodies, self._clock = bodies, clock
+        self._states, self._docs, self._group, self._claims, self._receipt = (
+            sql.replace("{schema}", schema) for sql in (_STATES, _DOCS, _GROUP, _CLAIMS, _RECEIPT)
+        )
+        self._schema = schema
+        self.durable(True)
+
+    def durable(self, by_default: bool) -> None:
+        """Whether this user's commits wait for the disk by default; if not, each of ours asks for it."""
+        extra = "" if by_default else " SET LOCAL synchronous_commit = 'on';"
+        self._begin = _BEGIN.replace("{schema}", self._schema).replace("{durable}", extra)
+
+    async def run(self, connection: PoolConnectionProxy, jobs: Sequence[Job]) -> None:
+        """Write the jobs in one transaction; each gets its `result`.
+
+        An error that is no Conflict leaves nothing written and is raised as it is, but for Uncertain.
+        """
+        try:
+            await connection.execute(self._begin)
+            group = await self._read(connection, jobs)
+            for job in jobs:
+                for _ in self._plan(group, job):
+                    await asyncio.sleep(0)
+            await self._write(connection, group)
+        except BaseException:
+            await _roll_back(connection)
+            raise
+        await _commit(connection)
+
+    async def _read(self, connection: PoolConnectionProxy, jobs: Sequence[Job]) -> _Group:
+        """The counter and all states that the jobs start from."""
+        keys = list({(change.type, change.id): None for job in jobs for change in job.changes})
+        claims = list({claim.key: None for job in jobs for claim in job.claims})
+        receipts = list({job.receipt.key: None for job in jobs if job.receipt is not None})
+        found = await connection.fetch(self._states, [k[0] for k in keys], [k[1] for k in keys], claims, receipts)
+        group = _Group()
+        for kind, number, first, second in found:
+            if kind == 0:
+                group.position, group.instant = first, max(self._clock() // 1000 * 1000, second)
+            elif kind == 1:
+                group.states[keys[number - 1]] = _State(first, bool(second))
+            elif kind == 2:
+                group.claims[claims[number - 1]] = first or 0
+            else:
+                group.receipts[receipts[number - 1]] = first or 0
+        group.text = instant_text(group.instant)
+        return group
+
+    def _plan(self, group: _Group, job: Job) -> Iterator[None]:
+        """Check a job's preconditions and, if all hold, add its rows to the group."""
+        try:
+            states = [_check(group, number, change) for number, change in enumerate(job.changes)]
+            _check_claims(group, job)
+        except Conflict as refused:
+            job.result = refused
+            return
+        written = []
+        for number, (change, state) in enumerate(zip(job.changes, states, strict=True)):
+            written.append(self._add(group, change, state))
+            if number % CHUNK == CHUNK - 1:
+                yield
+        for claim in job.claims:
+            group.claims[claim.key] = group.claimed[claim.key] = group.position
+        if job.receipt is not None:
+            kept = job.receipt
+            answer = kept.answer(written) if callable(kept.answer) else kept.answer
+            group.answered[kept.key] = Receipt(kept.key, kept.digest, answer, kept.expires)
+        group.events.extend(job.events)
+        job.result = written
+
+    def _add(self, group: _Group, change: Change, state: _State) -> Written:
+        """Add a change's row to the group and return what it became."""
+        group.position += 1
+        version, live = state.version + 1, change.draft is not None
+        body = None if change.draft is None else change.draft.stamp(version, group.text)
+        packed = None if body is None else self._bodies.pack(body)
+        group.rows.append(_Row(group.position, version, change.type, change.id, change.method, packed))
+        group.states[(change.type, change.id)] = _State(version, live)
+        answered = body if change.echo or body is None else b""
+        made = Version(change.type, change.id, version, group.instant, change.method, answered, group.position)
+        return Written(made, created=not state.live)
+
+    async def _write(self, connection: PoolConnectionProxy, group: _Group) -> None:
+        """Send the group's rows. Where every job conflicted, there are none."""
+        if not group.rows and not group.events and not group.claimed and not group.answered:
+            return
+        for start in range(0, len(group.rows) - ROWS, ROWS):
+            await connection.execute(self._docs, group.instant, *_columns(group.rows[start : start + ROWS]))
+        last = group.rows[(len(group.rows) - 1) // ROWS * ROWS :] if group.rows else []
+        first, count = group.position + 1, len(group.events)
+        logged = self._bodies.pack(events.stamp(group.events, first, group.instant)) if count else b""
+        group.position += count
+        await connection.execute(self._group, group.instant, *_columns(last), first, count, logged, group.position)
+        if group.claimed:
+            await connection.execute(self._claims, list(group.claimed), list(group.claimed.values()), group.instant)
+        for kept in group.answered.values():
+            await connection.execute(self._receipt, kept.key, kept.digest, kept.answer, kept.expires)
+
+
+def _check(group: _Group, number: int, change: Change) -> _State:
+    """The state a change starts from. Raises Conflict if its precondition does not hold."""
+    state = group.states.get((change.type, change.id), _NEVER)
+    expect, current = change.expect, state.version if state.live else 0
+    if expect == ABSENT:
+        if state.live:
+            raise Conflict("exists", number, current)
+    elif (expect != ANY and expect != current) or (change.draft is None and not state.live):
+        raise Conflict(_reason(state), number, current)
+    return state
+
+
+def _check_claims(group: _Group, job: Job) -> None:
+    for number, claim in enumerate(job.claims):
+        if group.claims.get(claim.key, 0) > claim.since:
+            raise Conflict("claim", number)
+    if job.receipt is not None:
+        key = job.receipt.key
+        if key in group.answered or group.receipts.get(key, 0) > group.instant:
+            raise Conflict("receipt")
+
+
+def _reason(state: _State) -> str:
+    if state.live:
+        return "version"
+    return "deleted" if state.version else "missing"
+
+
+def _columns(rows: Sequence[_Row]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[]] * 6
+
+
+async def _commit(connection: PoolConnectionProxy) -> None:
+    try:
+        answer = await connection.execute("COMMIT")
+    except GONE as problem:
+        connection.terminate()
+        raise Uncertain from problem
+    if answer != "COMMIT":  # a transaction that failed is rolled back by COMMIT, without an error
+        raise asyncpg.InterfaceError(f"COMMIT was answered with {answer}")
+
+
+async def _roll_back(connection: PoolConnectionProxy) -> None:
+    """End a transaction that failed; where even that fails, the connection is thrown away, and the server rolls back by itself."""
+    if connection.is_closed():
+        return
+    try:
+        await connection.execute("ROLLBACK", timeout=2)
+    except (asyncpg.PostgresError, *GONE):
+        connection.terminate()
