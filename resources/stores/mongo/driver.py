@@ -20,6 +20,9 @@ Driver = Literal["pymongo", "motor"]
 SELECT_MS, CONNECT_MS, SOCKET_MS = 3_000, 3_000, 20_000
 """Milliseconds: until a server that can take writes is found, until it is connected, and that it may leave a request unanswered."""
 
+ANSWER = 5.0
+"""Seconds that a server may take for what needs a few documents, looking for it and trying again included."""
+
 COMMITTED = ReadConcern("majority")
 """Reads see only what no election can take back."""
 

@@ -21,7 +21,10 @@ from resources.stores.mongo.driver import place, without_secrets
 
 log = logging.getLogger(__name__)
 
-_UNCERTAIN = "so it is not certain whether this was written. Read before you send it again; with an Idempotency-Key sending it again is safe."
+_UNCERTAIN = (
+    "so it is not certain whether this was written. "
+    "Read before you send it again; with an Idempotency-Key sending it again is safe."
+)
 _NOT_PRIMARY = (10107, 13435, 13436, 189, 91, 11600, 11602)
 _UNAUTHORISED = (13, 18, 8000, 11)
 _FULL = (14031,)

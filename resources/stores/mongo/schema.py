@@ -5,6 +5,7 @@ events     AuditEvents that the store wrote itself, those of a group of commits 
 claims, receipts   conditional writes and idempotency keys
 state      `schema`: the layout's version; `position`: the newest position and instant, which every commit moves first, so that
            one commit comes after the other; `index:NAME`: the positions that outside indexes have confirmed
+writers    the sessions of the servers that write (resources/stores/mongo/writers.py)
 Patient, Observation, …   one a type: the live documents as native BSON, for people (resources/stores/mongo/documents.py)
 """
 
@@ -16,7 +17,8 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from resources.store import StoreUnavailable
 
-VERSIONS, EVENTS, CLAIMS, RECEIPTS, STATE = "versions", "events", "claims", "receipts", "state"
+VERSIONS, EVENTS, CLAIMS, RECEIPTS = "versions", "events", "claims", "receipts"
+STATE, WRITERS = "state", "writers"
 
 CURRENT_KEY, KEY_VERSION, TYPE_POSITION, INSTANT = "current_key", "key_version", "type_position", "instant"
 
@@ -67,7 +69,7 @@ async def migrate(database: Any, place: str) -> None:
             f"The database {place} was written by a newer version (layout {version}, this program knows {VERSION})."
         )
     if version == 0:
-        foreign = set(await database.list_collection_names()) - {VERSIONS, EVENTS, CLAIMS, RECEIPTS, STATE}
+        foreign = set(await database.list_collection_names()) - {VERSIONS, EVENTS, CLAIMS, RECEIPTS, STATE, WRITERS}
         if foreign:
             raise StoreUnavailable(
                 f"The database {place} belongs to another program (it holds {sorted(foreign)[0]}). Name another one in FHIR_STORE_URL."

@@ -12,7 +12,7 @@ from pymongo.errors import PyMongoError
 from resources.instants import now
 from resources.store import Change, Claim, HistoryPage, Key, Receipt, StoreUnavailable, Version, Written
 from resources.stores.mongo.documents import native
-from resources.stores.mongo.driver import COMMITTED, DURABLE, Driver, connect, database_name, place, settled
+from resources.stores.mongo.driver import ANSWER, COMMITTED, DURABLE, Driver, connect, database_name, place, settled
 from resources.stores.mongo.errors import Errors
 from resources.stores.mongo.groups import Job
 from resources.stores.mongo.reading import Reader
@@ -26,9 +26,6 @@ GROUP = 256
 
 WAITING = 10_000
 """Commits that may wait before new ones are refused (503): a bound on memory when the database does not keep up."""
-
-ANSWER = 5.0
-"""Seconds that a read of a few documents may take, all told."""
 
 LARGE = 2_000_000
 """Bytes of JSON from which on a document's size in BSON is looked at before its commit begins."""
@@ -81,6 +78,7 @@ class MongoStore:
         self._closing = True
         while self._flusher is not None:
             await asyncio.wait([self._flusher])
+        await self._transactions.writers.close()
         await settled(self._client.close())
 
     # -- writing
@@ -150,6 +148,7 @@ class MongoStore:
         try:
             await self._database[RECEIPTS].delete_many({"expires": {"$lt": moment}})
             await self._database[CLAIMS].delete_many({"instant": {"$lt": moment - CLAIM_AGE}})
+            await self._transactions.writers.sweep()
         except PyMongoError as problem:
             log.warning("what has expired could not be deleted now: %s", type(problem).__name__)
 

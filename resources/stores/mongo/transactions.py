@@ -12,16 +12,18 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pymongo
 from pymongo import ReturnDocument
-from pymongo.errors import PyMongoError
+from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 from pymongo.read_concern import ReadConcern
 
 from resources.store import StoreUnavailable
 from resources.stores.bodies import Bodies
-from resources.stores.mongo.driver import DURABLE, settled
+from resources.stores.mongo.driver import ANSWER, DURABLE, settled
 from resources.stores.mongo.errors import Errors
 from resources.stores.mongo.groups import Found, Group, Job, State
 from resources.stores.mongo.schema import CLAIMS, RECEIPTS, STATE, VERSIONS, Types
+from resources.stores.mongo.writers import Patience, Writers
 
 log = logging.getLogger(__name__)
 
@@ -38,15 +40,14 @@ class Transactions:
     """Writes groups of commits, one after another."""
 
     def __init__(self, client: Any, database: Any, errors: Errors, clock: Callable[[], int]) -> None:
-        self._client, self._database, self._errors, self._clock = client, database, errors, clock
+        self._database, self._errors, self._clock = database, errors, clock
         self._types, self._bodies = Types(database), Bodies()
+        self.writers = Writers(client, database)
 
     async def write(self, jobs: Sequence[Job]) -> None:
         """Write the jobs in one transaction; each gets its `result`. Raises StoreUnavailable, ValueError (one of them is no document)."""
         await self._types.make({change.type for job in jobs for change in job.changes})
-        session = await settled(self._client.start_session())
-        async with session:
-            await _Tries(self, session, jobs).run()
+        await _Tries(self, await self.writers.session(), jobs).run()
 
     async def lock(self, session: Any, size: int) -> tuple[int, int]:
         """Take the next `size` positions and the instant of this transaction, which from now on is the only one that writes."""
@@ -116,18 +117,31 @@ class _Tries:
         self._transactions, self._session, self._jobs = transactions, session, jobs
         self._end = time.monotonic() + PATIENCE
         self._pause = FIRST_PAUSE
+        self._patience = Patience(transactions.writers)
         self._doubtful: Group | None = None
         """The group as it was when a commit of it had no answer."""
 
     async def run(self) -> None:
-        while True:
-            try:
-                await self._once()
-                return
-            except PyMongoError as problem:
-                if not problem.has_error_label(_TRANSIENT) or time.monotonic() > self._end:
-                    raise self._transactions.failed(problem, uncertain=self._doubtful is not None) from None
-            await self._wait()
+        beating = asyncio.create_task(self._transactions.writers.beating(self._session))
+        try:
+            while True:
+                try:
+                    await self._once()
+                    return
+                except PyMongoError as problem:
+                    if not self._again(problem):
+                        raise self._transactions.failed(problem, uncertain=self._doubtful is not None) from None
+                    await self._patience.conflict(problem)
+                await self._wait()
+        finally:
+            beating.cancel()
+
+    def _again(self, problem: PyMongoError) -> bool:
+        """Whether to try again: MongoDB says so and there is time. Where there was no server to be found the driver has waited
+        already; only who does not know what became of a commit goes on."""
+        if isinstance(problem, ServerSelectionTimeoutError) and self._doubtful is None:
+            return False
+        return problem.has_error_label(_TRANSIENT) and time.monotonic() < self._end
 
     async def _once(self) -> None:
         """One transaction. Raises PyMongoError with the label that says whether to try again."""
@@ -135,7 +149,8 @@ class _Tries:
         await settled(session.start_transaction(read_concern=ReadConcern("snapshot"), write_concern=DURABLE))
         try:
             size = sum(job.size() for job in self._jobs)
-            position, instant = await transactions.lock(session, size)
+            with pymongo.timeout(ANSWER):
+                position, instant = await transactions.lock(session, size)
             if self._doubtful is not None and await transactions.kept(session, self._doubtful):
                 await session.abort_transaction()
                 return
@@ -154,7 +169,8 @@ class _Tries:
         """Commit, again and again while the answer is lost: MongoDB does it once only."""
         while True:
             try:
-                await self._session.commit_transaction()
+                with pymongo.timeout(2 * ANSWER):
+                    await self._session.commit_transaction()
                 return
             except PyMongoError as problem:
                 if not problem.has_error_label(_UNKNOWN):
