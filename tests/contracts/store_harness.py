@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.mongo.database import database as mongo_database
+from services.postgres.database import database as postgres_database
 
 from resources.store import ResourceStore
 from resources.stores.memory import MemoryStore
 from resources.stores.mongo import MongoStore
 from resources.stores.participant import Participant
+from resources.stores.postgres import PostgresStore
 from resources.stores.sqlite import SqliteStore
 
 
@@ -51,6 +53,7 @@ KINDS = {
     "sqlite": Kind(lambda s: SqliteStore(s.folder / "a.sqlite", clock=s.clock, participant=s.participant), embedded=True),
     "mongo": Kind(lambda s: MongoStore(s.database, clock=s.clock), mongo_database),
     "mongo-motor": Kind(lambda s: MongoStore(s.database, driver="motor", clock=s.clock), mongo_database),
+    "postgres": Kind(lambda s: PostgresStore(s.database, clock=s.clock), postgres_database),
 }
 EMBEDDED = [name for name, kind in KINDS.items() if kind.embedded]
 

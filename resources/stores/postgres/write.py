@@ -25,7 +25,7 @@ ROWS = 500
 """Rows, at most, in one statement."""
 
 _BEGIN = (
-    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = '8s';"
+    "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '8s';"
     " SET LOCAL idle_in_transaction_session_timeout = '10s';{durable} SELECT position FROM {schema}.counter FOR UPDATE"
 )
 """The lock is a statement of its own: what is read after it sees every commit before it."""
