@@ -6,7 +6,8 @@ import os
 import secrets
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from conformance.validate import Validator
 from fhir_server.audit import Audit
 from fhir_server.config import Settings
 from fhir_server.context import Context
+from fhir_server.indexing.feed import Feed
 from fhir_server.observability import Metrics, log_lost_failure
 from fhir_server.randomness import random_bytes
 from fhir_server.rest.edge import Edge
@@ -29,6 +31,9 @@ from resources.stores.memory import MemoryStore
 from resources.stores.sqlite import SqliteStore
 from search.extract import Extractor
 from search.index import SearchIndex, TooCostly
+from search.indexes.elastic.connection import Connection, Server
+from search.indexes.elastic.index import ElasticIndex
+from search.indexes.elastic.layout import Layout
 from search.indexes.memory import MemoryIndex
 from search.indexes.sqlite.index import SqliteIndex
 from search.paging import Cursors
@@ -75,14 +80,19 @@ class Application:
         async def readyz() -> Response:
             try:
                 await self._ctx.store.read("Patient", "-")
-                await self._ctx.index.search(_nobody(self._ctx))
+                if self._ctx.feed is None:  # without Elasticsearch all but searches goes on
+                    await self._ctx.index.search(_nobody(self._ctx))
             except (StoreUnavailable, TooCostly) as failure:
                 return Response(f"{failure}\n", status_code=503, media_type="text/plain")
             return Response("ok\n", media_type="text/plain")
 
         @self.beside.get("/metrics")
         async def metrics() -> Response:
-            return Response(self._ctx.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+            text = self._ctx.metrics.render()
+            if self._ctx.feed is not None:
+                with suppress(StoreUnavailable):
+                    text += "\n".join((*await self._ctx.feed.metrics(), ""))
+            return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 def _nobody(ctx: Context) -> Query:
@@ -109,7 +119,7 @@ async def open_context(settings: Settings) -> AsyncIterator[Context]:
     """A Context with its store open; for the server and for commands that work on the store itself. Raises StoreUnavailable."""
     parameters = registry()
     extractor = Extractor(parameters, settings.bases)
-    async with _engines(settings, parameters, extractor) as (store, index):
+    async with _engines(settings, parameters, extractor) as (store, index, feed):
         yield Context(
             settings=settings,
             store=store,
@@ -123,33 +133,83 @@ async def open_context(settings: Settings) -> AsyncIterator[Context]:
             metrics=Metrics(),
             clock=instants.now,
             new_id=new_id,
+            feed=feed,
         )
 
 
+Engines = tuple[ResourceStore, SearchIndex, Feed | None]
+
+
 @asynccontextmanager
-async def _engines(
-    settings: Settings, parameters: Parameters, extractor: Extractor
-) -> AsyncIterator[tuple[ResourceStore, SearchIndex]]:
-    """The store and the index that the settings choose, open."""
-    store: MemoryStore | SqliteStore
-    index: MemoryIndex | SqliteIndex
-    if settings.in_memory:
-        index = MemoryIndex(parameters, extractor)
-        store = MemoryStore(participant=index)
+async def _engines(settings: Settings, parameters: Parameters, extractor: Extractor) -> AsyncIterator[Engines]:
+    """The store, the index, and what feeds the index if it is outside the store, as the settings choose them, open."""
+    if settings.elastic:
+        store, index, feed = _with_elasticsearch(settings, parameters, extractor)
     else:
-
-        async def settle() -> object:
-            return await sqlite.settle()
-
-        index = SqliteIndex(settings.database, parameters, extractor, settle=settle, limit=settings.search_timeout)
-        store = sqlite = SqliteStore(settings.database, participant=index, synchronous=settings.synchronous)
+        (store, index), feed = _embedded(settings, parameters, extractor), None
     await store.open()
     try:
         await index.open()
-        yield store, index
+        if feed is not None:
+            feed.start()
+        yield store, index, feed
     finally:
+        if feed is not None:
+            await feed.stop()
         await index.close()
         await store.close()
+
+
+def _embedded(settings: Settings, parameters: Parameters, extractor: Extractor) -> tuple[ResourceStore, SearchIndex]:
+    """Documents and search in one place."""
+    if settings.in_memory:
+        beside = MemoryIndex(parameters, extractor)
+        return MemoryStore(participant=beside), beside
+
+    async def settle() -> object:
+        return await store.settle()
+
+    index = SqliteIndex(settings.database, parameters, extractor, settle=settle, limit=settings.search_timeout)
+    store = SqliteStore(settings.database, participant=index, synchronous=settings.synchronous)
+    return store, index
+
+
+def _with_elasticsearch(
+    settings: Settings, parameters: Parameters, extractor: Extractor
+) -> tuple[ResourceStore, SearchIndex, Feed]:
+    """Documents in any store, search in Elasticsearch."""
+    store = make_store(settings)
+    elastic = Elastic.of(settings, parameters)
+    feed = Feed(store, elastic.connection, elastic.layout, extractor, wait=settings.search_wait)
+    index = ElasticIndex(elastic.connection, elastic.layout, limit=settings.search_timeout, follow=feed.caught_up, lost=feed.lost)
+    return store, index, feed
+
+
+def make_store(settings: Settings) -> ResourceStore:
+    """The store that the settings choose, without a search index in it. Drivers are loaded only where they are used."""
+    if settings.store == "mongodb":
+        from resources.stores.mongo import MongoStore
+
+        return MongoStore(settings.store_url, driver=settings.mongo_driver)
+    if settings.store == "postgresql":
+        from resources.stores.postgres import PostgresStore
+
+        return PostgresStore(settings.store_url)
+    return MemoryStore() if settings.in_memory else SqliteStore(settings.database, synchronous=settings.synchronous)
+
+
+@dataclass(frozen=True, slots=True)
+class Elastic:
+    """Elasticsearch as the settings name it."""
+
+    connection: Connection
+    layout: Layout
+
+    @classmethod
+    def of(cls, settings: Settings, parameters: Parameters) -> "Elastic":
+        key = settings.search_api_key.get_secret_value() if settings.search_api_key is not None else None
+        server = Server(settings.search_url, key, settings.search_ca_file)
+        return cls(Connection(server), Layout(parameters, settings.search_prefix))
 
 
 def _secret(settings: Settings) -> bytes:

@@ -12,6 +12,7 @@ from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -19,6 +20,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "FHIR_"
 ENV_FILE = ".env"
+
+SECRETS = ("secret", "search_api_key")
+"""Settings whose value is never shown."""
 
 
 class SettingsError(Exception):
@@ -38,9 +42,30 @@ class Settings(BaseSettings):
 
     data_dir: Path = _setting(Path("data"), "Folder for everything the server keeps: database, load journal, secret.")
     store_url: str = _setting(
-        "", "Where documents are kept: `sqlite:///PATH`; `memory://` forgets all. Empty: `fhir.db` in the data folder."
+        "",
+        "Where documents are kept: `sqlite:///PATH`, `mongodb://…`, `postgresql://…`; `memory://` forgets all. Empty: `fhir.db` in the data"
+        " folder. MongoDB and PostgreSQL need an Elasticsearch beside them (`FHIR_SEARCH_URL`).",
     )
-    search_url: Literal["sqlite"] = _setting("sqlite", "The search index. `sqlite`: in the same file as the documents.")
+    mongo_driver: Literal["pymongo", "motor"] = _setting("pymongo", "Which driver talks to MongoDB; `motor` must be installed.")
+    search_url: str = _setting(
+        "sqlite",
+        "The search index. `sqlite`: in the same file as the documents. `http(s)://…`: an Elasticsearch, user and password in the URL or"
+        " `FHIR_SEARCH_API_KEY`.",
+    )
+    search_api_key: SecretStr | None = _setting(None, "API key for Elasticsearch, in the encoded form that it gives out.")
+    search_ca_file: Path | None = _setting(
+        None, "File with the certificates that Elasticsearch is checked by, beside the usual ones."
+    )
+    search_prefix: str = _setting(
+        "fhir",
+        "What the names of the indices in Elasticsearch begin with; one store has one prefix.",
+        pattern=r"^[a-z][a-z0-9_]{0,31}$",
+    )
+    search_wait: float = _setting(
+        5.0,
+        "Seconds that a search waits for Elasticsearch to have everything that was answered before; then it answers without and says so.",
+        ge=0,
+    )
     base_url: str = _setting(
         "",
         "FHIR base URL as clients see it. Empty: links name the host that was asked; absolute references are this server's own only with"
@@ -88,8 +113,18 @@ class Settings(BaseSettings):
     @field_validator("store_url")
     @classmethod
     def _known_store(cls, value: str) -> str:
-        if value and value != "memory://" and not (value.startswith("sqlite:///") and len(value) > len("sqlite:///")):
-            raise ValueError("this version keeps documents in sqlite:///PATH (or memory:// for tests)")
+        known = value in ("", "memory://") or any(
+            value.startswith(start) and len(value) > len(start) for start in ("sqlite:///", *_MONGODB, *_POSTGRESQL)
+        )
+        if not known:
+            raise ValueError("documents are kept in sqlite:///PATH, mongodb://…, postgresql://… (or memory:// for tests)")
+        return value
+
+    @field_validator("search_url")
+    @classmethod
+    def _known_index(cls, value: str) -> str:
+        if value != "sqlite" and not (value.startswith(("http://", "https://")) and urlsplit(value).hostname):
+            raise ValueError("the search index is sqlite, or an Elasticsearch at http://… or https://…")
         return value
 
     @field_validator("base_url")
@@ -107,6 +142,11 @@ class Settings(BaseSettings):
             )
         if self.default_count > self.max_count:
             raise ValueError(f"FHIR_DEFAULT_COUNT={self.default_count} is more than FHIR_MAX_COUNT={self.max_count}")
+        if self.store in ("mongodb", "postgresql") and not self.elastic:
+            name = {"mongodb": "MongoDB", "postgresql": "PostgreSQL"}[self.store]
+            raise ValueError(
+                f"FHIR_SEARCH_URL: documents in {name} are searched by Elasticsearch; give its URL (http://… or https://…)"
+            )
         if self.workers > 1 and self.in_memory:
             raise ValueError("FHIR_WORKERS: the store memory:// lives in one process; use FHIR_WORKERS=1 or a sqlite:/// store")
         return self
@@ -117,10 +157,24 @@ class Settings(BaseSettings):
         return self.store_url == "memory://"
 
     @property
+    def store(self) -> Literal["memory", "sqlite", "mongodb", "postgresql"]:
+        """What keeps the documents."""
+        if self.in_memory:
+            return "memory"
+        if self.store_url.startswith(_MONGODB):
+            return "mongodb"
+        return "postgresql" if self.store_url.startswith(_POSTGRESQL) else "sqlite"
+
+    @property
+    def elastic(self) -> bool:
+        """Whether Elasticsearch is the search index."""
+        return self.search_url != "sqlite"
+
+    @property
     def database(self) -> Path:
         """The database file. PATH of `sqlite:///PATH` is taken as it is: relative to the working folder, or absolute."""
         path = self.store_url.removeprefix("sqlite:///")
-        return Path(path).expanduser().absolute() if path and not self.in_memory else self.data_dir / "fhir.db"
+        return Path(path).expanduser().absolute() if path and self.store == "sqlite" else self.data_dir / "fhir.db"
 
     @property
     def base(self) -> str:
@@ -139,6 +193,8 @@ class Settings(BaseSettings):
         return tuple(dict.fromkeys((*urls, *usual)))
 
 
+_MONGODB = ("mongodb://", "mongodb+srv://")
+_POSTGRESQL = ("postgresql://", "postgres://")
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _PORTS = {"http": 80, "https": 443}
 
@@ -205,7 +261,7 @@ def _problem(details: Any, given: Mapping[str, Any]) -> str:
     if not details["loc"]:
         return str(text)
     name = str(details["loc"][0])
-    shown = "" if name == "secret" else f"={without_password(str(details['input']))}"
+    shown = "" if name in SECRETS else f"={without_password(str(details['input']))}"
     option = f" (--{name.replace('_', '-')})" if name in given else ""
     if name == "port" and str(details["input"]).startswith("tcp://"):
         text = "Kubernetes sets this for a Service named `fhir`; put `enableServiceLinks: false` in the pod"

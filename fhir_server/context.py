@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from conformance.validate import Validator
 from fhir_server.audit import Audit
 from fhir_server.config import Settings
+from fhir_server.indexing.feed import Feed
 from fhir_server.observability import Metrics
 from fhir_server.rest.routing import Router
 from resources.store import ResourceStore
@@ -17,7 +18,8 @@ from search.parameters import Parameters
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The parts of one running server. `clock` gives microseconds since the epoch, `new_id` an id for a new resource."""
+    """The parts of one running server. `clock` gives microseconds since the epoch, `new_id` an id for a new resource, `feed` is
+    what feeds the index where that is a server of its own."""
 
     settings: Settings
     store: ResourceStore
@@ -31,3 +33,4 @@ class Context:
     metrics: Metrics
     clock: Callable[[], int]
     new_id: Callable[[], str]
+    feed: Feed | None = None

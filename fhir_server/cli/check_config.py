@@ -44,6 +44,8 @@ def effective(settings: Settings) -> dict[str, Any]:
     """Variable -> value as JSON, as the server understands it; what is secret is hidden."""
     shown = {variable(name): value for name, value in settings.model_dump(mode="json").items()}
     shown["FHIR_STORE_URL"] = without_password(settings.store_url) or f"sqlite:///{settings.database}"
+    shown["FHIR_SEARCH_URL"] = without_password(settings.search_url)
+    shown["FHIR_SEARCH_API_KEY"] = "(set)" if settings.search_api_key else None
     shown["FHIR_BASE_URL"] = settings.base
     shown["FHIR_SECRET"] = "(set)" if settings.secret else "(kept in the data folder)"
     return shown

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from contracts.elastic_harness import Elastic
 from contracts.index_harness import EXTRACTOR, PARAMETERS, Database, Memory, all_pages
 
 from resources.store import Key
@@ -77,11 +78,25 @@ def applied(row: int, address: str, document: dict[str, Any]) -> Applied:
     return Applied(row, type, id, row * 1_000_000, entry, True, True)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def filled(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database | Memory]:
+@pytest.fixture(scope="module")
+def elastic() -> Iterator[Elastic]:
+    """Indices in Elasticsearch, which all tests share: they take long to make."""
+    made = Elastic()
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["memory", "sqlite", "elastic"])
+def filled(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database | Memory | Elastic]:
     """An index of each kind with DOCUMENTS in it."""
+    content = [applied(row, address, document) for row, (address, document) in enumerate(DOCUMENTS.items(), 1)]
+    if request.param == "elastic":
+        shared: Elastic = request.getfixturevalue("elastic")
+        shared.fill(content)
+        yield shared
+        return
     made = Memory() if request.param == "memory" else Database(tmp_path / "a.sqlite")
-    made.update([applied(row, address, document) for row, (address, document) in enumerate(DOCUMENTS.items(), 1)])
+    made.update(content)
     yield made
     made.close()
 
@@ -92,7 +107,7 @@ def key(address: str) -> Key:
     return Key(type, id)
 
 
-def run(filled: Database | Memory, test: Test) -> None:
+def run(filled: Database | Memory | Elastic, test: Test) -> None:
     async def within() -> None:
         await filled.index.open()
         try:
@@ -168,7 +183,7 @@ FOUND = [
 
 
 @pytest.mark.parametrize(("text", "ids"), FOUND)
-def test_found(filled: Database | Memory, text: str, ids: str) -> None:
+def test_found(filled: Database | Memory | Elastic, text: str, ids: str) -> None:
     """A search finds the documents that it should, with the right total, on one page and on pages of one."""
 
     async def test(index: SearchIndex) -> None:
@@ -202,7 +217,9 @@ LONG = [
 
 @pytest.mark.parametrize(("type", "name", "values", "ids"), LONG, ids=[f"{type}-{name}" for type, name, *_ in LONG])
 @pytest.mark.parametrize("more", ["", "&_sort=-_id", "&_lastUpdated=lt2020"])
-def test_many_alternatives(filled: Database | Memory, type: str, name: str, values: list[str], ids: str, more: str) -> None:
+def test_many_alternatives(
+    filled: Database | Memory | Elastic, type: str, name: str, values: list[str], ids: str, more: str
+) -> None:
     """As many alternatives as a query may have are no trouble for any kind of parameter."""
 
     async def test(index: SearchIndex) -> None:
@@ -231,7 +248,7 @@ SORTED = [
 
 
 @pytest.mark.parametrize(("text", "ids"), SORTED)
-def test_sorted(filled: Database | Memory, text: str, ids: str) -> None:
+def test_sorted(filled: Database | Memory | Elastic, text: str, ids: str) -> None:
     """Documents come in the order asked for, those without a value last, on one page as on pages of two."""
     exact = text != "Observation?_sort=-value-quantity"
 
@@ -256,7 +273,7 @@ def test_sorted(filled: Database | Memory, text: str, ids: str) -> None:
         ("Observation?code=a", "9", ""),
     ],
 )
-def test_compartment(filled: Database | Memory, text: str, patient: str, ids: str) -> None:
+def test_compartment(filled: Database | Memory | Elastic, text: str, patient: str, ids: str) -> None:
     """A compartment narrows page and total alike; a document may lie in several."""
 
     async def test(index: SearchIndex) -> None:
@@ -278,7 +295,7 @@ def test_compartment(filled: Database | Memory, text: str, patient: str, ids: st
         ("Observation", "1 1", "1 2 3 4"),
     ],
 )
-def test_several_compartments(filled: Database | Memory, text: str, patients: str, ids: str) -> None:
+def test_several_compartments(filled: Database | Memory | Elastic, text: str, patients: str, ids: str) -> None:
     """A document must lie in all compartments, on the page, on pages of one and in the total."""
 
     async def test(index: SearchIndex) -> None:
@@ -319,7 +336,7 @@ ALLOWED: list[tuple[str, Grants, str]] = [
 
 
 @pytest.mark.parametrize(("text", "grants", "ids"), ALLOWED, ids=range(len(ALLOWED)))
-def test_grants(filled: Database | Memory, text: str, grants: Grants, ids: str) -> None:
+def test_grants(filled: Database | Memory | Elastic, text: str, grants: Grants, ids: str) -> None:
     """A document must satisfy one grant of its type, whatever else it satisfies: on the page, on pages of one and in the total."""
 
     async def test(index: SearchIndex) -> None:
@@ -336,7 +353,7 @@ def test_grants(filled: Database | Memory, text: str, grants: Grants, ids: str) 
     run(filled, test)
 
 
-def test_what_lies_within(filled: Database | Memory) -> None:
+def test_what_lies_within(filled: Database | Memory | Elastic) -> None:
     """Of keys of any types, those remain, in their order, whose documents exist and lie within."""
 
     async def test(index: SearchIndex) -> None:
@@ -351,7 +368,7 @@ def test_what_lies_within(filled: Database | Memory) -> None:
     run(filled, test)
 
 
-def test_search_in_turn(filled: Database | Memory) -> None:
+def test_search_in_turn(filled: Database | Memory | Elastic) -> None:
     """Several queries are read one after the other as one list, on pages of any size; without any hit they are an empty page."""
 
     async def test(index: SearchIndex) -> None:
@@ -382,7 +399,7 @@ def test_search_in_turn(filled: Database | Memory) -> None:
     [("none", (None, True)), ("estimate", (5, True)), ("accurate", (5, True))],
     ids=["none", "estimate", "accurate"],
 )
-def test_totals(filled: Database | Memory, total: str, expected: tuple[int | None, bool]) -> None:
+def test_totals(filled: Database | Memory | Elastic, total: str, expected: tuple[int | None, bool]) -> None:
     """A total comes where it was asked for, also beside a first page that does not hold everything."""
 
     async def test(index: SearchIndex) -> None:
@@ -394,7 +411,7 @@ def test_totals(filled: Database | Memory, total: str, expected: tuple[int | Non
     run(filled, test)
 
 
-def test_cursors_are_plain_values(filled: Database | Memory) -> None:
+def test_cursors_are_plain_values(filled: Database | Memory | Elastic) -> None:
     """A cursor survives being written as JSON, which is how links carry it."""
 
     async def test(index: SearchIndex) -> None:
@@ -433,7 +450,7 @@ INCLUDED = [
 
 
 @pytest.mark.parametrize(("page", "rules", "expected"), INCLUDED, ids=range(len(INCLUDED)))
-def test_included(filled: Database | Memory, page: str, rules: list[Include], expected: str) -> None:
+def test_included(filled: Database | Memory | Elastic, page: str, rules: list[Include], expected: str) -> None:
     """Includes follow references that exist, each document once, none that the page has, whether keys carry hints or not."""
 
     async def test(index: SearchIndex) -> None:
@@ -473,7 +490,7 @@ NARROWED: list[tuple[str, list[Include], dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("page", "rules", "access", "expected"), NARROWED, ids=range(len(NARROWED)))
 def test_includes_do_not_leak(
-    filled: Database | Memory, page: str, rules: list[Include], access: dict[str, Any], expected: str
+    filled: Database | Memory | Elastic, page: str, rules: list[Include], access: dict[str, Any], expected: str
 ) -> None:
     """Nothing is included that the compartments and grants do not leave, nor through it; and it takes no room from the rest."""
 
@@ -487,7 +504,7 @@ def test_includes_do_not_leak(
     run(filled, test)
 
 
-def test_include_tells_when_it_is_cut(filled: Database | Memory) -> None:
+def test_include_tells_when_it_is_cut(filled: Database | Memory | Elastic) -> None:
     """At the bound, includes stop and say so; with just as many as fit they do not."""
 
     async def test(index: SearchIndex) -> None:
@@ -500,7 +517,7 @@ def test_include_tells_when_it_is_cut(filled: Database | Memory) -> None:
     run(filled, test)
 
 
-def test_changes_are_seen_at_once(filled: Database | Memory) -> None:
+def test_changes_are_seen_at_once(filled: Database | Memory | Elastic) -> None:
     """After a change the old values find nothing and the new ones do; after a deletion nothing does."""
 
     async def test(index: SearchIndex) -> None:
@@ -517,7 +534,7 @@ def test_changes_are_seen_at_once(filled: Database | Memory) -> None:
     run(filled, test)
 
 
-def test_caught_up(filled: Database | Memory) -> None:
+def test_caught_up(filled: Database | Memory | Elastic) -> None:
     """What is written in the store's own transactions can be found at once."""
 
     async def test(index: SearchIndex) -> None:

@@ -1,0 +1,286 @@
+"""The feed: the store's outbox followed into the search index, and searches that wait for it.
+
+Every server process has one; a lease makes one of them the feeder (`Lease`), the others stand by. All of it may happen twice: the index
+keeps the version with the higher position, whichever is sent first or again.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+from fhir_server.indexing.builds import build
+from fhir_server.indexing.writer import Writer
+from resources.store import ResourceStore, StoreUnavailable
+from search.extract import Extractor
+from search.indexes.elastic.asides import Asides
+from search.indexes.elastic.connection import Connection, Refused
+from search.indexes.elastic.indices import Indices
+from search.indexes.elastic.layout import Layout
+from search.indexes.elastic.lease import Lease
+from search.indexes.elastic.writing import Bulk
+
+log = logging.getLogger(__name__)
+
+IDLE = 0.05
+"""Seconds between two looks at the outbox when nobody waits. Who waits in this process wakes the feeder at once."""
+
+STANDING_BY = 0.5
+"""Seconds between two looks whether the feeder of another process is still there."""
+
+PATIENCE = 0.01
+"""Seconds between two looks at how far the feeder of another process has come."""
+
+INSPECTION = 5.0
+"""Seconds between two looks whether all indices are still there."""
+
+LONGEST_PAUSE = 5.0
+"""Seconds between two attempts when the index cannot be reached, at most."""
+
+GROUP = 500
+"""Versions written at a time."""
+
+
+class Feed:
+    """Feeds one index from one store. `wait`: the seconds that `caught_up` waits at most."""
+
+    def __init__(
+        self, store: ResourceStore, connection: Connection, layout: Layout, extractor: Extractor, *, wait: float = 5.0
+    ) -> None:
+        self._store, self._layout, self._wait = store, layout, wait
+        self.name = f"elasticsearch-{layout.fingerprint}"
+        self._indices = Indices(connection, layout)
+        self._writer = Writer(Bulk(connection, layout), extractor, Asides(connection, layout.feed), self._start_build)
+        self._lease = Lease(connection, layout.feed, "feed")
+        self._turn = Lease(connection, layout.feed, "turn")
+        self._builds: dict[str, asyncio.Task[None]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._wake, self._moved = asyncio.Event(), asyncio.Event()
+        self._leading, self.failing = False, False
+        self._done, self._inspected = 0, 0.0
+        self._known: set[str] = set()
+        self._refreshed: dict[str, int] = {}
+        self._refreshes: dict[str, asyncio.Task[bool]] = {}
+        self._absent: dict[str, float] = {}
+
+    # -- feeding
+
+    def start(self) -> None:
+        """Begin to feed, or to stand by."""
+        self._task = asyncio.create_task(self._run(), name="feed of the search index")
+
+    async def stop(self) -> None:
+        """End in good order, so that another process goes on at once."""
+        tasks = [task for task in (self._task, *self._builds.values(), *self._refreshes.values()) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            await self._lease.release()
+        except (StoreUnavailable, Refused):
+            log.info("the search index is not there to be told that this process stops")
+
+    async def _run(self) -> None:
+        pause = 0.1
+        while True:
+            try:
+                await self._round()
+                self.failing, pause = False, 0.1
+            except (StoreUnavailable, Refused) as failure:
+                if not self.failing:
+                    log.warning("the search index cannot be fed now", extra={"failure": str(failure)})
+                self.failing, self._leading = True, False
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _round(self) -> None:
+        if not self._leading and not await self._take_over():
+            await asyncio.sleep(STANDING_BY)
+            return
+        if not await self._lease.hold():
+            self._leading = False
+            return
+        await self._catch_up()
+        if time.monotonic() - self._inspected > INSPECTION:
+            await self._inspect()
+        self.failing = False
+        try:
+            await asyncio.wait_for(self._wake.wait(), IDLE)
+        except TimeoutError:
+            return
+        self._wake.clear()
+
+    async def _take_over(self) -> bool:
+        """Become the feeder, if nobody is."""
+        try:
+            held = not await self._turn.taken() and await self._lease.hold()
+        except Refused as refusal:
+            if refusal.status != 404:
+                raise
+            await self._indices.install()
+            return False
+        if not held:
+            return False
+        self._done = await self._store.confirmed(self.name)
+        if self._done == 0:  # all that is there comes into the indices when they are built
+            self._done = await self._store.position()
+            await self._store.confirm(self.name, self._done)
+        self._leading = True
+        self._known = {type for type in self._layout.parameters.types if await self._any(type)}
+        await self._inspect()
+        log.info("this process feeds the search index", extra={"position": self._done})
+        return True
+
+    async def _catch_up(self) -> None:
+        position = await self._store.position()
+        if position <= self._done:
+            return
+        async for versions in self._store.outbox(after=self._done, limit=GROUP):
+            await self._writer.write(versions)
+            await self._advance(versions[-1].position)
+            if versions[-1].position >= position:
+                return
+            if not await self._lease.hold():
+                self._leading = False
+                return
+        await self._advance(position)
+
+    async def _advance(self, position: int) -> None:
+        await self._store.confirm(self.name, position)
+        self._done = max(self._done, position)
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
+
+    async def _inspect(self) -> None:
+        """Have missing indices built; make room for somebody who has asked for a turn."""
+        self._inspected = time.monotonic()
+        states = await self._indices.states()
+        for type in self._known:
+            if type not in states or states[type].live is None:
+                self._start_build(type)
+        if await self._turn.taken():
+            self._leading = False
+            await self._lease.release()
+
+    def _start_build(self, type: str) -> None:
+        self._known.add(type)
+        running = self._builds.get(type)
+        if running is None or running.done():
+            self._builds[type] = asyncio.create_task(self._build(type), name=f"build of the search index of {type}")
+
+    async def _build(self, type: str) -> None:
+        pause = 0.2
+        while True:
+            try:
+                await build(self._store, self._indices, self._writer, type)
+                return
+            except (StoreUnavailable, Refused) as failure:
+                log.warning("a search index cannot be built now", extra={"resource": type, "failure": str(failure)})
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+
+    # -- waiting
+
+    async def lost(self, type: str) -> bool:
+        """Whether a type without an index ought to have one."""
+        self._refreshed.pop(type, None)
+        if not await self._any(type):
+            return False
+        if self._leading:
+            self._start_build(type)
+        return True
+
+    async def caught_up(self, types: Sequence[str], position: int | None = None) -> bool:
+        """See `search.index.SearchIndex`."""
+        needed = await self._needed(types, position)
+        if not needed:
+            return True
+        try:
+            async with asyncio.timeout(self._wait):
+                await self._fed(max(needed.values()))
+                return all([await self._seen(type, wanted) for type, wanted in needed.items()])
+        except (TimeoutError, StoreUnavailable, Refused):
+            return False
+
+    async def _needed(self, types: Sequence[str], position: int | None) -> dict[str, int]:
+        """The types of which searches may not see everything yet, and up to where they must."""
+        needed = {}
+        for type in dict.fromkeys(types):
+            newest = await self._newest(type)
+            wanted = newest if position is None else min(newest, position)
+            if self._refreshed.get(type, 0) < wanted:
+                needed[type] = wanted
+        return needed
+
+    async def _newest(self, type: str) -> int:
+        page = await self._store.history(type, None, limit=1)
+        return page.versions[0].position if page.versions else 0
+
+    async def _any(self, type: str) -> bool:
+        return await self._newest(type) > 0
+
+    async def _fed(self, position: int) -> None:
+        """Return once the index has everything up to the position. Raises StoreUnavailable where it cannot be reached."""
+        while self._done < position:
+            if self.failing:
+                raise StoreUnavailable("The search index cannot be reached.")
+            if self._leading:
+                moved = self._moved
+                self._wake.set()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(moved.wait(), STANDING_BY)
+            elif await self._store.confirmed(self.name) >= position:
+                return
+            else:
+                await asyncio.sleep(PATIENCE)
+
+    async def _seen(self, type: str, position: int) -> bool:
+        """Have searches of the type see what has been written up to the position; False where it has had no index for long.
+
+        One refresh serves all who came before it began.
+        """
+        while self._refreshed.get(type, 0) < position:
+            running = self._refreshes.get(type)
+            if running is None or running.done():
+                running = self._refreshes[type] = asyncio.create_task(self._refresh(type))
+            if not await asyncio.shield(running):
+                if time.monotonic() - self._absent.setdefault(type, time.monotonic()) > self._wait:
+                    return False
+                await asyncio.sleep(IDLE)
+        return True
+
+    async def _refresh(self, type: str) -> bool:
+        """Whether there is an index that could be refreshed."""
+        reached = self._done if self._leading else await self._store.confirmed(self.name)
+        try:
+            there = await self._indices.refresh(type)
+        except (StoreUnavailable, Refused):
+            return False
+        if there:
+            self._refreshed[type] = max(reached, self._refreshed.get(type, 0))
+            self._absent.pop(type, None)
+        return there
+
+    # -- what those who run the server see
+
+    async def metrics(self) -> list[str]:
+        """Lines in the text format of Prometheus: how far the index is behind, and what it lacks."""
+        position, confirmed = await self._store.position(), await self._store.confirmed(self.name)
+        behind = 0.0
+        if position > confirmed:
+            async for versions in self._store.outbox(after=confirmed, limit=1):
+                behind = max(0.0, time.time() - versions[0].instant / 1e6)
+                break
+        values = {
+            "fhir_index_behind_positions": ("Commits that the search index has not got yet.", f"{max(position - confirmed, 0)}"),
+            "fhir_index_behind_seconds": ("Age of the oldest of them.", f"{behind:.3f}"),
+            "fhir_index_set_aside": ("Documents that this process could not have indexed.", f"{self._writer.set_aside}"),
+            "fhir_index_reachable": ("Whether this process reaches the search index.", f"{int(not self.failing)}"),
+            "fhir_index_feeder": ("Whether this process feeds the search index.", f"{int(self._leading)}"),
+        }
+        return [
+            line
+            for name, (help, value) in values.items()
+            for line in (f"# HELP {name} {help}", f"# TYPE {name} gauge", f"{name} {value}")
+        ]

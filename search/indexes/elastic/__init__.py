@@ -1,0 +1,1 @@
+"""The search index on Elasticsearch, fed from the store's outbox (docs/adr/0012)."""

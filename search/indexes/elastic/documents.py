@@ -1,0 +1,75 @@
+"""What is sent to Elasticsearch: documents made of entries, as the lines of a bulk request."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import msgspec
+
+from search.indexes.elastic.fields import FIELDS
+from search.indexes.elastic.layout import Layout, kinds
+from search.parameters import Parameters
+from search.values import Entry
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Operation(NamedTuple):
+    """One resource as the index is to have it: its Entry, or None where it is to be gone.
+
+    `position` is the version's in the store: of two operations on a resource the one with the higher position wins, whichever comes first.
+    `instant`: last update, microseconds since the epoch.
+    """
+
+    type: str
+    id: str
+    position: int
+    instant: int
+    entry: Entry | None
+
+
+def document(parameters: Parameters, operation: Operation) -> dict[str, Any]:
+    """The fields of a live resource."""
+    entry = operation.entry
+    assert entry is not None
+    known = _kinds(parameters, operation.type)
+    return {
+        "id": operation.id,
+        "updated": operation.instant,
+        "position": operation.position,
+        "date": entry.date,
+        "patients": entry.patients,
+        "present": list(entry.values),
+        "p": {code: FIELDS[known[code]](values) for code, values in entry.values.items() if values and code in known},
+    }
+
+
+@cache
+def _kinds(parameters: Parameters, type: str) -> Mapping[str, str]:
+    return kinds(parameters, type)
+
+
+def lines(layout: Layout, operation: Operation, index: str, *, newer_only: bool = False) -> bytes:
+    """The operation's lines of a bulk request to `index`.
+
+    `newer_only`: the version that the index has already is left as it is (it answers with a conflict), not written once more.
+    """
+    doing = "delete" if operation.entry is None else "index"
+    rule = "external" if newer_only else "external_gte"
+    action = _encode({doing: {"_index": index, "_id": operation.id, "version": operation.position, "version_type": rule}})
+    if operation.entry is None:
+        return action + b"\n"
+    return action + b"\n" + _encode(document(layout.parameters, operation)) + b"\n"
+
+
+def packets(parts: Sequence[bytes], most: int) -> Iterator[tuple[int, int, bytes]]:
+    """Bodies of bulk requests, each of up to `most` bytes or a single operation: (number of the first part, of the one after the last,
+    body)."""
+    start, size = 0, 0
+    for number, part in enumerate(parts):
+        if number > start and size + len(part) > most:
+            yield start, number, b"".join(parts[start:number])
+            start, size = number, 0
+        size += len(part)
+    if start < len(parts):
+        yield start, len(parts), b"".join(parts[start:])

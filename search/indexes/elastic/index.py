@@ -1,0 +1,83 @@
+"""The search index on Elasticsearch, as the rest of the server sees it."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from resources.store import Key, StoreUnavailable
+from search.index import Included, Result
+from search.indexes.elastic.connection import Connection
+from search.indexes.elastic.include import Access, include
+from search.indexes.elastic.layout import Layout
+from search.indexes.elastic.pages import Missing, Searcher
+from search.query import Compartment, Grants, Include, Query
+
+
+class ElasticIndex:
+    """A `search.index.SearchIndex`. It is fed by whoever follows the store's outbox; documents come in by `writing.Bulk`.
+
+    `follow` is what `caught_up` asks. `lost` is asked about a type that has no index: whether it ought to have one, because there are
+    documents of it. `limit`: the seconds that one search may take.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        layout: Layout,
+        *,
+        limit: float = 10.0,
+        follow: Callable[[Sequence[str], int | None], Awaitable[bool]] | None = None,
+        lost: Callable[[str], Awaitable[bool]] | None = None,
+    ) -> None:
+        self._connection, self._layout, self._limit = connection, layout, limit
+        self._searcher = Searcher(connection, layout, limit)
+        self._follow, self._lost = follow, lost
+
+    async def open(self) -> None:
+        """Make the client. Elasticsearch need not be there yet."""
+        self._connection.open()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._connection.close()
+
+    async def search(self, query: Query) -> Result:
+        """See `search.index.SearchIndex`."""
+        try:
+            return await self._searcher.search(query)
+        except Missing as missing:
+            await self._check(missing.type)
+            return Result([], None, None if query.total == "none" and query.count > 0 else 0)
+
+    async def search_in_turn(self, queries: Sequence[Query], *, count: int, cursor: tuple[Any, ...] | None = None) -> Result:
+        """See `search.index.SearchIndex`."""
+        return await self._searcher.in_turn(queries, count=count, cursor=cursor, missing=self._check)
+
+    async def include(
+        self,
+        keys: Sequence[Key],
+        includes: Sequence[Include],
+        *,
+        limit: int,
+        compartments: Sequence[Compartment] = (),
+        allowed: Grants | None = None,
+    ) -> Included:
+        """See `search.index.SearchIndex`."""
+        return await include(self._access(compartments, allowed), keys, includes, limit)
+
+    async def allowed(
+        self, keys: Sequence[Key], *, compartments: Sequence[Compartment] = (), allowed: Grants | None = None
+    ) -> list[Key]:
+        """See `search.index.SearchIndex`."""
+        return await self._access(compartments, allowed).within(keys)
+
+    async def caught_up(self, types: Sequence[str], position: int | None = None) -> bool:
+        """See `search.index.SearchIndex`."""
+        return True if self._follow is None else await self._follow(types, position)
+
+    def _access(self, compartments: Sequence[Compartment], allowed: Grants | None) -> Access:
+        return Access(self._connection, self._layout, self._limit, compartments, allowed)
+
+    async def _check(self, type: str) -> None:
+        """Raises StoreUnavailable where the index of a type is missing that has documents."""
+        if self._lost is not None and await self._lost(type):
+            raise StoreUnavailable(f"The search index of {type} is being built; send the request again later.")

@@ -1,0 +1,147 @@
+"""The indices themselves: made, put behind their aliases, refreshed, listed, deleted."""
+
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from search.indexes.elastic.connection import Connection, Refused
+from search.indexes.elastic.layout import Layout
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+_MAKING = 60.0
+"""Seconds that Elasticsearch may take to make an index or a refresh while it is busy."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What there is of a type: the index that searches use, and the one that the feed writes to (None: none)."""
+
+    live: str | None = None
+    fed: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """How far an index has been filled from the store: everything up to position `scanned` of a snapshot at `until`."""
+
+    until: int = 0
+    scanned: int = 0
+    complete: bool = False
+
+
+class Indices:
+    """The indices of one layout. All methods may raise StoreUnavailable."""
+
+    def __init__(self, connection: Connection, layout: Layout) -> None:
+        self._connection, self.layout = connection, layout
+
+    async def _put(self, path: str, body: Mapping[str, Any]) -> None:
+        await self._connection.call("PUT", path, _encode(body), within=_MAKING)
+
+    async def install(self) -> None:
+        """The index template and the feed's own index, where they are not there yet."""
+        await self._put(f"/_index_template/{self.layout.prefix}", self.layout.template())
+        await self._made(self.layout.feed, {"mappings": self.layout.feed_mapping()})
+
+    async def _made(self, name: str, body: Mapping[str, Any]) -> None:
+        try:
+            await self._put(f"/{name}", body)
+        except Refused as refusal:
+            if "resource_already_exists_exception" not in refusal.kind:
+                raise
+
+    async def states(self) -> dict[str, State]:
+        """The state of each type that has any index behind an alias."""
+        answer = _decode(await self._connection.call("GET", f"/{self.layout.root}-*/_alias", params={"expand_wildcards": "open"}))
+        found: dict[str, State] = {}
+        for index, entry in answer.items():
+            for alias in entry["aliases"]:
+                type = self.layout.type_of(alias)
+                if type is None:
+                    continue
+                before = found.get(type, State())
+                fed = alias.endswith(".in")
+                found[type] = State(before.live if fed else index, index if fed else before.fed)
+        return found
+
+    async def searchable(self, type: str) -> bool:
+        """Whether the type has an index to search in."""
+        try:
+            await self._connection.call("GET", f"/_alias/{self.layout.alias(type)}", params={"filter_path": "*.aliases"})
+        except Refused as refusal:
+            if refusal.status == 404:
+                return False
+            raise
+        return True
+
+    async def create(self, type: str, *, fed: bool) -> str:
+        """A new, empty index of the type, not yet searched; `fed`: the feed writes to it at once. Returns its name."""
+        name = f"{self.layout.alias(type)}-{secrets.token_hex(4)}"
+        aliases: dict[str, Any] = {self.layout.entrance(type): {}} if fed else {}
+        await self._put(f"/{name}", {"mappings": self.layout.mapping(type), "aliases": aliases})
+        return name
+
+    async def expose(self, type: str, index: str) -> None:
+        """Searches and feed use `index` from now on, and whatever they used before is deleted: in one step."""
+        old = await self.states()
+        state = old.get(type, State())
+        alias, entrance = self.layout.alias(type), self.layout.entrance(type)
+        actions: list[dict[str, Any]] = [{"remove_index": {"index": name}} for name in {state.live, state.fed} - {None, index}]
+        actions += [{"add": {"index": index, "alias": alias}}, {"add": {"index": index, "alias": entrance}}]
+        await self._connection.call("POST", "/_aliases", _encode({"actions": actions}), within=_MAKING)
+
+    async def note(self, index: str, scan: Scan) -> None:
+        """Keep in the index how far it has been filled."""
+        meta = {"until": scan.until, "scanned": scan.scanned, "complete": scan.complete}
+        await self._put(f"/{index}/_mapping", {"_meta": meta})
+
+    async def noted(self, index: str) -> Scan:
+        """How far the index has been filled."""
+        answer = _decode(await self._connection.call("GET", f"/{index}/_mapping", params={"filter_path": "*.mappings._meta"}))
+        meta = answer.get(index, {}).get("mappings", {}).get("_meta", {})
+        return Scan(**meta)
+
+    async def remember_deletions(self, index: str, span: str | None) -> None:
+        """How long the index remembers what was deleted (None: as usual): longer while old versions may still be sent."""
+        await self._put(f"/{index}/_settings", {"index.gc_deletes": span})
+
+    async def refresh(self, type: str) -> bool:
+        """Searches of the type that begin after this see everything that was written before. False where it has no index."""
+        params = {"ignore_unavailable": "true", "allow_no_indices": "true", "filter_path": "_shards.total"}
+        answer = await self._connection.call("POST", f"/{self.layout.alias(type)}/_refresh", params=params, within=_MAKING)
+        return bool(_decode(answer)["_shards"]["total"])
+
+    async def refresh_index(self, index: str) -> None:
+        """The same for an index that is not searched yet."""
+        await self._connection.call("POST", f"/{index}/_refresh", within=_MAKING)
+
+    async def delete(self, index: str) -> None:
+        """The index is no more."""
+        await self._connection.call("DELETE", f"/{index}", params={"ignore_unavailable": "true"}, within=_MAKING)
+
+    async def names(self) -> list[str]:
+        """All indices below the prefix, of other releases too."""
+        answer = await self._connection.call(
+            "GET", f"/{self.layout.prefix}-*/_settings", params={"filter_path": "*.settings.index.uuid"}
+        )
+        return sorted(_decode(answer))
+
+    async def contents(self, type: str, *, size: int = 5_000) -> AsyncIterator[list[tuple[int, str]]]:
+        """(position, id) of everything that the type's index has, in lists, by position. Refresh before."""
+        after: list[Any] | None = None
+        while True:
+            body: dict[str, Any] = {"size": size, "sort": [{"position": "asc"}, {"id": "asc"}], "track_total_hits": False}
+            body |= {"_source": False, "stored_fields": "_none_"} | ({"search_after": after} if after else {})
+            params = {"filter_path": "hits.hits.sort", "ignore_unavailable": "true"}
+            path = f"/{self.layout.alias(type)}/_search"
+            answer = _decode(await self._connection.call("POST", path, _encode(body), params=params, within=_MAKING))
+            rows: Sequence[Any] = [hit["sort"] for hit in answer.get("hits", {}).get("hits", [])]
+            if not rows:
+                return
+            yield [(row[0], row[1]) for row in rows]
+            after = list(rows[-1])

@@ -1,0 +1,115 @@
+"""The names and mappings of the indices: one index a resource type, behind aliases.
+
+    PREFIX-FINGERPRINT-TYPE        alias to search by; there only once the index is complete
+    PREFIX-FINGERPRINT-TYPE.in     alias that the feed writes to
+    PREFIX-FINGERPRINT-TYPE-NUMBER the index
+    PREFIX-FINGERPRINT.feed        what those that feed it note down
+
+The fingerprint follows from the mappings and search definitions: a release that changes them makes indices of its own beside the old
+ones, and never searches fields that an older one did not fill.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from hashlib import blake2b
+from typing import Any
+
+from search.indexes.elastic.fields import MAPPINGS
+from search.parameters import Parameters
+
+LAYOUT = 1
+"""Goes up whenever the fields of a document change their meaning without their mapping."""
+
+_COMMON: Mapping[str, Any] = {
+    "id": {"type": "keyword"},
+    "updated": {"type": "long"},
+    "position": {"type": "long", "index": False},
+    "date": {"type": "long"},
+    "patients": {"type": "keyword", "doc_values": False},
+    "present": {"type": "keyword", "doc_values": False},
+}
+"""Of every document: its id; its last update and clinical date (`Entry.date`), in microseconds since the epoch; its position in the
+store; the patients in whose compartments it lies; the codes of the parameters whose element it has."""
+
+_FEED: Mapping[str, Any] = {
+    "owner": {"type": "keyword"},
+    "type": {"type": "keyword"},
+    "id": {"type": "keyword"},
+    "position": {"type": "long"},
+    "reason": {"type": "keyword"},
+}
+
+SETTINGS: Mapping[str, Any] = {
+    "index.number_of_shards": 1,
+    "index.auto_expand_replicas": "0-1",
+    "index.refresh_interval": "5s",
+    "index.gc_deletes": "1h",
+    "index.max_terms_count": 65_536,
+}
+"""What the index template says; a template of the people who run it with a higher priority wins.
+
+`gc_deletes`: how long a deletion is remembered, so that an older version that is sent late does not come back."""
+
+
+class Layout:
+    """The names and mappings under one prefix, for these definitions."""
+
+    def __init__(self, parameters: Parameters, prefix: str = "fhir") -> None:
+        self.parameters, self.prefix = parameters, prefix
+        self.fingerprint = _fingerprint(parameters)
+        self.root = f"{prefix}-{self.fingerprint}"
+        self._types = {name.lower(): name for name in parameters.types}
+
+    @property
+    def feed(self) -> str:
+        """The index of what feeders note down."""
+        return f"{self.root}.feed"
+
+    def alias(self, type: str) -> str:
+        """What searches of the type use."""
+        return f"{self.root}-{type.lower()}"
+
+    def entrance(self, type: str) -> str:
+        """What the feed writes documents of the type to."""
+        return f"{self.alias(type)}.in"
+
+    def type_of(self, alias: str) -> str | None:
+        """The type whose alias (of either kind) it is; None for any other name."""
+        return self._types.get(alias.removesuffix(".in").removeprefix(f"{self.root}-"))
+
+    def mapping(self, type: str) -> dict[str, Any]:
+        """The type's mapping: only what is named in it may stand in a document. The documents themselves are the store's to keep."""
+        return {"dynamic": "strict", "_source": {"enabled": False}, "properties": _properties(self.parameters, type)}
+
+    def feed_mapping(self) -> dict[str, Any]:
+        """The mapping of the feed's own index."""
+        return {"dynamic": "strict", "properties": _FEED}
+
+    def template(self) -> dict[str, Any]:
+        """The index template of all indices of this prefix."""
+        return {"index_patterns": [f"{self.prefix}-*"], "priority": 100, "template": {"settings": SETTINGS}}
+
+
+def kinds(parameters: Parameters, type: str) -> Mapping[str, str]:
+    """Code -> kind of the parameters whose values an index of the type keeps."""
+    return {
+        p.code: p.kind
+        for p in parameters.of(type).values()
+        if p.searchable and p.kind in MAPPINGS and p.stored in ("", p.code) and p.code not in ("_id", "_lastUpdated")
+    }
+
+
+def _properties(parameters: Parameters, type: str) -> dict[str, Any]:
+    mine = {code: {"properties": MAPPINGS[kind]} for code, kind in sorted(kinds(parameters, type).items())}
+    return {**_COMMON, "p": {"properties": mine}}
+
+
+@cache
+def _fingerprint(parameters: Parameters) -> str:
+    texts = [
+        repr((p.type, p.code, p.kind, p.expression, p.targets)) for type in parameters.types for p in parameters.of(type).values()
+    ]
+    digest = blake2b(repr((LAYOUT, _COMMON, MAPPINGS)).encode(), digest_size=4)
+    for text in sorted(texts):
+        digest.update(text.encode())
+    return digest.hexdigest()

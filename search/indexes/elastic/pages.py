@@ -1,0 +1,219 @@
+"""One page of a search, and the total.
+
+Pages go on by the sort values of the last document (`search_after`), which end with the document's id and so name one place only. They need
+no point in time: a cursor is a link that anybody may follow a week later, on another server; documents that nobody changes keep
+their place, so they come exactly once, whatever else is written between two pages.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from resources.store import Key
+from search.index import Result, TooCostly
+from search.indexes.elastic.compile import NO_LINKS, Links, compile_query
+from search.indexes.elastic.connection import Connection
+from search.indexes.elastic.layout import Layout
+from search.indexes.elastic.links import links_of
+from search.indexes.elastic.terms import Json
+from search.query import Query, SortKey
+
+ESTIMATE = 10_000
+"""An estimated total is exact up to this many, and this many where there are more."""
+
+_PARAMS = {
+    "ignore_unavailable": "true",
+    "allow_no_indices": "true",
+    "allow_partial_search_results": "false",
+    "filter_path": "timed_out,_shards.total,hits.total,hits.hits.sort",
+}
+
+_encode = msgspec.json.Encoder().encode
+
+
+class _Hit(msgspec.Struct):
+    sort: list[Any] = []
+
+
+class _Total(msgspec.Struct):
+    value: int
+    relation: str
+
+
+class _Hits(msgspec.Struct):
+    total: _Total | None = None
+    hits: list[_Hit] = []
+
+
+class _Shards(msgspec.Struct):
+    total: int = 0
+
+
+class _State(msgspec.Struct):
+    timed_out: bool = False
+    shards: _Shards = msgspec.field(name="_shards", default_factory=_Shards)
+
+
+class _Answer(_State):
+    hits: _Hits = msgspec.field(default_factory=_Hits)
+
+
+_decode = msgspec.json.Decoder(_Answer).decode
+_decode_state = msgspec.json.Decoder(_State).decode
+
+
+class Missing(Exception):
+    """There is no index of the type to search in."""
+
+    def __init__(self, type: str) -> None:
+        super().__init__(type)
+        self.type = type
+
+
+class Searcher:
+    """Asks Elasticsearch. `limit`: the seconds that one search may take."""
+
+    def __init__(self, connection: Connection, layout: Layout, limit: float) -> None:
+        self._connection, self._layout, self._limit = connection, layout, limit
+
+    async def search(self, query: Query) -> Result:
+        """The page that the query asks for. Raises Missing, TooCostly, StoreUnavailable."""
+        answer = await self.ask(query.type, request(query, await links_of(self, query)))
+        places = [hit.sort for hit in answer.hits.hits]
+        page = places[: query.count]
+        cursor = tuple(page[-1]) if query.count and len(places) > query.count else None
+        total, exact = _total(query, answer.hits.total)
+        return Result([Key(query.type, place[-1]) for place in page], cursor, total, exact)
+
+    async def in_turn(
+        self,
+        queries: Sequence[Query],
+        *,
+        count: int,
+        cursor: tuple[Any, ...] | None,
+        missing: Callable[[str], Awaitable[None]],
+    ) -> Result:
+        """One page of what the queries find, one after the other. `missing` is awaited for types without an index, and may raise."""
+        number, *place = cursor or (0,)
+        keys: list[Key] = []
+        for turn in await self._promising(queries, number, missing):
+            if len(keys) == count:
+                return Result(keys, (turn,), None)
+            at = tuple(place) if turn == number and place else None
+            page = await self.search(replace(queries[turn], count=count - len(keys), cursor=at, total="none"))
+            keys += page.keys
+            if page.cursor is not None:
+                return Result(keys, (turn, *page.cursor), None)
+        return Result(keys, None, None)
+
+    async def _promising(self, queries: Sequence[Query], first: int, missing: Callable[[str], Awaitable[None]]) -> list[int]:
+        """The numbers, from `first` on, of queries that find anything: asked in one request."""
+        parts = []
+        for query in queries[first:]:
+            parts.append(_encode({"index": self._layout.alias(query.type), "ignore_unavailable": True}))
+            links = await links_of(self, query)
+            body = {"size": 0, "query": compile_query(query, links), "track_total_hits": 1, "timeout": self._timeout}
+            parts.append(_encode(body))
+        if not parts:
+            return []
+        filtered = {"filter_path": "responses.timed_out,responses._shards.total,responses.hits.total,responses.error.type"}
+        answer = await self._connection.call(
+            "POST", "/_msearch", b"\n".join(parts) + b"\n", params=filtered, lines=True, within=self._limit
+        )
+        found = []
+        for number, (query, one) in enumerate(zip(queries[first:], _decode_many(answer).responses, strict=True), first):
+            if one.error is not None or one.timed_out:
+                raise self._too_slow()
+            if one.shards.total == 0:
+                await missing(query.type)
+            if one.hits.total is not None and one.hits.total.value:
+                found.append(number)
+        return found
+
+    async def ask(self, type: str, body: Json) -> _Answer:
+        """The answer to a search of the type. Raises Missing where its index is not there."""
+        sent = _encode({**body, "timeout": self._timeout})
+        path = f"/{self._layout.alias(type)}/_search"
+        answer = _decode(await self._connection.call("POST", path, sent, params=_PARAMS, within=self._limit))
+        if answer.shards.total == 0:
+            raise Missing(type)
+        if answer.timed_out:
+            raise self._too_slow()
+        return answer
+
+    async def raw(self, type: str, body: Json) -> bytes:
+        """See `links.Asker`."""
+        path = f"/{self._layout.alias(type)}/_search"
+        params = {**_PARAMS, "filter_path": "timed_out,_shards.total,hits.hits.sort,aggregations.*.buckets.key"}
+        sent = _encode({**body, "_source": False, "stored_fields": "_none_", "timeout": self._timeout})
+        answer = await self._connection.call("POST", path, sent, params=params, within=self._limit)
+        state = _decode_state(answer)
+        if state.timed_out:
+            raise self._too_slow()
+        return answer if state.shards.total else b""
+
+    @property
+    def _timeout(self) -> str:
+        return f"{int(self._limit * 1000)}ms"
+
+    def _too_slow(self) -> TooCostly:
+        return TooCostly(
+            f"The search took more than {self._limit:g} seconds; narrow it with another parameter, or ask without a total."
+        )
+
+
+class _One(_Answer):
+    error: dict[str, Any] | None = None
+
+
+class _Many(msgspec.Struct):
+    responses: list[_One] = []
+
+
+_decode_many = msgspec.json.Decoder(_Many).decode
+
+
+def request(query: Query, links: Links = NO_LINKS) -> Json:
+    """The body of the request for a page: one document more than it holds, to know whether another follows."""
+    body: Json = {
+        "size": query.count + 1 if query.count else 0,
+        "query": compile_query(query, links),
+        "track_total_hits": _tracked(query),
+        "_source": False,
+        "stored_fields": "_none_",
+    }
+    if query.count:
+        body["sort"] = order(query.sort)
+        if query.cursor is not None:
+            body["search_after"] = query.cursor
+    return body
+
+
+def order(keys: Sequence[SortKey]) -> list[Json]:
+    """By the keys, what has no value last; then by date and id in the direction of the first key."""
+    made = [_sorted(key) for key in keys]
+    way = "asc" if keys and not keys[0].descending else "desc"
+    return [*made, {"date": way}, {"id": way}]
+
+
+def _sorted(key: SortKey) -> Json:
+    code, way = key.parameter.stored or key.parameter.code, "desc" if key.descending else "asc"
+    if code == "_id":
+        return {"id": way}
+    if code == "_lastUpdated":
+        return {"updated": way}
+    return {f"p.{code}.o": {"order": way, "mode": "max" if key.descending else "min", "missing": "_last"}}
+
+
+def _tracked(query: Query) -> bool | int:
+    if query.total == "estimate":
+        return ESTIMATE
+    return query.total == "accurate" or query.count == 0
+
+
+def _total(query: Query, found: _Total | None) -> tuple[int | None, bool]:
+    if (query.total == "none" and query.count > 0) or found is None:
+        return None, True
+    return (found.value, True) if found.relation == "eq" else (min(found.value, ESTIMATE), False)

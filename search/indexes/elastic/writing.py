@@ -1,0 +1,107 @@
+"""Writing to the indices by bulk requests, and what became of each operation."""
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import NamedTuple
+
+import msgspec
+
+from resources.store import StoreUnavailable
+from search.indexes.elastic.connection import Connection, Refused
+from search.indexes.elastic.documents import Operation, lines, packets
+from search.indexes.elastic.layout import Layout
+
+PACKET = 4_000_000
+"""Bytes of one bulk request."""
+
+
+class Fate(Enum):
+    """What became of an operation."""
+
+    DONE = "done"
+    """The index has it, or something newer."""
+
+    BUSY = "busy"
+    """Elasticsearch could not take it now."""
+
+    ABSENT = "absent"
+    """The type has no index."""
+
+    REFUSED = "refused"
+    """Elasticsearch will never take it."""
+
+
+class Answer(NamedTuple):
+    """An operation's fate, and why: Elasticsearch's name for the error, never its words, which quote the document."""
+
+    fate: Fate
+    reason: str = ""
+
+
+class _Error(msgspec.Struct):
+    type: str = "unknown"
+
+
+class _Item(msgspec.Struct):
+    status: int
+    error: _Error | None = None
+
+
+class _Bulk(msgspec.Struct):
+    errors: bool
+    items: list[dict[str, _Item]] = []
+
+
+_decode = msgspec.json.Decoder(_Bulk).decode
+_DONE = Answer(Fate.DONE)
+_FILTER = "errors,items.*.status,items.*.error.type"
+
+
+class Bulk:
+    """Writes operations. What it says is DONE survives the death of Elasticsearch."""
+
+    def __init__(self, connection: Connection, layout: Layout) -> None:
+        self._connection, self._layout = connection, layout
+
+    async def write(self, operations: Sequence[Operation], *, index: str | None = None, newer_only: bool = False) -> list[Answer]:
+        """Each operation's fate, in order. `index`: write to this one instead of the types' entrances; `newer_only`: see `lines`.
+
+        Raises StoreUnavailable where Elasticsearch is not there; then any of them may have been written.
+        """
+        parts, answers = list[bytes](), dict[int, Answer]()
+        numbers = []
+        for number, operation in enumerate(operations):
+            try:
+                parts.append(lines(self._layout, operation, index or self._layout.entrance(operation.type), newer_only=newer_only))
+                numbers.append(number)
+            except (ValueError, TypeError, KeyError, AssertionError) as failure:
+                answers[number] = Answer(Fate.REFUSED, type(failure).__name__)
+        for start, end, body in packets(parts, PACKET):
+            for number, answer in zip(numbers[start:end], await self._send(body, end - start, index is None), strict=True):
+                answers[number] = answer
+        return [answers[number] for number in range(len(operations))]
+
+    async def _send(self, body: bytes, count: int, aliased: bool) -> list[Answer]:
+        params = {"filter_path": _FILTER, "require_alias": "true" if aliased else "false"}
+        try:
+            answer = _decode(await self._connection.call("POST", "/_bulk", body, params=params, lines=True, within=30))
+        except Refused as refusal:
+            if count == 1:
+                return [Answer(Fate.REFUSED, refusal.kind)]
+            raise StoreUnavailable("The search index (Elasticsearch) refuses what it is sent.") from refusal
+        if not answer.errors:
+            return [_DONE] * count
+        return [_fate(next(iter(item.values()))) for item in answer.items]
+
+
+def _fate(item: _Item) -> Answer:
+    status, reason = item.status, item.error.type if item.error else ""
+    if (
+        status < 300 or status == 409 or (status == 404 and not reason)
+    ):  # 404 without an error: what was to be deleted was not there
+        return _DONE
+    if status in (429, 502, 503, 504) or status == 500:
+        return Answer(Fate.BUSY, reason)
+    if status == 404 or reason == "index_not_found_exception":
+        return Answer(Fate.ABSENT, reason)
+    return Answer(Fate.REFUSED, reason)
