@@ -9,6 +9,7 @@ cannot hold may be bent here without loss (docs/adr/0010):
 - what lies deeper than MongoDB allows is kept as JSON text.
 """
 
+import json
 import re
 from decimal import DecimalException
 from typing import Any
@@ -77,7 +78,7 @@ def _levels(body: bytes) -> int:
 def _bent(value: Any, level: int) -> Any:
     """The value as BSON can hold it."""
     if isinstance(value, dict | list) and level > _LEVELS:
-        return msgspec.json.encode(value, enc_hook=str).decode()
+        return json.dumps(value, default=str)
     if isinstance(value, dict):
         return {_name(name): _bent(held, level + 1) for name, held in value.items()}
     if isinstance(value, list):

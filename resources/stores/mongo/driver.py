@@ -5,6 +5,7 @@ thing itself in the other. `settled` takes both.
 """
 
 import inspect
+import warnings
 from typing import Any, Literal
 from urllib.parse import unquote
 
@@ -47,9 +48,12 @@ def connect(url: str, driver: Driver) -> Any:
     times = {"serverSelectionTimeoutMS": SELECT_MS, "connectTimeoutMS": CONNECT_MS, "socketTimeoutMS": SOCKET_MS}
     named = url.lower()
     options |= {name: value for name, value in times.items() if f"{name.lower()}=" not in named}
+    maker = _motor() if driver == "motor" else AsyncMongoClient
     try:
-        return _motor()(url, **options) if driver == "motor" else AsyncMongoClient(url, **options)
-    except (InvalidURI, ConfigurationError, ValueError) as problem:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # the drivers only warn of an option that they do not understand
+            return maker(url, **options)
+    except (InvalidURI, ConfigurationError, ValueError, UserWarning) as problem:
         raise StoreUnavailable(
             f"FHIR_STORE_URL is no MongoDB address that can be used: {without_secrets(str(problem), url)}"
         ) from None
