@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from resources.store import Key
-from search.indexes.sqlite.compile import NEVER, compile_access
+from search.indexes.sqlite.compile import compile_access
 from search.indexes.sqlite.plan import tests_of
+from search.indexes.sqlite.predicates import NEVER
 from search.indexes.sqlite.reader import Reader
 from search.indexes.sqlite.schema import Book, Codebook
 from search.query import Compartment, Grants

@@ -9,8 +9,9 @@ import re
 from itertools import count
 from typing import Any
 
-from search.indexes.sqlite.compile import NEVER, Predicate, Stream, among_ids, compile_clause, compile_query, either
+from search.indexes.sqlite.compile import among_ids, compile_clause, compile_query
 from search.indexes.sqlite.plan import make_plan, tests_of, union
+from search.indexes.sqlite.predicates import NEVER, Predicate, Stream, either
 from search.indexes.sqlite.reader import Reader
 from search.indexes.sqlite.rows import Row, unpack_rows
 from search.indexes.sqlite.schema import FOLDED, NORMAL, Book, Codebook, Field

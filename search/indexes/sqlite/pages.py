@@ -6,10 +6,11 @@ from typing import Any
 
 from resources.store import Key
 from search.index import Result
-from search.indexes.sqlite.compile import NEVER, Predicate, compile_clause, compile_query, json
+from search.indexes.sqlite.compile import compile_clause, compile_query
 from search.indexes.sqlite.links import Linker
 from search.indexes.sqlite.order import Position, after, in_order, make_order, positions
 from search.indexes.sqlite.plan import Plan, Source, count_plan, make_plan, tests_of, union, walk_of
+from search.indexes.sqlite.predicates import NEVER, Predicate, json
 from search.indexes.sqlite.reader import Reader
 from search.indexes.sqlite.schema import Book, Codebook
 from search.query import Clause, Modifier, Query

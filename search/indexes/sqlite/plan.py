@@ -7,7 +7,7 @@ statement reads the rows of one stream, in its order, and tests each row by scal
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from search.indexes.sqlite.compile import Predicate, Stream, either, merged
+from search.indexes.sqlite.predicates import Predicate, Stream, either, merged
 from search.indexes.sqlite.reader import Reader
 from search.indexes.sqlite.schema import Book
 

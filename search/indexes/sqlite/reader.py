@@ -8,7 +8,7 @@ from typing import Any
 
 import apsw
 
-from search.indexes.sqlite.compile import Check
+from search.indexes.sqlite.predicates import Check
 from search.indexes.sqlite.rows import Row, unpack_rows
 from search.values import fold
 

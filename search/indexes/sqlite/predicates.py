@@ -1,0 +1,91 @@
+"""What SQLite can do with a condition: rows to read (streams), a test by one seek (probe), a test of packed rows (check).
+
+Texts of SQL have `{0}` for the alias of the rows they speak of; a probe speaks of the driving row as `p`, which has `d` and `rid`.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import msgspec
+
+from search.indexes.sqlite.rows import Row
+
+Check = Callable[[list[Row]], bool]
+Facts = Callable[[int], bool]
+"""Whether there are any rows of a pid."""
+
+
+class Stream(NamedTuple):
+    """Rows of idx (or item) that are documents of a predicate. `point`: of one value `v`, hence in the order of (d, rid)."""
+
+    pid: int
+    test: str = ""
+    args: tuple[Any, ...] = ()
+    v: Any = None
+    point: bool = False
+    table: str = "idx"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predicate:
+    """One thing that every document found must satisfy.
+
+    `streams` together give exactly the documents for which it holds, some perhaps twice (none: it cannot drive). `probe` with `args`
+    is the same as a condition on row `p` (`on_row`: mostly settled by what `p` itself has); `check` the same on a document's packed
+    rows. `any` are alternatives instead: all predicates of one of them must hold. There is always one of the three. `rank` is the
+    order in which it pays to count streams: 0 names one document, 9 nearly all. `counts` are streams that are read only to count.
+    """
+
+    rank: int
+    streams: tuple[Stream, ...] = ()
+    probe: str = ""
+    args: tuple[Any, ...] = ()
+    check: Check | None = None
+    on_row: bool = False
+    any: tuple[tuple["Predicate", ...], ...] = ()
+    counts: tuple[Stream, ...] = ()
+
+
+MANY = 200
+"""A clause of more different reads cannot drive a search: SQLite has limits on the size of a statement."""
+
+NEVER = Predicate(-1)
+"""Holds for no document."""
+
+
+def json(values: Sequence[Any]) -> str:
+    """Values as one argument, however many there are."""
+    return msgspec.json.encode(values).decode()
+
+
+def points(rank: int, streams: Sequence[Stream], check: Check) -> Predicate:
+    """A predicate whose streams can be probed."""
+    parts, args = list[str](), list[Any]()
+    for pid, test, own, values in merged(streams):
+        marks = "= ?" if len(values) == 1 else f"IN ({', '.join('?' * len(values))})"
+        more = f" AND {test.format('x')}" if test else ""
+        parts.append(f"(SELECT 1 FROM idx x WHERE x.pid = ? AND x.v {marks} AND x.d = p.d AND x.rid = p.rid{more} LIMIT 1)")
+        args += [pid, *values, *own]
+    return Predicate(rank, tuple(streams), either(parts), tuple(args), check)
+
+
+def either(texts: Sequence[str]) -> str:
+    """Conditions of which one must hold, as a balanced tree: SQLite takes a thousand levels at most."""
+    if len(texts) == 1:
+        return texts[0]
+    half = len(texts) // 2
+    return f"({either(texts[:half])} OR {either(texts[half:])})"
+
+
+def reads(streams: Sequence[Stream]) -> int:
+    points = [stream for stream in streams if stream.point]
+    return len(streams) - len(points) + len(merged(points))
+
+
+def merged(streams: Iterable[Stream]) -> list[tuple[int, str, tuple[Any, ...], list[Any]]]:
+    """Points that differ in `v` only, together: (pid, test, args, values)."""
+    groups: dict[tuple[int, str, tuple[Any, ...]], list[Any]] = {}
+    for stream in streams:
+        groups.setdefault((stream.pid, stream.test, stream.args), []).append(stream.v)
+    return [(pid, test, args, list(dict.fromkeys(values))) for (pid, test, args), values in groups.items()]
