@@ -6,6 +6,7 @@ Connections that the server has dropped are made anew by themselves; what failed
 import asyncio
 import logging
 import re
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -48,11 +49,16 @@ class Address:
     schema: str
     size: int
     prepared: bool
+    jsonb: bool
+
+
+_OURS = {"schema": "fhir", "pool_size": "10", "prepared": "on", "documents": "bytes"}
 
 
 def address(url: str) -> Address:
     """Read the URL. Besides what the driver knows (`sslmode`, `sslrootcert`, `target_session_attrs`…) it may have `schema` (fhir),
-    `pool_size` (10: connections of one server process, 2 to 100) and `prepared` (on; off: none are kept).
+    `pool_size` (10: connections of one server process, 2 to 100), `prepared` (on; off: no statement is kept prepared) and `documents`
+    (bytes; jsonb: a copy to query in SQL beside them).
 
     Raises ValueError with a sentence for people.
     """
@@ -60,16 +66,19 @@ def address(url: str) -> Address:
     if parts.scheme not in ("postgresql", "postgres"):
         raise ValueError("a PostgreSQL URL begins with postgresql://")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    schema, size, prepared = options.pop("schema", "fhir"), options.pop("pool_size", "10"), options.pop("prepared", "on")
+    ours = {name: options.pop(name, default) for name, default in _OURS.items()}
+    schema, size = ours["schema"], ours["pool_size"]
     if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", schema, re.ASCII) or schema.startswith("pg_"):
         raise ValueError("schema= names a PostgreSQL schema: small letters, digits and _, at most 63, not beginning with pg_")
     if not (size.isascii() and size.isdigit() and 2 <= int(size) <= 100):
         raise ValueError("pool_size= is a number of connections from 2 to 100")
-    if prepared not in ("on", "off"):
+    if ours["prepared"] not in ("on", "off"):
         raise ValueError("prepared= is on or off")
+    if ours["documents"] not in ("bytes", "jsonb"):
+        raise ValueError("documents= is bytes or jsonb")
     shown = parts.netloc.rpartition("@")[2] + parts.path
     dsn = urlunsplit(parts._replace(query=urlencode(options)))
-    return Address(dsn, shown, schema, int(size), prepared == "on")
+    return Address(dsn, shown, schema, int(size), ours["prepared"] == "on", ours["documents"] == "jsonb")
 
 
 class Connections:

@@ -1,7 +1,9 @@
 """The PostgreSQL store's tables, made and upgraded at start (measured in docs/adr/0011).
 
 counter   one row: the newest position and instant. Whoever commits holds it locked, so positions become visible in order.
-doc       every version of every resource, append-only: its canonical bytes, compressed; nothing is ever updated, so nothing bloats
+doc       every version of every resource, append-only: its canonical bytes, compressed; nothing is ever updated, so nothing bloats.
+          `document` is for people who query it in SQL, with documents=jsonb only; nothing reads it here
+resource  a view: what is current, for the same people
 log       AuditEvents of a commit group, packed together
 claim, receipt   conditional writes, idempotency keys        confirmed   how far outside indexes have come
 """
@@ -26,7 +28,8 @@ CREATE TABLE {schema}.counter (position bigint NOT NULL, instant bigint NOT NULL
 INSERT INTO {schema}.counter VALUES (0, 0);
 CREATE TABLE {schema}.doc (
     position bigint PRIMARY KEY, instant bigint NOT NULL, version int NOT NULL,
-    type text COLLATE "C" NOT NULL, id text COLLATE "C" NOT NULL, method text COLLATE "C" NOT NULL, body bytea
+    type text COLLATE "C" NOT NULL, id text COLLATE "C" NOT NULL, method text COLLATE "C" NOT NULL, body bytea,
+    document jsonb
 );
 ALTER TABLE {schema}.doc ALTER COLUMN body SET STORAGE EXTERNAL;
 CREATE UNIQUE INDEX doc_version ON {schema}.doc (type, id, version);
@@ -37,6 +40,16 @@ CREATE TABLE {schema}.claim (key bytea PRIMARY KEY, position bigint NOT NULL, in
 CREATE TABLE {schema}.receipt (key bytea PRIMARY KEY, digest bytea NOT NULL, answer bytea NOT NULL, expires bigint NOT NULL);
 CREATE INDEX receipt_expires ON {schema}.receipt (expires);
 CREATE TABLE {schema}.confirmed (index text COLLATE "C" PRIMARY KEY, position bigint NOT NULL);
+CREATE VIEW {schema}.resource AS
+    SELECT d.type, d.id, d.version, to_timestamp(d.instant / 1e6) AS updated, d.document FROM {schema}.doc d
+    WHERE d.body IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM {schema}.doc n WHERE n.type = d.type AND n.id = d.id AND n.version = d.version + 1);
+CREATE FUNCTION {schema}.as_jsonb(spelled text) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE STRICT AS $$
+BEGIN
+    RETURN spelled::jsonb;
+EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+    RETURN NULL;
+END $$;
 """
 
 FIRST_AT = """

@@ -45,8 +45,9 @@ Waiting = tuple[Job, asyncio.Future[list[Written]]]
 class PostgresStore:
     """ResourceStore on PostgreSQL 13 or newer.
 
-    `url`: `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full&sslrootcert=FILE`, further `schema`, `pool_size` and
-    `prepared` (resources.stores.postgres.connection.address). Raises ValueError with a sentence for people where it cannot be one.
+    `url`: `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full&sslrootcert=FILE`, further `schema`, `pool_size`,
+    `prepared` and `documents` (resources.stores.postgres.connection.address). Raises ValueError with a sentence for people where it
+    cannot be one.
     """
 
     wants_entries = False
@@ -58,7 +59,7 @@ class PostgresStore:
         bodies = Bodies()
         self._connections = Connections(self._address)
         self._reader = Reader(self._connections, self._schema, bodies)
-        self._writer = Writer(self._schema, bodies, clock)
+        self._writer = Writer(self._schema, bodies, clock, jsonb=self._address.jsonb)
         self._queue: deque[Waiting] = deque()
         self._flusher: asyncio.Task[None] | None = None
         self._sweeper: asyncio.Task[None] | None = None

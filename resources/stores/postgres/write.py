@@ -41,14 +41,14 @@ _STATES = (
     " WITH ORDINALITY k(key, n)"
 )
 _DOCS = (
-    "INSERT INTO {schema}.doc (position, instant, version, type, id, method, body)"
-    " SELECT p, $1, v, t, i, m, b FROM unnest($2::bigint[], $3::int[], $4::text[], $5::text[], $6::text[], $7::bytea[])"
-    " k(p, v, t, i, m, b)"
+    "INSERT INTO {schema}.doc (position, instant, version, type, id, method, body, document)"
+    " SELECT p, $1, v, t, i, m, b, {schema}.as_jsonb(j)"
+    " FROM unnest($2::bigint[], $3::int[], $4::text[], $5::text[], $6::text[], $7::bytea[], $8::text[]) k(p, v, t, i, m, b, j)"
 )
 _GROUP = (
     "WITH docs AS (" + _DOCS + "), logged AS (INSERT INTO {schema}.log (position, instant, count, body)"
-    " SELECT $8, $1, $9, $10 WHERE $9::int > 0)"
-    " UPDATE {schema}.counter SET position = $11, instant = $1"
+    " SELECT $9, $1, $10, $11 WHERE $10::int > 0)"
+    " UPDATE {schema}.counter SET position = $12, instant = $1"
 )
 """Documents (the last part of them), events and the counter in one statement."""
 
@@ -94,6 +94,7 @@ class _Row(NamedTuple):
     id: str
     method: str
     body: bytes | None
+    document: str | None
 
 
 @dataclass(slots=True)
@@ -113,10 +114,10 @@ class _Group:
 
 
 class Writer:
-    """The statements of a commit."""
+    """The statements of a commit. `jsonb`: whether a copy of each document is kept that can be queried in SQL."""
 
-    def __init__(self, schema: str, bodies: Bodies, clock: Callable[[], int]) -> None:
-        self._bodies, self._clock = bodies, clock
+    def __init__(self, schema: str, bodies: Bodies, clock: Callable[[], int], *, jsonb: bool) -> None:
+        self._bodies, self._clock, self._jsonb = bodies, clock, jsonb
         self._states, self._docs, self._group, self._claims, self._receipt = (
             sql.replace("{schema}", schema) for sql in (_STATES, _DOCS, _GROUP, _CLAIMS, _RECEIPT)
         )
@@ -192,7 +193,8 @@ class Writer:
         version, live = state.version + 1, change.draft is not None
         body = None if change.draft is None else change.draft.stamp(version, group.text)
         packed = None if body is None else self._bodies.pack(body)
-        group.rows.append(_Row(group.position, version, change.type, change.id, change.method, packed))
+        document = _spelled(body) if body is not None and self._jsonb else None
+        group.rows.append(_Row(group.position, version, change.type, change.id, change.method, packed, document))
         group.states[(change.type, change.id)] = _State(version, live)
         answered = body if change.echo or body is None else b""
         made = Version(change.type, change.id, version, group.instant, change.method, answered, group.position)
@@ -243,8 +245,16 @@ def _reason(state: _State) -> str:
     return "deleted" if state.version else "missing"
 
 
+def _spelled(body: bytes) -> str | None:
+    """The document as text; None where PostgreSQL would take none (what is no UTF-8 or has a NUL is no JSON either)."""
+    try:
+        return None if b"\0" in body else body.decode()
+    except UnicodeDecodeError:
+        return None
+
+
 def _columns(rows: Sequence[_Row]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)] if rows else [[]] * 6
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[]] * 7
 
 
 async def _commit(connection: PoolConnectionProxy) -> None:
