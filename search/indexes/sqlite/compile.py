@@ -21,6 +21,7 @@ from search.query import (
     Negation,
     Query,
     Term,
+    grants_of,
 )
 from search.values import hash64
 
