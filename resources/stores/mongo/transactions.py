@@ -119,7 +119,7 @@ class _Tries:
         self._pause = FIRST_PAUSE
         self._patience = Patience(transactions.writers)
         self._doubtful: Group | None = None
-        """The group as it was when a commit of it had no answer."""
+        """The group whose commit had no answer, while nobody knows whether it was kept."""
 
     async def run(self) -> None:
         beating = asyncio.create_task(self._transactions.writers.beating(self._session))
@@ -151,9 +151,11 @@ class _Tries:
             size = sum(job.size() for job in self._jobs)
             with pymongo.timeout(ANSWER):
                 position, instant = await transactions.lock(session, size)
-            if self._doubtful is not None and await transactions.kept(session, self._doubtful):
-                await session.abort_transaction()
-                return
+            if self._doubtful is not None:
+                if await transactions.kept(session, self._doubtful):
+                    await session.abort_transaction()
+                    return
+                self._doubtful = None
             group = await transactions.plan(session, self._jobs, position, instant)
             if group.empty():
                 await session.abort_transaction()
@@ -166,17 +168,19 @@ class _Tries:
         await self._commit(group)
 
     async def _commit(self, group: Group) -> None:
-        """Commit, again and again while the answer is lost: MongoDB does it once only."""
+        """Commit, again and again while the answer is lost: MongoDB does it once only.
+
+        Whatever comes in place of an answer leaves it open whether the group was kept: the driver has asked a second time by itself,
+        and a server that was started again in between no longer knows what it did.
+        """
         while True:
             try:
                 with pymongo.timeout(2 * ANSWER):
                     await self._session.commit_transaction()
                 return
             except PyMongoError as problem:
-                if not problem.has_error_label(_UNKNOWN):
-                    raise
                 self._doubtful = group
-                if time.monotonic() > self._end:
+                if not problem.has_error_label(_UNKNOWN) or time.monotonic() > self._end:
                     raise
             await self._wait()
 
