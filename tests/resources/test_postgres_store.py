@@ -12,7 +12,7 @@ from contracts.store_harness import Clock
 from services.postgres.database import database, execute, with_database
 
 from resources.documents import draft
-from resources.store import ABSENT, ANY, Change, Conflict, Key, StoreUnavailable, Version
+from resources.store import ABSENT, Change, Conflict, Key, StoreUnavailable, Version
 from resources.stores.postgres import PostgresStore
 from resources.stores.postgres.connection import address
 

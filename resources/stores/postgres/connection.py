@@ -8,7 +8,7 @@ import logging
 import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -94,7 +94,7 @@ class Connections:
         try:
             self._pool = asyncpg.create_pool(
                 where.dsn,
-                min_size=1,
+                min_size=0,
                 max_size=where.size,
                 max_inactive_connection_lifetime=300,
                 statement_cache_size=200 if where.prepared else 0,
@@ -134,13 +134,13 @@ class Connections:
         try:
             yield connection
         except TimeoutError:
-            connection.terminate()
+            drop(connection)
             raise
         finally:
-            await self._pool.release(connection)
+            await _give_back(self._pool, connection)
 
-    async def fetch(self, sql: str, *values: Any, seconds: float = STATEMENT) -> list[asyncpg.Record]:
-        """The rows of a statement that changes nothing, or that may well be done twice."""
+    async def fetch(self, sql: str, *values: Any, seconds: float | None = None) -> list[asyncpg.Record]:
+        """The rows of a statement that changes nothing, or that may well be done twice. `seconds` that it may take; None: STATEMENT."""
 
         async def once() -> list[asyncpg.Record]:
             async with self.use() as connection:
@@ -159,6 +159,21 @@ class Connections:
                     raise unavailable(problem, self._address.shown) from None
             await asyncio.sleep(0.02 * 5**number)
         raise AssertionError("the last try returns or raises")
+
+
+def drop(connection: PoolConnectionProxy) -> None:
+    """End a connection without a word to the server, which rolls back what was open on it."""
+    with suppress(asyncpg.InterfaceError):  # it was gone already, and the pool knows
+        connection.terminate()
+
+
+async def _give_back(pool: asyncpg.Pool, connection: PoolConnectionProxy) -> None:
+    """Return a connection to the pool. Where that fails the pool ends it by itself, and whatever was done on it stays as it is: a
+    commit that was confirmed must not look like one that failed."""
+    try:
+        await pool.release(connection)
+    except (asyncpg.PostgresError, *GONE) as problem:
+        log.warning("a connection to PostgreSQL was lost after its use (%s)", type(problem).__name__)
 
 
 async def _leave(_connection: PoolConnectionProxy) -> None:
@@ -217,6 +232,10 @@ def unavailable(problem: BaseException, shown: str, *, uncertain: bool = False) 
     for kind, sentence in _SENTENCES:
         if isinstance(problem, kind):
             return StoreUnavailable(sentence, full=isinstance(problem, asyncpg.DiskFullError))
+    if isinstance(problem, ssl.SSLError) or "SSL" in _message(problem):
+        return StoreUnavailable(
+            f"PostgreSQL at {shown} offers no TLS connection that FHIR_STORE_URL accepts; check sslmode= and sslrootcert= there."
+        )
     if isinstance(problem, GONE):
         return StoreUnavailable(
             f"PostgreSQL at {shown} cannot be reached; nothing was written. Send the request again in a moment."

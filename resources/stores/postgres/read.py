@@ -12,7 +12,7 @@ from typing import Any
 from resources.store import HistoryPage, Key, Receipt, Version
 from resources.stores import events
 from resources.stores.bodies import Bodies
-from resources.stores.postgres.connection import LONG, STATEMENT, Connections
+from resources.stores.postgres.connection import LONG, Connections
 
 END = 1 << 62
 """Above every position and instant."""
@@ -122,7 +122,7 @@ class Reader:
         sql = f"SELECT {_ALL} FROM {self._schema}.doc d WHERE {' AND '.join(where)} ORDER BY {order} DESC LIMIT {limit + 1}"
         if type == events.TYPE and id is None:
             sql = f"({sql}) UNION ALL ({self._logged(len(values), since, at, values)} ORDER BY l.position DESC LIMIT {limit + 1})"
-        rows = await self._connections.fetch(sql, *values, seconds=LONG if at is not None else STATEMENT)
+        rows = await self._connections.fetch(sql, *values, seconds=LONG if at is not None else None)
         documents = (self._made(row) for row in _sorted(rows, logged=False)[::-1])
         groups = (self._unpack(row) for row in _sorted(rows, logged=True)[::-1])
         logged = (event for group in groups for event in reversed(group) if before is None or event.position < before)

@@ -16,7 +16,7 @@ from resources.instants import instant_text
 from resources.store import ABSENT, ANY, Change, Claim, Conflict, Receipt, Version, Written
 from resources.stores import events
 from resources.stores.bodies import Bodies
-from resources.stores.postgres.connection import GONE
+from resources.stores.postgres.connection import GONE, drop
 
 CHUNK = 100
 """Changes between two breaths of the event loop in a large commit."""
@@ -24,8 +24,11 @@ CHUNK = 100
 ROWS = 500
 """Rows, at most, in one statement."""
 
+LOCK = 8_000
+"""Milliseconds to wait for the other servers' groups."""
+
 _BEGIN = (
-    "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '8s';"
+    "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {lock};"
     " SET LOCAL idle_in_transaction_session_timeout = '10s';{durable} SELECT position FROM {schema}.counter FOR UPDATE"
 )
 """The lock is a statement of its own: what is read after it sees every commit before it."""
@@ -127,7 +130,7 @@ class Writer:
     def durable(self, by_default: bool) -> None:
         """Whether this user's commits wait for the disk by default; if not, each of ours asks for it."""
         extra = "" if by_default else " SET LOCAL synchronous_commit = 'on';"
-        self._begin = _BEGIN.replace("{schema}", self._schema).replace("{durable}", extra)
+        self._begin = _BEGIN.replace("{schema}", self._schema).replace("{durable}", extra).replace("{lock}", str(LOCK))
 
     async def run(self, connection: PoolConnectionProxy, jobs: Sequence[Job]) -> None:
         """Write the jobs in one transaction; each gets its `result`.
@@ -261,7 +264,7 @@ async def _commit(connection: PoolConnectionProxy) -> None:
     try:
         answer = await connection.execute("COMMIT")
     except GONE as problem:
-        connection.terminate()
+        drop(connection)
         raise Uncertain from problem
     if answer != "COMMIT":  # a transaction that failed is rolled back by COMMIT, without an error
         raise asyncpg.InterfaceError(f"COMMIT was answered with {answer}")
@@ -269,9 +272,7 @@ async def _commit(connection: PoolConnectionProxy) -> None:
 
 async def _roll_back(connection: PoolConnectionProxy) -> None:
     """End a transaction that failed; where even that fails, the connection is thrown away, and the server rolls back by itself."""
-    if connection.is_closed():
-        return
     try:
         await connection.execute("ROLLBACK", timeout=2)
     except (asyncpg.PostgresError, *GONE):
-        connection.terminate()
+        drop(connection)
