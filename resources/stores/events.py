@@ -46,3 +46,20 @@ def position_of(type: str, id: str) -> int | None:
     if type == TYPE and id.startswith(_ID) and digits.isascii() and digits.isdigit() and len(digits) < 16 and digits[0] != "0":
         return int(digits)
     return None
+
+
+def is_own(version: Version) -> bool:
+    """Whether a store wrote this AuditEvent itself, and did not take it from a client."""
+    return position_of(version.type, version.id) == version.position
+
+
+def groups(found: Sequence[Version]) -> Iterator[list[Version]]:
+    """Events, in order, as the runs that can be packed together: positions without a gap, one instant."""
+    run: list[Version] = []
+    for event in found:
+        if run and (event.position != run[-1].position + 1 or event.instant != run[-1].instant):
+            yield run
+            run = []
+        run.append(event)
+    if run:
+        yield run

@@ -6,6 +6,7 @@ from typing import Any
 from resources.instants import instant_text, now
 from resources.store import ABSENT, ANY, Change, Claim, Conflict, HistoryPage, Key, Receipt, Version, Written
 from resources.stores import events
+from resources.stores.adoption import check_next, check_order
 from resources.stores.participant import Applied, Participant
 
 
@@ -110,6 +111,27 @@ class MemoryStore:
                 entry = self._participant.prepare(event.type, event.body or b"")
                 row = events.ROW + event.position
                 self._participant.write(None, [Applied(row, event.type, event.id, event.instant, entry, True, True)])
+
+    async def adopt(self, versions: Sequence[Version]) -> None:
+        """Write versions of another store exactly as they are; see resources.stores.adoption."""
+        check_order(versions, self._position)
+        numbers: dict[tuple[str, str], int] = {}
+        for version in versions:
+            key = (version.type, version.id)
+            check_next(version, numbers.get(key) or len(self._resources.get(key, ())))
+            numbers[key] = version.version
+        for version in versions:
+            key = (version.type, version.id)
+            kept = self._resources.setdefault(key, [])
+            created, new = not kept or kept[-1].body is None, not kept
+            kept.append(version)
+            self._versions.append(version)
+            self._position, self._instant = version.position, max(self._instant, version.instant)
+            if self._participant is not None:
+                event = events.is_own(version)
+                row = events.ROW + version.position if event else self._rows.setdefault(key, len(self._rows) + 1)
+                entry = None if version.body is None else self._participant.prepare(version.type, version.body)
+                self._participant.write(None, [Applied(row, *key, version.instant, entry, created, new, version.body is not None)])
 
     async def read(self, type: str, id: str) -> Version | None:
         """See ResourceStore.read."""

@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -170,6 +170,12 @@ class SqliteStore:
             self._flusher = asyncio.get_running_loop().create_task(self._flush())
         return await asyncio.shield(future) if changes else await future
 
+    async def adopt(self, versions: Sequence[Version]) -> None:
+        """Write versions of another store exactly as they are; see resources.stores.adoption."""
+        with _clear():
+            await self._transact(self._writer.adopt(versions), large=True)
+        await self._sync()
+
     async def _flush(self) -> None:
         """Write group after group until nothing waits. Everything that comes in while one group goes to disk makes the next."""
         try:
@@ -221,7 +227,7 @@ class SqliteStore:
             if not future.cancelled():
                 _settle(future, failed if failed is not None else job.result)
 
-    async def _transact(self, steps: Iterator[None], *, large: bool) -> None:
+    async def _transact(self, steps: Generator[None, None, None], *, large: bool) -> None:
         """Run a transaction's steps under the file's write lock; a large one lets the loop breathe between its steps."""
         async with self._alone():
             try:
@@ -231,6 +237,8 @@ class SqliteStore:
             except BaseException:
                 self._types.forget()
                 raise
+            finally:
+                steps.close()  # whoever was cancelled here must not leave a transaction open
 
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:

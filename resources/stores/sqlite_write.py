@@ -4,7 +4,8 @@ Every precondition is checked in Python against the database and against what ea
 conflicts is left out and the others go on. Only then rows are written, one `executemany` a table (docs/adr/0003).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ import apsw
 from resources.instants import instant_text
 from resources.store import ABSENT, ANY, Change, Claim, Conflict, Receipt, Version, Written
 from resources.stores import events
+from resources.stores.adoption import check_next, check_order
 from resources.stores.bodies import Bodies
 from resources.stores.participant import Applied, Participant
 from resources.stores.sqlite_schema import confirmed_name, rows
@@ -82,18 +84,23 @@ class Writer:
         self._data_version = -1
         self._seq = self._row = self._instant = 0
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[None]:
+    def run(self, jobs: Sequence[Job]) -> Generator[None, None, None]:
         """Write the jobs in one transaction, pausing (yield) now and then so that the caller may let others run.
 
         Each job gets its `result`. An error that is no Conflict rolls everything back and is raised.
         """
-        connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with self._transaction():
             group = self._begin()
             for job in jobs:
                 yield from self._plan(group, job)
             yield from self._flush(group)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
             connection.execute("COMMIT")
         except BaseException:
             self._data_version = -1
@@ -159,7 +166,7 @@ class Writer:
             raise Conflict(_reason(state), number, current)
         return state
 
-    def _find(self, change: Change) -> _State:
+    def _find(self, change: Change | Version) -> _State:
         type_ = self._types.number(change.type)
         found = rows(self._connection, _FIND, (row_hash(change.type, change.id), type_, change.id))
         return _State(found[0][0], found[0][1], bool(found[0][2]), False) if found else _State(0, 0, False, True)
@@ -235,20 +242,52 @@ class Writer:
         self._connection.execute(_LOG, (first, count, group.instant, packed))
         self._seq += count
 
+    def adopt(self, versions: Sequence[Version]) -> Generator[None, None, None]:
+        """Write versions of another store as they are (see ResourceStore.adopt), with pauses, in one transaction."""
+        with self._transaction():
+            group = self._begin()
+            check_order(versions, self._seq)
+            own = [version for version in versions if events.is_own(version)]
+            latest: dict[int, Version] = {}
+            for number, version in enumerate(v for v in versions if not events.is_own(v)):
+                latest[self._adopt(group, version)] = version
+                if number % CHUNK == CHUNK - 1:
+                    yield
+            if self._participant is not None:
+                for row, version in latest.items():
+                    entry = None if version.body is None else self._participant.prepare(version.type, version.body)
+                    live, new = version.body is not None, group.states[(version.type, version.id)].new
+                    group.applied[row] = Applied(row, version.type, version.id, version.instant, entry, new, new, live)
+            yield from self._flush(group)
+            for run in events.groups(own):
+                packed = self._bodies.pack(b"\n".join(event.body or b"" for event in run))
+                self._connection.execute(_LOG, (run[0].position, len(run), run[0].instant, packed))
+            self._seq = versions[-1].position if versions else self._seq
+            self._instant = max([self._instant, *(version.instant for version in versions)])
+
+    def _adopt(self, group: _Group, version: Version) -> int:
+        """Add a version's rows to the group; returns its row. In the group's states `new` says whether all of the resource is."""
+        key = (version.type, version.id)
+        state = group.states.get(key) or self._find(version)
+        check_next(version, state.version)
+        type_, live, row = self._types.number(version.type), version.body is not None, state.row
+        if row:
+            group.moved.append((version.version, version.position, live, row))
+        else:
+            self._row = row = self._row + 1
+            group.added.append((row, row_hash(*key), type_, version.id, version.version, version.position, live))
+        packed = None if version.body is None else self._bodies.pack(version.body)
+        method = METHODS.index(version.method)
+        group.bodies.append((version.position, row, type_, version.version, version.instant, method, packed))
+        group.states[key] = _State(row, version.version, live, state.new)
+        return row
+
     def index_events(self, limit: int) -> int:
         """Let the participant write its rows of the next `limit` or so events; returns how many were done (0: all are)."""
         if self._participant is None:
             return 0
-        connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            done = self._index_events(self._participant, limit)
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        return done
+        with self._transaction():
+            return self._index_events(self._participant, limit)
 
     def _index_events(self, participant: Participant, limit: int) -> int:
         after = rows(self._connection, "SELECT value FROM state WHERE name = 'events_indexed'")[0][0]
