@@ -246,6 +246,9 @@ def test_a_database_that_is_read_only_says_so(url: str) -> None:
         (lambda url: url.replace("postgres@", "nobody-known:Sesam-1@"), "refused the user or the password"),
         (lambda url: "postgresql://me:Sesam-1@127.0.0.1:1/fhir", "PostgreSQL at 127.0.0.1:1/fhir cannot be reached"),
         (lambda url: "postgresql://me:Sesam-1@host.invalid/fhir", "PostgreSQL at host.invalid/fhir cannot be reached"),
+        (lambda url: f"{url}?sslmode=perhaps", "none that PostgreSQL's driver takes"),
+        (lambda url: f"{url}?sslmode=verify-full&sslrootcert=/none/ca.pem", "is not there or may not be read"),
+        (lambda url: f"{url}?work_memory=1", "parameter that PostgreSQL does not know"),
         (lambda url: f"{url}?sslmode=require", "offers no TLS connection"),
     ],
 )
@@ -295,6 +298,21 @@ def test_many_requests_share_few_connections(url: str, options: str) -> None:
         assert all(found)
 
     on(url + options, test)
+
+
+def test_names_that_nothing_can_have_are_not_found(url: str) -> None:
+    """Whatever comes in a URL, it is not there; no database error."""
+
+    async def test(store: PostgresStore) -> None:
+        for name in ("a\0b", "é", "\ud800", "x" * 10_000):
+            assert await store.read("Patient", name) is None
+            assert await store.read_version(name, "1", 1) is None
+            assert await store.read_many([Key("Patient", name)]) == [None]
+            assert (await store.history("Patient", name, before=1 << 70)).versions == []
+            assert await store.count_history(name, None) == 0
+        assert await store.read_version("Patient", "1", 1 << 40) is None
+
+    on(url, test)
 
 
 def test_an_event_that_is_none_harms_no_other_commit(url: str) -> None:

@@ -33,9 +33,10 @@ TRIES = 3
 """Times that something is tried which failed without any effect (a lost connection, a deadlock, a serialization failure)."""
 
 GONE = (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, TimeoutError)
-"""What tells that the server or the way to it is gone, or going. QueryCanceledError is one of these; see `_passing`."""
+"""What tells that the server or the way to it is gone, or going. QueryCanceledError is one of these too."""
 
-PASSING = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+PASSING = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.InvalidCachedStatementError)
+"""What goes well when it is tried again: others were in the way, or a newer version has just changed the tables."""
 
 T = TypeVar("T")
 
@@ -213,6 +214,12 @@ _SENTENCES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], s
         (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError, asyncpg.SerializationError, asyncpg.DeadlockDetectedError),
         "PostgreSQL was busy with other writes for too long; nothing was written. Send the request again.",
     ),
+    (asyncpg.ClientConfigurationError, "FHIR_STORE_URL is none that PostgreSQL's driver takes; the log has the reason."),
+    (asyncpg.UndefinedObjectError, "FHIR_STORE_URL has a parameter that PostgreSQL does not know; the log names it."),
+    (
+        (FileNotFoundError, PermissionError),
+        "A file that FHIR_STORE_URL names (a certificate, a key, a socket) is not there or may not be read; the log names it.",
+    ),
     (
         (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError),
         "The tables of this server are gone from PostgreSQL; restore them from a backup, or start the server anew.",
@@ -235,6 +242,10 @@ def unavailable(problem: BaseException, shown: str, *, uncertain: bool = False) 
     if isinstance(problem, ssl.SSLError) or "SSL" in _message(problem):
         return StoreUnavailable(
             f"PostgreSQL at {shown} offers no TLS connection that FHIR_STORE_URL accepts; check sslmode= and sslrootcert= there."
+        )
+    if isinstance(problem, TimeoutError):
+        return StoreUnavailable(
+            f"PostgreSQL at {shown} did not answer in time; nothing was written. Send the request again in a moment."
         )
     if isinstance(problem, GONE):
         return StoreUnavailable(

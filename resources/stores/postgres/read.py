@@ -61,7 +61,7 @@ class Reader:
         event = await self.event(type, id)
         if event is not None:
             return event
-        found = await self._connections.fetch(self._current, type, id)
+        found = await self._connections.fetch(self._current, _plain(type), _plain(id))
         return self._made(found[0]) if found else None
 
     async def read_version(self, type: str, id: str, version: int) -> Version | None:
@@ -71,7 +71,7 @@ class Reader:
             return event if version == 1 else None
         if not 0 < version < 1 << 31:
             return None
-        found = await self._connections.fetch(self._version, type, id, version)
+        found = await self._connections.fetch(self._version, _plain(type), _plain(id), version)
         return self._made(found[0]) if found else None
 
     async def read_many(self, keys: Sequence[Key]) -> list[Version | None]:
@@ -80,7 +80,7 @@ class Reader:
             return []
         positions = [events.position_of(key.type, key.id) for key in keys]
         wanted = [p for p in positions if p is not None]
-        types, ids = [key.type for key in keys], [key.id for key in keys]
+        types, ids = [_plain(key.type) for key in keys], [_plain(key.id) for key in keys]
         if wanted:
             rows = await self._connections.fetch(self._many_events, types, ids, wanted)
         else:
@@ -116,7 +116,7 @@ class Reader:
             kept = (before is None or event.position < before) and (since is None or event.instant >= since)
             return HistoryPage([event] if kept and (at is None or event.instant < at[1]) else [], None)
         where, values = self.conditions(type, id, since, at)
-        values.append(END if before is None else before)
+        values.append(END if before is None else min(before, END))
         where.append(f"d.position < ${len(values)}")
         order = "d.version" if id is not None else "d.position"
         sql = f"SELECT {_ALL} FROM {self._schema}.doc d WHERE {' AND '.join(where)} ORDER BY {order} DESC LIMIT {limit + 1}"
@@ -140,9 +140,9 @@ class Reader:
             where.append(self._sql(condition).replace("$$", f"${len(values)}"))
 
         if type is not None:
-            add("d.type = $$", type)
+            add("d.type = $$", _plain(type))
         if id is not None:
-            add("d.id = $$", id)
+            add("d.id = $$", _plain(id))
         if since is not None:
             add("d.position >= {schema}.doc_at($$)", since)
         if at is not None:
@@ -213,6 +213,11 @@ class Reader:
     def _made(self, row: Iterable[Any]) -> Version:
         type, id, version, instant, method, body, position = row
         return Version(type, id, version, instant, method, None if body is None else self._bodies.unpack(body), position)
+
+
+def _plain(name: str) -> str:
+    """A type or id as it can be asked for: "" (which nothing has) for what could not be stored, and PostgreSQL would refuse as text."""
+    return name if name.isascii() and "\0" not in name else ""
 
 
 def _sorted(rows: Iterable[Sequence[Any]], *, logged: bool) -> list[Sequence[Any]]:
