@@ -41,13 +41,18 @@ class Prefix(StrEnum):
 
 
 class Modifier(StrEnum):
-    """Modifiers that a clause may carry; NONE is the plain comparison of the parameter's type."""
+    """Modifiers that a clause may carry; NONE is the plain comparison of the parameter's type.
+
+    EQUALS (the whole folded text) and ENDS (the end of the folded text) are for strings in `_filter` alone: no name can ask for them.
+    """
 
     NONE = ""
     EXACT = "exact"
     CONTAINS = "contains"
     MISSING = "missing"
     NOT = "not"
+    EQUALS = "(equals)"
+    ENDS = "(ends)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +195,7 @@ class Query:
 
     A document matches if all `clauses` (conditions of any kind) hold, it lies in all `compartments`, and at least one Grant of its
     type holds for it
-    (`allowed` None: everything is allowed; empty: nothing is).
+    (`allowed` None: everything is allowed; empty: nothing is). With `explain` the index says in `Result.explained` what it did.
     """
 
     type: str
@@ -201,6 +206,7 @@ class Query:
     total: Total = "accurate"
     cursor: tuple[object, ...] | None = None
     allowed: Grants | None = None
+    explain: bool = False
 
     def with_filter(self, *compartments: Compartment, clauses: Sequence[Condition] = (), allowed: Grants | None = None) -> "Query":
         """This query narrowed further: what it was limited to before still counts, and totals and pages follow.

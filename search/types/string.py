@@ -34,12 +34,16 @@ def converter(fhir_type: str, bases: Bases) -> Converter | None:
 
 
 def match(term: Term, modifier: Modifier, value: Value) -> bool:
-    """Starts with, or as the modifier says: equal as written, or contains."""
+    """Starts with, or as the modifier says: equal as written, equal when folded, contains, or ends with."""
     assert isinstance(term.value, StringValue) and isinstance(value, StringValue)
     if modifier is Modifier.EXACT:
         return value.exact == term.value.exact
     if modifier is Modifier.CONTAINS:
         return term.value.folded in value.folded
+    if modifier is Modifier.EQUALS:
+        return value.folded == term.value.folded
+    if modifier is Modifier.ENDS:
+        return value.folded.endswith(term.value.folded)
     return value.folded.startswith(term.value.folded)
 
 

@@ -240,7 +240,8 @@ def documents(draw: st.DrawFn, type: str) -> dict[str, list[Value]]:
 @st.composite
 def _clauses(draw: st.DrawFn, type: str) -> Clause:
     p = parameter(type, draw(st.sampled_from((*CODES[type], "_id", "_lastUpdated"))))
-    modifier = draw(st.sampled_from([Modifier.NONE, Modifier.NONE, Modifier.NONE, *sorted(KINDS[p.kind].MODIFIERS)]))
+    special = (Modifier.EQUALS, Modifier.ENDS) if p.kind == "string" else ()
+    modifier = draw(st.sampled_from([Modifier.NONE, Modifier.NONE, Modifier.NONE, *sorted(KINDS[p.kind].MODIFIERS), *special]))
     if modifier is Modifier.MISSING:
         return Clause(p, modifier, (), draw(st.booleans()))
     terms = draw(

@@ -61,6 +61,10 @@ def _string(path: str, modifier: Modifier, terms: Sequence[Term]) -> list[Json]:
     texts = dict.fromkeys(str(term.value[0]) for term in terms)
     if any(len(text) > OVERLAP for text in texts):
         raise TooCostly(f"The search index finds texts of up to {OVERLAP} characters; ask for a shorter one, or :exact.")
+    if modifier is Modifier.EQUALS:
+        return one_of(f"{path}.f", texts)
+    if modifier is Modifier.ENDS:  # of a text longer than LONGEST the first LONGEST characters count
+        return [{"wildcard": {f"{path}.f": {"value": f"*{text.translate(_WILD)}"}}} for text in texts]
     if modifier is not Modifier.CONTAINS:
         return [{"prefix": {f"{path}.f": text}} for text in texts]
     patterns = [f"*{text.translate(_WILD)}*" for text in texts]

@@ -91,15 +91,32 @@ def _string(clause: Clause, field: Field, book: Book) -> Predicate:
             w = 0 if exact == folded and len(folded) < CUT else exact
             streams += [Stream(pid, "{0}.w = ?", (w,), folded[:CUT], True) for pid in field.pids]
         return points(1, streams, lambda rows: any(p in own and (w or v) in exacts for p, v, w in rows))
+    if clause.modifier is Modifier.EQUALS:
+        return _equals([folded for folded, _ in terms], field)
+    if clause.modifier is Modifier.ENDS:
+        ends = tuple(folded for folded, _ in terms)
+        spans = tuple(Stream(pid, f"substr({_WHOLE}, ?) = ?", (-len(end), end)) for end in ends for pid in field.pids)
+        return Predicate(8, spans, check=lambda rows: any(p in own and _whole(v, w).endswith(ends) for p, v, w in rows))
     if clause.modifier is Modifier.CONTAINS:
-        whole = f"CASE WHEN length({{0}}.v) < {CUT} THEN {{0}}.v ELSE fhir_fold({{0}}.w) END"
-        spans = tuple(Stream(pid, f"instr({whole}, ?) > 0", (folded,)) for folded, _ in terms for pid in field.pids)
+        spans = tuple(Stream(pid, f"instr({_WHOLE}, ?) > 0", (folded,)) for folded, _ in terms for pid in field.pids)
         return Predicate(
             8, spans, check=lambda rows: any(p in own and any(f in _whole(v, w) for f, _ in terms) for p, v, w in rows)
         )
     starts = tuple(folded for folded, _ in terms)
     spans = tuple(_prefix(pid, start) for start in starts for pid in field.pids)
     return Predicate(2, spans, check=lambda rows: any(p in own and _whole(v, w).startswith(starts) for p, v, w in rows))
+
+
+_WHOLE = f"CASE WHEN length({{0}}.v) < {CUT} THEN {{0}}.v ELSE fhir_fold({{0}}.w) END"
+
+
+def _equals(texts: Sequence[str], field: Field) -> Predicate:
+    own = (field.pid, field.pid + FOLDED)
+    streams = []
+    for text in texts:
+        test, args = ("fhir_fold({0}.w) = ?", (text,)) if len(text) >= CUT else ("", ())
+        streams += [Stream(pid, test, args, text[:CUT], True) for pid in field.pids]
+    return points(1, streams, lambda rows: any(p in own and _whole(v, w) in texts for p, v, w in rows))
 
 
 def _whole(v: str, w: Any) -> str:
