@@ -147,6 +147,20 @@ class PostgresStore:
         async with self._connections.use() as connection:
             await self._writer.run(connection, jobs)
 
+    async def adopt(self, versions: Sequence[Version]) -> None:
+        """Write versions of another store exactly as they are; see resources.stores.adoption."""
+        if not versions:
+            return
+
+        async def once() -> None:
+            async with self._connections.use() as connection:
+                await self._writer.adopt(connection, versions)
+
+        try:
+            await self._connections.persist(once)
+        except Uncertain as problem:
+            raise unavailable(problem.__cause__ or problem, self._address.shown, uncertain=True) from None
+
     async def confirm(self, index: str, position: int | None) -> None:
         """See ResourceStore.confirm. Nothing is ever trimmed here: documents and events are the outbox."""
         if position is None:

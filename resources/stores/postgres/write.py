@@ -5,7 +5,8 @@ against what earlier commits of the group did; a commit that conflicts is left o
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from asyncpg.pool import PoolConnectionProxy
 from resources.instants import instant_text
 from resources.store import ABSENT, ANY, Change, Claim, Conflict, Receipt, Version, Written
 from resources.stores import events
+from resources.stores.adoption import check_next, check_order
 from resources.stores.bodies import Bodies
 from resources.stores.postgres.connection import GONE, drop
 
@@ -45,16 +47,21 @@ _STATES = (
 )
 _DOCS = (
     "INSERT INTO {schema}.doc (position, instant, version, type, id, method, body, document)"
-    " SELECT p, $1, v, t, i, m, b, {schema}.as_jsonb(j)"
-    " FROM unnest($2::bigint[], $3::int[], $4::text[], $5::text[], $6::text[], $7::bytea[], $8::text[]) k(p, v, t, i, m, b, j)"
+    " SELECT p, s, v, t, i, m, b, {schema}.as_jsonb(j) FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::text[], $5::text[],"
+    " $6::text[], $7::bytea[], $8::text[]) k(p, s, v, t, i, m, b, j)"
 )
 _GROUP = (
     "WITH docs AS (" + _DOCS + "), logged AS (INSERT INTO {schema}.log (position, instant, count, body)"
-    " SELECT $9, $1, $10, $11 WHERE $10::int > 0)"
-    " UPDATE {schema}.counter SET position = $12, instant = $1"
+    " SELECT $9, $13, $10, $11 WHERE $10::int > 0)"
+    " UPDATE {schema}.counter SET position = $12, instant = $13"
 )
 """Documents (the last part of them), events and the counter in one statement."""
 
+_LOGGED = (
+    "INSERT INTO {schema}.log (position, instant, count, body)"
+    " SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::bytea[])"
+)
+_COUNTED = "UPDATE {schema}.counter SET position = $1, instant = greatest(instant, $2)"
 _CLAIMS = (
     "INSERT INTO {schema}.claim (key, position, instant) SELECT k, p, $3 FROM unnest($1::bytea[], $2::bigint[]) n(k, p)"
     " ON CONFLICT (key) DO UPDATE SET position = excluded.position, instant = excluded.instant"
@@ -89,9 +96,10 @@ _NEVER = _State(0, False)
 
 
 class _Row(NamedTuple):
-    """A row of `doc`, without its instant, which all rows of a group share."""
+    """A row of `doc`."""
 
     position: int
+    instant: int
     version: int
     type: str
     id: str
@@ -121,8 +129,8 @@ class Writer:
 
     def __init__(self, schema: str, bodies: Bodies, clock: Callable[[], int], *, jsonb: bool) -> None:
         self._bodies, self._clock, self._jsonb = bodies, clock, jsonb
-        self._states, self._docs, self._group, self._claims, self._receipt = (
-            sql.replace("{schema}", schema) for sql in (_STATES, _DOCS, _GROUP, _CLAIMS, _RECEIPT)
+        self._states, self._docs, self._group, self._claims, self._receipt, self._logged, self._counted = (
+            sql.replace("{schema}", schema) for sql in (_STATES, _DOCS, _GROUP, _CLAIMS, _RECEIPT, _LOGGED, _COUNTED)
         )
         self._schema = schema
         self.durable(True)
@@ -137,23 +145,51 @@ class Writer:
 
         An error that is no Conflict leaves nothing written and is raised as it is, but for Uncertain.
         """
-        try:
-            await connection.execute(self._begin)
-            group = await self._read(connection, jobs)
+        async with self._transaction(connection):
+            keys = list({(change.type, change.id): None for job in jobs for change in job.changes})
+            claims = list({claim.key: None for job in jobs for claim in job.claims})
+            receipts = list({job.receipt.key: None for job in jobs if job.receipt is not None})
+            group = await self._read(connection, keys, claims, receipts)
             for job in jobs:
                 for _ in self._plan(group, job):
                     await asyncio.sleep(0)
             await self._write(connection, group)
+
+    async def adopt(self, connection: PoolConnectionProxy, versions: Sequence[Version]) -> None:
+        """Write versions of another store as they are (resources.stores.adoption), in one transaction. Raises as `run` does."""
+        own = [version for version in versions if events.is_own(version)]
+        documents = [version for version in versions if not events.is_own(version)]
+        async with self._transaction(connection):
+            group = await self._read(connection, list({(v.type, v.id): None for v in documents}), [], [])
+            check_order(versions, group.position)
+            for version in documents:
+                key = (version.type, version.id)
+                check_next(version, group.states.get(key, _NEVER).version)
+                group.states[key] = _State(version.version, version.body is not None)
+            for start in range(0, len(documents), CHUNK):
+                rows = [self._row(version, version.body) for version in documents[start : start + CHUNK]]
+                await connection.execute(self._docs, *_columns(rows))
+            packs = [self._packed(part) for part in events.groups(own)]
+            await connection.execute(self._logged, *([list(column) for column in zip(*packs, strict=True)] if packs else [[]] * 4))
+            await connection.execute(self._counted, versions[-1].position, max(version.instant for version in versions))
+
+    def _packed(self, run: Sequence[Version]) -> tuple[int, int, int, bytes]:
+        return run[0].position, run[0].instant, len(run), self._bodies.pack(b"\n".join(event.body or b"" for event in run))
+
+    @asynccontextmanager
+    async def _transaction(self, connection: PoolConnectionProxy) -> AsyncIterator[None]:
+        try:
+            await connection.execute(self._begin)
+            yield
         except BaseException:
             await _roll_back(connection)
             raise
         await _commit(connection)
 
-    async def _read(self, connection: PoolConnectionProxy, jobs: Sequence[Job]) -> _Group:
-        """The counter and all states that the jobs start from."""
-        keys = list({(change.type, change.id): None for job in jobs for change in job.changes})
-        claims = list({claim.key: None for job in jobs for claim in job.claims})
-        receipts = list({job.receipt.key: None for job in jobs if job.receipt is not None})
+    async def _read(
+        self, connection: PoolConnectionProxy, keys: Sequence[tuple[str, str]], claims: Sequence[bytes], receipts: Sequence[bytes]
+    ) -> _Group:
+        """The counter and all states that a group starts from."""
         found = await connection.fetch(self._states, [k[0] for k in keys], [k[1] for k in keys], claims, receipts)
         group = _Group()
         for kind, number, first, second in found:
@@ -195,25 +231,28 @@ class Writer:
         group.position += 1
         version, live = state.version + 1, change.draft is not None
         body = None if change.draft is None else change.draft.stamp(version, group.text)
-        packed = None if body is None else self._bodies.pack(body)
-        document = _spelled(body) if body is not None and self._jsonb else None
-        group.rows.append(_Row(group.position, version, change.type, change.id, change.method, packed, document))
-        group.states[(change.type, change.id)] = _State(version, live)
         answered = body if change.echo or body is None else b""
         made = Version(change.type, change.id, version, group.instant, change.method, answered, group.position)
+        group.rows.append(self._row(made, body))
+        group.states[(change.type, change.id)] = _State(version, live)
         return Written(made, created=not state.live)
+
+    def _row(self, version: Version, body: bytes | None) -> _Row:
+        packed = None if body is None else self._bodies.pack(body)
+        document = _spelled(body) if body is not None and self._jsonb else None
+        return _Row(version.position, version.instant, version.version, version.type, version.id, version.method, packed, document)
 
     async def _write(self, connection: PoolConnectionProxy, group: _Group) -> None:
         """Send the group's rows. Where every job conflicted, there are none."""
         if not group.rows and not group.events and not group.claimed and not group.answered:
             return
         for start in range(0, len(group.rows) - ROWS, ROWS):
-            await connection.execute(self._docs, group.instant, *_columns(group.rows[start : start + ROWS]))
+            await connection.execute(self._docs, *_columns(group.rows[start : start + ROWS]))
         last = group.rows[(len(group.rows) - 1) // ROWS * ROWS :] if group.rows else []
         first, count = group.position + 1, len(group.events)
         logged = self._bodies.pack(events.stamp(group.events, first, group.instant)) if count else b""
         group.position += count
-        await connection.execute(self._group, group.instant, *_columns(last), first, count, logged, group.position)
+        await connection.execute(self._group, *_columns(last), first, count, logged, group.position, group.instant)
         if group.claimed:
             await connection.execute(self._claims, list(group.claimed), list(group.claimed.values()), group.instant)
         for kept in group.answered.values():
@@ -257,7 +296,7 @@ def _spelled(body: bytes) -> str | None:
 
 
 def _columns(rows: Sequence[_Row]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)] if rows else [[]] * 7
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[]] * 8
 
 
 async def _commit(connection: PoolConnectionProxy) -> None:
