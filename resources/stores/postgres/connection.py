@@ -214,6 +214,10 @@ _SENTENCES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], s
         (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError, asyncpg.SerializationError, asyncpg.DeadlockDetectedError),
         "PostgreSQL was busy with other writes for too long; nothing was written. Send the request again.",
     ),
+    (
+        (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError),
+        "A pooler before PostgreSQL loses prepared statements; add prepared=off to FHIR_STORE_URL.",
+    ),
     (asyncpg.ClientConfigurationError, "FHIR_STORE_URL is none that PostgreSQL's driver takes; the log has the reason."),
     (asyncpg.UndefinedObjectError, "FHIR_STORE_URL has a parameter that PostgreSQL does not know; the log names it."),
     (
