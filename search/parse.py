@@ -9,6 +9,7 @@ from search.clauses import Notes
 from search.conditions import read_condition
 from search.parameters import Parameters
 from search.query import Condition, Parsed, Query
+from search.reading.includes import Includes
 from search.shaping import Shape, read_shape
 from search.types.text import Reading, bases_of
 
@@ -31,19 +32,20 @@ def parse(
     lenient: bool = False,
     default_count: int = 20,
     max_count: int = 1_000,
+    among: Sequence[str] = (),
     now: Callable[[], int] = instants.now,
 ) -> Parsed:
     """The search of `type` that a query string (or its decoded pairs) asks for.
 
     `base_url` is this server's own, or all the URLs that mean it: references below them are relative ones, as in the `Extractor`. Below
     `asked_at`, the base URL that the request was sent to, they are both, since the Extractor may not know it. `now` (microseconds since
-    the epoch) is what `ap` measures from. A
-    parameter without a value is ignored, one that does not exist or is not supported only with `lenient`; both are told in
+    the epoch) is what `ap` measures from. `among` are all types that are searched together with this one, from which `_include` may
+    start. A parameter without a value is ignored, one that does not exist or is not supported only with `lenient`; both are told in
     `Parsed.ignored`. `_count` above `max_count` is cut to it, and so told in `Parsed.applied`. Raises FhirError 400 with all
     problems; `expression` is the parameter's name.
     """
     notes = Notes(lenient)
-    shape = Shape(type, parameters, notes, default_count, max_count)
+    shape = Shape(type, parameters, notes, Includes(among or (type,), parameters, notes), default_count, max_count)
     own, asked = bases_of(base_url), f"{asked_at}/" if asked_at else ""
     reading = Reading(own, now(), "" if asked in own else asked)
     clauses: list[Condition] = []
@@ -69,7 +71,7 @@ def _parsed(shape: Shape, clauses: tuple[Condition, ...]) -> Parsed:
         count=0 if only_count else shape.count,
         total="accurate" if only_count else shape.total,
     )
-    notes, includes = shape.notes, tuple(shape.includes)
+    notes, includes = shape.notes, tuple(shape.includes.found)
     return Parsed(query, tuple(notes.applied), tuple(notes.ignored), includes, shape.summary, shape.elements, shape.cursor)
 
 

@@ -5,27 +5,26 @@ from dataclasses import dataclass, field
 
 from conformance.summary import MODES
 from search.clauses import Notes
-from search.parameter import SearchParameter
 from search.parameters import Parameters
-from search.query import Include, SortKey, Total
+from search.query import SortKey, Total
+from search.reading.includes import NAMES, Includes
 
 MAX_SORT_KEYS = 8
-MAX_INCLUDES = 50
 _TOTALS: Mapping[str, Total] = {"none": "none", "estimate": "estimate", "accurate": "accurate"}
 
 
 @dataclass(slots=True)
 class Shape:
-    """How the answer is to look, as far as it has been read. `count` starts as the default page size."""
+    """How the answer is to look, as far as it has been read. `count` starts as the default page size. `includes` reads its part."""
 
     type: str
     parameters: Parameters
     notes: Notes
+    includes: Includes
     count: int
     max_count: int
     total: Total = "accurate"
     sort: tuple[SortKey, ...] = ()
-    includes: list[Include] = field(default_factory=list)
     summary: str | None = None
     elements: tuple[str, ...] = ()
     cursor: str | None = None
@@ -35,13 +34,17 @@ class Shape:
 def read_shape(shape: Shape, name: str, value: str) -> bool:
     """Takes in `name=value` if it is one of these parameters, and notes what was applied; False if it is none of them."""
     code, _, suffix = name.partition(":")
+    if code in NAMES:
+        applied = shape.includes.read(name, value)
+        if applied is not None:
+            shape.notes.applied.append((name, applied))
+        return True
     reader = _READERS.get(code)
     if reader is None:
         return False
     if suffix:
-        what = "iterated includes are not supported" if code in _REPEATABLE else f"{code} takes no modifier"
-        shape.notes.refuse(name, f"{name}: {what}", "not-supported")
-    elif code in shape.seen and code not in _REPEATABLE:
+        shape.notes.refuse(name, f"{name}: {code} takes no modifier", "not-supported")
+    elif code in shape.seen:
         shape.notes.refuse(name, f"{name} is given more than once")
     else:
         shape.seen.add(code)
@@ -106,61 +109,6 @@ def _sort(shape: Shape, name: str, value: str) -> str | None:
     return ",".join(applied) if applied else None
 
 
-def _include(shape: Shape, name: str, value: str) -> str | None:
-    source, _, rest = value.partition(":")
-    if value == "*":
-        source, rest = shape.type, "*"
-    if source != shape.type:
-        return _refuse_include(
-            shape, name, f"{name} begins with the type searched for: {shape.type}:parameter, not {value[:100]!r}"
-        )
-    code, _, target = rest.partition(":")
-    return _add_include(shape, name, value, Include(source, _references(shape.parameters, source, code), target or None))
-
-
-def _revinclude(shape: Shape, name: str, value: str) -> str | None:
-    source, _, rest = value.partition(":")
-    if source == "*":
-        return _refuse_include(shape, name, f"{name}=* would look through every type: name one, such as Provenance:target")
-    if source not in shape.parameters.types:
-        return _refuse_include(shape, name, f"{name} begins with a resource type, such as Provenance:target, not {value[:100]!r}")
-    code, _, target = rest.partition(":")
-    found = tuple(p for p in _references(shape.parameters, source, code) if not p.targets or shape.type in p.targets)
-    if target and target != shape.type:
-        return _refuse_include(
-            shape, name, f"{name}: the target can only be {shape.type}, the type searched for, not {target[:100]!r}"
-        )
-    return _add_include(shape, name, value, Include(source, found, target or None, reverse=True))
-
-
-def _add_include(shape: Shape, name: str, value: str, include: Include) -> str | None:
-    if not include.parameters:
-        wanted = "any" if not include.reverse else shape.type
-        text = f"{value[:100]!r} names no reference parameter of {include.source} (to {wanted} resource); canonical URLs are not followed"
-        return _refuse_include(shape, name, f"{name}: {text}")
-    if include.target and not any(not p.targets or include.target in p.targets for p in include.parameters):
-        return _refuse_include(shape, name, f"{name}: {value[:100]!r} never refers to a {include.target[:100]}")
-    if len(shape.includes) >= MAX_INCLUDES:
-        shape.notes.refuse(name, f"More than {MAX_INCLUDES} includes are given", "too-costly")
-        return None
-    if include not in shape.includes:
-        shape.includes.append(include)
-    return value
-
-
-def _refuse_include(shape: Shape, name: str, text: str) -> str | None:
-    shape.notes.pass_over(name, text)
-    return None
-
-
-def _references(parameters: Parameters, type: str, code: str) -> tuple[SearchParameter, ...]:
-    """The reference parameter of that code, or all of a type (`*`), aliases left out; none if there is none that can be followed."""
-    if code == "*":
-        return tuple(p for p in parameters.of(type).values() if p.includable and p.stored == p.code)
-    parameter = parameters.find(type, code)
-    return (parameter,) if parameter is not None and parameter.includable else ()
-
-
 def _contained(shape: Shape, name: str, value: str) -> str | None:
     if value != "false":
         shape.notes.refuse(name, "Contained resources cannot be searched for: _contained is false", "not-supported")
@@ -184,12 +132,9 @@ _READERS: Mapping[str, Callable[[Shape, str, str], str | None]] = {
     "_summary": _summary,
     "_elements": _elements,
     "_sort": _sort,
-    "_include": _include,
-    "_revinclude": _revinclude,
     "_contained": _contained,
     "_containedType": _of_the_edge,
     "_cursor": _cursor,
     "_format": _of_the_edge,
     "_pretty": _of_the_edge,
 }
-_REPEATABLE = ("_include", "_revinclude")

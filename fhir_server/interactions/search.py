@@ -22,6 +22,7 @@ from search.index import Included, Result
 from search.paging import page_context
 from search.parse import parse
 from search.query import Compartment, Parsed, types_of
+from search.reading.includes import ends
 
 _NOTHING = Included([])
 
@@ -73,10 +74,7 @@ async def _search(ctx: Context, request: FhirRequest, type: str, url: str, withi
 
 def _types(type: str, parsed: Parsed) -> tuple[str, ...]:
     """All types that the answer depends on."""
-    ends = {rule.source for rule in parsed.includes}
-    for rule in parsed.includes:
-        ends.update((rule.target,) if rule.target else (target for p in rule.parameters for target in p.targets))
-    return (type, *sorted((ends | types_of(parsed.query.clauses)) - {type}))
+    return (type, *sorted((ends(parsed.includes) | types_of(parsed.query.clauses)) - {type}))
 
 
 def _asked(request: FhirRequest) -> str:

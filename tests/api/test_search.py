@@ -7,6 +7,9 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx
 import pytest
 
+from resources.store import Key
+from search.index import Included
+from search.query import Include
 from tests.api.conftest import Running, problem
 
 Put = Callable[[dict[str, Any]], httpx.Response]
@@ -120,6 +123,36 @@ def test_includes(api: httpx.Client) -> None:
     assert sorted(ids(bundle, "include")) == ["se-0", "se-dr"]
     reverse = api.get("Patient?_id=se-0&_revinclude=Observation:subject").json()
     assert sorted(ids(reverse, "include")) == [f"se-o{n}" for n in range(5)]
+
+
+def test_iterated_includes(api: httpx.Client) -> None:
+    """:iterate goes on from what was included; self has the parameter as it was sent."""
+    for entry in (
+        {"resourceType": "Organization", "id": "se-org", "name": "Searchers"},
+        {"resourceType": "PractitionerRole", "id": "se-role", "practitioner": {"reference": "Practitioner/se-dr"},
+         "organization": {"reference": "Organization/se-org"}},
+    ):  # fmt: skip
+        api.put(f"{entry['resourceType']}/{entry['id']}", json=entry)
+    query = "_include=Observation:performer&_revinclude:iterate=PractitionerRole:practitioner&_include:iterate=PractitionerRole:*"
+    bundle = api.get(f"Observation?_id=se-o1&{query}").json()
+    assert sorted(ids(bundle, "include")) == ["se-dr", "se-org", "se-role"]
+    assert "_include%3Aiterate=PractitionerRole%3A%2A" in (link(bundle, "self") or "")
+
+
+def test_more_included_than_allowed(api: httpx.Client, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the bound the Bundle says that included resources were left out, and what to do."""
+    index = running.app._ctx.index
+    include = index.include
+
+    async def bounded(keys: Sequence[Key], includes: Sequence[Include], **options: Any) -> Included:
+        return await include(keys, includes, limit=2)
+
+    monkeypatch.setattr(index, "include", bounded)
+    bundle = api.get("Patient?_id=se-0&_revinclude=Observation:subject").json()
+    assert len(ids(bundle, "include")) == 2
+    [outcome] = [e for e in bundle["entry"] if e["search"]["mode"] == "outcome"]
+    [issue] = outcome["resource"]["issue"]
+    assert issue["code"] == "incomplete" and "_count" in issue["details"]["text"]
 
 
 def test_compartment(api: httpx.Client, base: str) -> None:

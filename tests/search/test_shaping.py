@@ -69,6 +69,23 @@ def test_includes(query: str, source: str, codes: set[str], target: str | None, 
     assert (include.source, include.target, include.reverse, include.iterate) == (source, target, reverse, False)
 
 
+@pytest.mark.parametrize(
+    ("query", "source", "codes", "target", "reverse"),
+    [
+        ("_include:iterate=Patient:organization", "Patient", {"organization"}, None, False),
+        ("_include:iterate=Observation:has-member", "Observation", {"has-member"}, None, False),
+        ("_include:iterate=PractitionerRole:organization:Organization", "PractitionerRole", {"organization"}, "Organization", False),
+        ("_revinclude:iterate=Immunization:patient", "Immunization", {"patient"}, None, True),
+        ("_revinclude:iterate=Provenance:target:Patient", "Provenance", {"target"}, "Patient", True),
+    ],
+)
+def test_iterated_includes(query: str, source: str, codes: set[str], target: str | None, reverse: bool) -> None:
+    """:iterate starts from any type, since what was included may be of any."""
+    [include] = read(query).includes
+    assert {p.code for p in include.parameters} == codes
+    assert (include.source, include.target, include.reverse, include.iterate) == (source, target, reverse, True)
+
+
 def test_wildcards() -> None:
     """`*` stands for every reference parameter, of a source that can refer to the type for _revinclude."""
     [all_of_it] = read("_include=*").includes
@@ -105,8 +122,9 @@ def test_other_shapes() -> None:
         ("_summary=all", "true, text, data, count, false"),
         ("_contained=both", "_contained"),
         ("_sort=date,code,status,subject,_id,_lastUpdated,category,method,focus", "at most 8"),
-        ("_include:iterate=Observation:subject", "iterated"),
-        ("_revinclude:recurse=Provenance:target", "iterated"),
+        ("_include:recurse=Observation:subject", "but :iterate: that is how"),
+        ("_revinclude:recurse=Provenance:target", "but :iterate: that is how"),
+        ("_include:Patient=Observation:subject", "no modifier but :iterate"),
         ("_sort:desc=date", "no modifier"),
     ],
 )  # fmt: skip
@@ -125,6 +143,10 @@ def test_refused_in_any_case(query: str, says: str) -> None:
         ("_sort=code-value-quantity", "cannot be sorted"),
         ("_include=subject", "begins with the type"),
         ("_include=Patient:organization", "begins with the type"),
+        ("_include=Observation:subjct", "did you mean Observation:subject"),
+        ("_include:iterate=*", "every reference of every type"),
+        ("_include:iterate=Nonsense:x", "begins with a resource type"),
+        ("_revinclude:iterate=*", "every type"),
         ("_include=Observation:code", "no reference parameter"),
         ("_include=Observation:nothing", "no reference parameter"),
         ("_include=Observation:subject:Practitioner", "never refers"),

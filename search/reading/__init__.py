@@ -1,0 +1,1 @@
+"""Parts of a query string that are languages of their own."""
