@@ -118,7 +118,7 @@ def create_app(settings: Settings) -> Application:
 async def open_context(settings: Settings) -> AsyncIterator[Context]:
     """A Context with its store open; for the server and for commands that work on the store itself. Raises StoreUnavailable."""
     parameters = registry()
-    extractor = Extractor(parameters, settings.bases)
+    extractor = Extractor(parameters, settings.bases, texts=settings.elastic or settings.in_memory)
     async with _engines(settings, parameters, extractor) as (store, index, feed):
         yield Context(
             settings=settings,

@@ -17,8 +17,6 @@ MAX_TERMS = 1_000
 _LONGEST_TEXT = 500
 
 _UNSUPPORTED = {
-    "_text": "search in the narrative (_text)",
-    "_content": "search in the whole content (_content)",
     "_list": "search by list (_list)",
     "_filter": "filter expressions (_filter)",
     "_query": "named queries (_query)",

@@ -13,6 +13,7 @@ from search.clauses import Notes, read_clause
 from search.parameter import SearchParameter
 from search.parameters import Parameters
 from search.query import AnyOf, Chain, Condition, Has
+from search.text.conditions import TEXTS, read_text
 from search.types.text import Reading
 
 MAX_LINKS = 10
@@ -48,6 +49,8 @@ def _read(asked: _Asked, type: str, name: str, depth: int) -> Condition | None:
     first, dot, rest = name.partition(".")
     if dot and ":_has" not in first:
         return _chain(asked, type, first, rest, depth)
+    if first.partition(":")[0] in TEXTS:
+        return read_text(type, first, asked.value, asked.parameters, asked.notes, shown=asked.name)
     return read_clause(type, name, asked.value, asked.parameters, asked.reading, asked.notes, shown=asked.name)
 
 

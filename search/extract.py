@@ -12,6 +12,7 @@ from conformance.fhirpath import Path, compile_paths
 from search.compartments import linking, owners
 from search.parameter import SearchParameter
 from search.parameters import Parameters
+from search.text.words import text_of
 from search.types.kinds import KINDS
 from search.types.text import Bases, Converter, bases_of
 from search.values import NO_DATE, DateValue, Entry, Value
@@ -44,10 +45,12 @@ class Plan:
 
 class Extractor:
     """Extracts by the parameters given. `base_url` is this server's own, or all the URLs that mean it: references to it become
-    relative. An Entry follows from its document and these alone, so that an index can be built anew from what is stored."""
+    relative. An Entry follows from its document and these alone, so that an index can be built anew from what is stored. `texts`:
+    whether entries carry the words of their documents (`Entry.text`), for an index that takes them in with the rest."""
 
-    def __init__(self, parameters: Parameters, base_url: str | tuple[str, ...]) -> None:
+    def __init__(self, parameters: Parameters, base_url: str | tuple[str, ...], *, texts: bool = False) -> None:
         self._parameters = parameters
+        self._texts = texts
         self._bases = bases_of(base_url)
         self._plans: dict[str, Plan] = {}
 
@@ -65,7 +68,10 @@ class Extractor:
                 take(steps, document, values)
         if plan.always:
             take(plan.always, document, values)
-        return entry_of(plan, type, document.get("id", ""), values)
+        entry = entry_of(plan, type, document.get("id", ""), values)
+        if self._texts:
+            entry.text = text_of(document)
+        return entry
 
     def plan(self, type: str) -> Plan:
         """What is looked at in documents of the type; made at its first use."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from resources.store import Key
+from resources.store import Key, StoreUnavailable
 from search.query import Compartment, Grants, Include, Query
 
 
@@ -80,6 +80,10 @@ class SearchIndex(Protocol):
     async def caught_up(self, types: Sequence[str], position: int | None = None) -> bool:
         """Wait, bounded, until searches of these types find every commit up to `position` (None: up to the newest that the store's
         readers see when this is called); False if the bound passed first, and searches may then miss the latest."""
+
+
+class Preparing(StoreUnavailable):
+    """What the search needs is being made; the text says how far that has come. HTTP 503 with Retry-After."""
 
 
 class TooCostly(Exception):

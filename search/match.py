@@ -9,7 +9,8 @@ from typing import NamedTuple, Protocol
 
 from resources.store import Key
 from search.parameter import SearchParameter
-from search.query import AllOf, AnyOf, Chain, Clause, Compartment, Condition, Grants, Has, Modifier, Query, SortKey, grants_of
+from search.query import AllOf, AnyOf, Chain, Clause, Compartment, Condition, Grants, Has, Modifier, Query, SortKey, Text, grants_of
+from search.text.expression import holds
 from search.types.kinds import KINDS
 from search.values import DateValue, Entry, NumberValue, QuantityValue, ReferenceValue, TokenValue, Value
 
@@ -75,6 +76,9 @@ class _Evaluation:
     def _holds(self, condition: Condition, document: Document) -> bool:
         if isinstance(condition, Clause):
             return _clause_holds(condition, document)
+        if isinstance(condition, Text):
+            text = document.entry.text
+            return text is not None and holds(condition.expression, text, narrative=condition.narrative)
         if isinstance(condition, AllOf):
             return self.all_hold(condition.conditions, document)
         if isinstance(condition, AnyOf):

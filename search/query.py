@@ -10,6 +10,7 @@ from hashlib import blake2b
 from typing import Literal
 
 from search.parameter import SearchParameter
+from search.text.expression import Expression
 from search.values import StringValue, Value
 
 
@@ -132,7 +133,17 @@ class Negation:
     condition: "Condition"
 
 
-Condition = Clause | Chain | Has | AnyOf | AllOf | Negation
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Holds for documents whose words are what `expression` says (`search.text.expression.holds`): those of the narrative only
+    (`_text`), or all of them (`_content`). An index that keeps no words until it is asked for them may raise
+    `search.index.Preparing`. Indexes that take words in with the rest get them in `Entry.text`, from an Extractor with `texts`."""
+
+    expression: Expression
+    narrative: bool
+
+
+Condition = Clause | Chain | Has | AnyOf | AllOf | Negation | Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +256,7 @@ def types_of(conditions: Sequence[Condition]) -> frozenset[str]:
             found.add(condition.source)
         if isinstance(condition, Negation):
             found |= types_of((condition.condition,))
-        elif not isinstance(condition, Clause):
+        elif not isinstance(condition, Clause | Text):
             found |= types_of(condition.conditions)
     return frozenset(found)
 
@@ -266,6 +277,8 @@ def _text(condition: Condition) -> str:
         return repr((_name(condition.parameter), condition.modifier.value, condition.missing, terms))
     if isinstance(condition, Negation):
         return repr(("not", _text(condition.condition)))
+    if isinstance(condition, Text):
+        return repr(condition)
     inner = sorted({_text(each) for each in condition.conditions})
     if isinstance(condition, Chain):
         return repr(("chain", sorted(_name(p) for p in condition.parameters), condition.target, inner))

@@ -94,6 +94,16 @@ class UriValue(NamedTuple):
 Value = TokenValue | StringValue | DateValue | NumberValue | QuantityValue | ReferenceValue | UriValue
 
 
+class DocumentText(NamedTuple):
+    """The words of a document, each part joined by single spaces: those of its narrative, and those of all other text in it.
+
+    `_text` looks into the narrative, `_content` into both; a phrase never spans the two.
+    """
+
+    narrative: str
+    rest: str
+
+
 @dataclass(slots=True)
 class Entry:
     """All that an index keeps of one document.
@@ -103,12 +113,14 @@ class Entry:
     `date`: the low end of the clinical date in microseconds since the epoch (0 if the type has no clinical date, NO_DATE if only this
     document has none; see `search/parameters.py`), part of the SQLite index's key.
     `patients`: ids of the Patients in whose compartment the document lies (a Patient lies in its own), sorted.
+    `text`: the document's words, for indexes that take them in with the rest; None where the Extractor was not made for such a one.
     `_id` and `_lastUpdated` are not among the values: the index knows them from the store.
     """
 
     values: dict[str, list[Value]]
     date: int = 0
     patients: tuple[str, ...] = field(default=())
+    text: DocumentText | None = None
 
 
 @lru_cache(maxsize=16_384)

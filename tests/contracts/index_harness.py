@@ -55,7 +55,7 @@ from search.values import (
 
 PARAMETERS = registry()
 BOOKS = Codebook(PARAMETERS).books
-EXTRACTOR = Extractor(PARAMETERS, "http://here/fhir")
+EXTRACTOR = Extractor(PARAMETERS, "http://here/fhir", texts=True)
 TINY = Limits(gather=2, scan=4, few=1, listed=2)
 """Limits at which a few documents are many, so that every way of searching is taken."""
 

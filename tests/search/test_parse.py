@@ -131,8 +131,6 @@ def test_modifiers(code: str, suffix: str) -> None:
         ("general-practioner.name=x", "Patient", "did you mean general-practitioner"),
         ("_has:Observation:patiet:code=x", "Patient", "did you mean patient"),
         ("_has:Observation:patient:cod=x", "Patient", "no search parameter 'cod'"),
-        ("_text=x", "Patient", "_text"),
-        ("_content=x", "Patient", "_content"),
         ("_list=1", "Patient", "_list"),
         ("_filter=name eq x", "Patient", "_filter"),
         ("_query=x", "Patient", "_query"),

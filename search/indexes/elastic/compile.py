@@ -7,6 +7,7 @@ addresses.
 from collections.abc import Mapping, Sequence
 
 from search.indexes.elastic.terms import EVERYTHING, NOTHING, TERMS, Json, any_of, instants, one_of
+from search.indexes.elastic.texts import compile_text
 from search.query import (
     AllOf,
     Chain,
@@ -19,6 +20,7 @@ from search.query import (
     Modifier,
     Negation,
     Query,
+    Text,
     grants_of,
 )
 
@@ -67,6 +69,8 @@ def compile_condition(condition: Condition, links: Links) -> Json:
         return _not(compile_condition(condition.condition, links))
     if isinstance(condition, Chain | Has):
         return links[condition]
+    if isinstance(condition, Text):
+        return compile_text(condition.expression, narrative=condition.narrative)
     parts = [compile_condition(each, links) for each in condition.conditions]
     return all_of(parts) if isinstance(condition, AllOf) else _any(parts)
 

@@ -8,6 +8,7 @@ import msgspec
 
 from search.indexes.elastic.fields import FIELDS
 from search.indexes.elastic.layout import Layout, kinds
+from search.indexes.elastic.texts import text_fields
 from search.parameters import Parameters
 from search.values import Entry
 
@@ -40,6 +41,7 @@ def document(parameters: Parameters, operation: Operation) -> dict[str, Any]:
         "date": entry.date,
         "patients": entry.patients,
         "present": list(entry.values),
+        **text_fields(entry.text),
         "p": {code: FIELDS[known[code]](values) for code, values in entry.values.items() if values and code in known},
     }
 

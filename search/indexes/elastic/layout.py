@@ -15,6 +15,7 @@ from hashlib import blake2b
 from typing import Any
 
 from search.indexes.elastic.fields import MAPPINGS
+from search.indexes.elastic.texts import MAPPING
 from search.parameters import Parameters
 
 LAYOUT = 1
@@ -27,9 +28,10 @@ _COMMON: Mapping[str, Any] = {
     "date": {"type": "long"},
     "patients": {"type": "keyword", "doc_values": False},
     "present": {"type": "keyword", "doc_values": False},
+    **MAPPING,
 }
 """Of every document: its id; its last update and clinical date (`Entry.date`), in microseconds since the epoch; its position in the
-store; the patients in whose compartments it lies; the codes of the parameters whose element it has."""
+store; the patients in whose compartments it lies; the codes of the parameters whose element it has; its words."""
 
 _FEED: Mapping[str, Any] = {
     "owner": {"type": "keyword"},
