@@ -13,7 +13,7 @@ from resources.stores import events
 from resources.stores.bodies import Bodies
 from resources.stores.mongo.driver import settled
 from resources.stores.mongo.groups import PACK
-from resources.stores.mongo.schema import CURRENT_KEY, EVENTS, KEY_VERSION, RECEIPTS, STATE, TYPE_POSITION, VERSIONS
+from resources.stores.mongo.schema import EVENTS, RECEIPTS, STATE, VERSIONS
 
 BATCH = 500
 """Versions in one list of a scan."""
@@ -80,7 +80,7 @@ class Reader:
         return [found.get(name) for name in names]
 
     async def _current(self, names: Sequence[str]) -> dict[str, Version]:
-        cursor = self._versions.find({"key": {"$in": names}, "current": True}, hint=CURRENT_KEY)
+        cursor = self._versions.find({"key": {"$in": names}, "current": True})
         return {d["key"]: self._version(d) for d in await cursor.to_list(None)}
 
     async def _events_at(self, positions: Collection[int]) -> dict[int, Version]:
@@ -108,7 +108,7 @@ class Reader:
     async def _walk(self, filter: Filter, limit: int) -> list[Version]:
         """Versions that satisfy the filter, newest first."""
         order = [("version", DESCENDING)] if "key" in filter else [("_id", DESCENDING)]
-        cursor = self._versions.find(filter, sort=order, limit=limit, hint=_hint(filter))
+        cursor = self._versions.find(filter, sort=order, limit=limit)
         return [self._version(d) for d in await cursor.to_list(None)]
 
     async def _logged(self, filter: Filter, limit: int, id: str | None, before: int | None) -> list[Version]:
@@ -126,7 +126,7 @@ class Reader:
     async def count(self, type: str | None, id: str | None, since: int | None, at: tuple[int, int] | None) -> int:
         """How many versions `history` has on all its pages."""
         filter = await self._of(self._versions, type, id, since, at, None)
-        number = int(await self._versions.count_documents(filter, hint=_hint(filter)))
+        number = int(await self._versions.count_documents(filter))
         if type != events.TYPE:
             return number
         filter = await self._of(self._events, None, None, since, at, None)
@@ -189,7 +189,7 @@ class Reader:
         return list(merge(*found, key=lambda v: v.position))[:limit]
 
     async def _forward(self, filter: Filter, limit: int) -> list[Version]:
-        cursor = self._versions.find(filter, sort=[("_id", ASCENDING)], limit=limit, hint=_hint(filter))
+        cursor = self._versions.find(filter, sort=[("_id", ASCENDING)], limit=limit)
         return [self._version(d) for d in await cursor.to_list(None)]
 
     async def _events_after(self, after: int, until: int, limit: int) -> list[Version]:
@@ -211,13 +211,6 @@ class Reader:
 
     def _unpacked(self, group: Mapping[str, Any]) -> list[Version]:
         return list(events.unpack(self._bodies.unpack(group["body"]), int(group["_id"]), int(group["instant"])))
-
-
-def _hint(filter: Filter) -> str | list[tuple[str, int]]:
-    """The index along which a history is walked."""
-    if "key" in filter:
-        return KEY_VERSION
-    return TYPE_POSITION if "type" in filter else [("_id", ASCENDING)]
 
 
 def _runs(positions: Iterable[int]) -> Iterator[tuple[int, int]]:

@@ -24,7 +24,7 @@ CURRENT_KEY, KEY_VERSION, TYPE_POSITION, INSTANT = "current_key", "key_version",
 
 _INDEXES = {
     VERSIONS: [
-        IndexModel([("key", ASCENDING)], name=CURRENT_KEY, unique=True, partialFilterExpression={"current": True}),
+        IndexModel([("key", ASCENDING)], name=CURRENT_KEY, partialFilterExpression={"current": True}),
         IndexModel([("key", ASCENDING), ("version", DESCENDING)], name=KEY_VERSION, unique=True),
         IndexModel([("type", ASCENDING), ("_id", ASCENDING)], name=TYPE_POSITION),
         IndexModel([("instant", ASCENDING), ("_id", ASCENDING)], name=INSTANT),
