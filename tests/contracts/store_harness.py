@@ -56,7 +56,7 @@ KINDS = {
     "postgres": Kind(lambda s: PostgresStore(s.database, clock=s.clock), postgres_database),
 }
 EMBEDDED = [name for name, kind in KINDS.items() if kind.embedded]
-ADOPTING = [*EMBEDDED, "postgres"]
+ADOPTING = [*EMBEDDED, "mongo", "postgres"]
 
 Test = Callable[[ResourceStore, Clock], Awaitable[None]]
 

@@ -6,7 +6,7 @@ conflicts is left out and the others go on.
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from bson.raw_bson import RawBSONDocument
@@ -15,6 +15,7 @@ from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateOne
 from resources.instants import instant_text
 from resources.store import ABSENT, ANY, Change, Claim, Conflict, Receipt, Version, Written
 from resources.stores import events
+from resources.stores.adoption import check_next, check_order
 from resources.stores.bodies import Bodies
 from resources.stores.mongo.documents import native
 from resources.stores.mongo.schema import CLAIMS, EVENTS, RECEIPTS, VERSIONS
@@ -115,33 +116,51 @@ class Group:
 
     def _add(self, change: Change) -> Written:
         """Add a change's version to the group and return what it became."""
-        key = f"{change.type}/{change.id}"
-        state = self._states.get(key, NONE)
+        state = self._states.get(f"{change.type}/{change.id}", NONE)
         self.position += 1
-        version = state.version + 1
+        number = state.version + 1
+        body = None if change.draft is None else change.draft.stamp(number, self._text)
+        made = Version(change.type, change.id, number, self.instant, change.method, body, self.position)
+        self._put(made, state)
+        return Written(made if change.echo or body is None else replace(made, body=b""), created=not state.live)
+
+    def adopt(self, versions: Sequence[Version]) -> None:
+        """Add versions of another store as they are. Raises ValueError where they do not follow what is there."""
+        check_order(versions, self.position)
+        self.first, self.position = versions[0].position, versions[-1].position
+        self.instant = max(self.instant, *(version.instant for version in versions))
+        for version in versions:
+            if not events.is_own(version):
+                state = self._states.get(f"{version.type}/{version.id}", NONE)
+                check_next(version, state.version)
+                self._put(version, state)
+        for run in events.groups([version for version in versions if events.is_own(version)]):
+            for start in range(0, len(run), PACK):
+                part = run[start : start + PACK]
+                self._pack(part[0].position, len(part), part[0].instant, b"\n".join(event.body or b"" for event in part))
+
+    def _put(self, version: Version, state: State) -> None:
+        """Add a version's documents; `state`: what it follows."""
+        key = f"{version.type}/{version.id}"
         document = {
-            "_id": self.position, "key": key, "type": change.type, "version": version, "instant": self.instant,
-            "method": change.method, "current": True,
+            "_id": version.position, "key": key, "type": version.type, "version": version.version, "instant": version.instant,
+            "method": version.method, "current": True,
         }  # fmt: skip
-        body = None if change.draft is None else change.draft.stamp(version, self._text)
-        if body is None:
+        if version.body is None:
             document["deleted"] = True
             self._natives[key] = None
         else:
-            document["body"] = self._bodies.pack(body)
-            self._natives[key] = native(change.id, body)
-        self._supersede(state)
-        self._documents[self.position] = document
-        self._states[key] = State(self.position, version, body is not None)
-        answered = body if change.echo or body is None else b""
-        told = Version(change.type, change.id, version, self.instant, change.method, answered, self.position)
-        return Written(told, created=not state.live)
+            document["body"] = self._bodies.pack(version.body)
+            self._natives[key] = native(version.id, version.body)
+        self._supersede(state, version)
+        self._documents[version.position] = document
+        self._states[key] = State(version.position, version.version, version.body is not None)
 
-    def _supersede(self, state: State) -> None:
+    def _supersede(self, state: State, by: Version) -> None:
         """Note in the version that was current which one comes after it, and when."""
         if not state.position:
             return
-        after = {"next": self.position, "ended": self.instant}
+        after = {"next": by.position, "ended": by.instant}
         earlier = self._documents.get(state.position)
         if earlier is None:
             self._ended[state.position] = after
@@ -155,10 +174,12 @@ class Group:
             part = self._events[start : start + PACK]
             first = self.position + 1
             self.position += len(part)
-            self._documents[first] = {
-                "_id": first, "last": self.position, "count": len(part), "instant": self.instant,
-                "body": self._bodies.pack(events.stamp(part, first, self.instant)),
-            }  # fmt: skip
+            self._pack(first, len(part), self.instant, events.stamp(part, first, self.instant))
+
+    def _pack(self, first: int, count: int, instant: int, lines: bytes) -> None:
+        self._documents[first] = {
+            "_id": first, "last": first + count - 1, "count": count, "instant": instant, "body": self._bodies.pack(lines),
+        }  # fmt: skip
 
     def empty(self) -> bool:
         """Whether there is nothing to write: every commit of the group was refused, or asked for nothing."""

@@ -107,6 +107,12 @@ class MongoStore:
             self._flusher = asyncio.get_running_loop().create_task(self._flush())
         return await asyncio.shield(future) if changes else await future
 
+    async def adopt(self, versions: Sequence[Version]) -> None:
+        """See ResourceStore.adopt."""
+        if versions:
+            with self._errors.clear():
+                await self._transactions.adopt(versions)
+
     async def _flush(self) -> None:
         """Write group after group until nothing waits. What comes in while one group is written makes the next."""
         try:

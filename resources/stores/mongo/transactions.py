@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pymongo
@@ -17,7 +17,8 @@ from pymongo import ReturnDocument
 from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 from pymongo.read_concern import ReadConcern
 
-from resources.store import StoreUnavailable
+from resources.store import StoreUnavailable, Version
+from resources.stores import events
 from resources.stores.bodies import Bodies
 from resources.stores.mongo.driver import ANSWER, DURABLE, settled
 from resources.stores.mongo.errors import Errors
@@ -35,6 +36,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.002, 0.1
 
 _TRANSIENT, _UNKNOWN = "TransientTransactionError", "UnknownTransactionCommitResult"
 
+Work = Callable[[Any, int, int], Awaitable[Group | None]]
+"""Plans and writes a group in a transaction that has the lock: given session, position and instant; None if there is nothing to write."""
+
 
 class Transactions:
     """Writes groups of commits, one after another."""
@@ -43,11 +47,47 @@ class Transactions:
         self._database, self._errors, self._clock = database, errors, clock
         self._types, self._bodies = Types(database), Bodies()
         self.writers = Writers(client, database)
+        self._turn = asyncio.Lock()
 
     async def write(self, jobs: Sequence[Job]) -> None:
         """Write the jobs in one transaction; each gets its `result`. Raises StoreUnavailable, ValueError (one of them is no document)."""
-        await self._types.make({change.type for job in jobs for change in job.changes})
-        await _Tries(self, await self.writers.session(), jobs).run()
+        size = sum(job.size() for job in jobs)
+        keys = {f"{change.type}/{change.id}" for job in jobs for change in job.changes}
+
+        async def work(session: Any, position: int, instant: int) -> Group | None:
+            found = await self._found(session, keys)
+            await self._find_claims(session, jobs, found, instant)
+            group = Group(position, instant, found, self._bodies)
+            await group.plan(jobs)
+            if group.empty():
+                return None
+            await self._fill(session, group)
+            unused = position + size - group.position
+            if unused:  # positions that were taken for commits that conflicted
+                await self._database[STATE].update_one({"_id": "position"}, {"$inc": {"position": -unused}}, session=session)
+            return group
+
+        await self._run({change.type for job in jobs for change in job.changes}, size, work)
+
+    async def adopt(self, versions: Sequence[Version]) -> None:
+        """Write versions of another store as they are, in one transaction. Raises StoreUnavailable, ValueError (they do not follow)."""
+        documents = [version for version in versions if not events.is_own(version)]
+
+        async def work(session: Any, position: int, instant: int) -> Group:
+            found = await self._found(session, {f"{version.type}/{version.id}" for version in documents})
+            group = Group(position, instant, found, self._bodies)
+            group.adopt(versions)
+            await self._fill(session, group)
+            moved = {"$set": {"position": group.position}, "$max": {"instant": group.instant}}
+            await self._database[STATE].update_one({"_id": "position"}, moved, session=session)
+            return group
+
+        await self._run({version.type for version in documents}, 0, work)
+
+    async def _run(self, types: set[str], size: int, work: Work) -> None:
+        await self._types.make(types)
+        async with self._turn:
+            await _Tries(self, await self.writers.session(), size, work).run()
 
     async def lock(self, session: Any, size: int) -> tuple[int, int]:
         """Take the next `size` positions and the instant of this transaction, which from now on is the only one that writes."""
@@ -64,23 +104,20 @@ class Transactions:
             )
         return int(moved["position"]) - size, int(moved["instant"])
 
-    async def plan(self, session: Any, jobs: Sequence[Job], position: int, instant: int) -> Group:
-        """What the jobs write, each with its result."""
-        group = Group(position, instant, await self._found(session, jobs, instant), self._bodies)
-        await group.plan(jobs)
-        return group
-
-    async def _found(self, session: Any, jobs: Sequence[Job], instant: int) -> Found:
-        """What the jobs' preconditions are checked against."""
-        keys = list({f"{change.type}/{change.id}" for job in jobs for change in job.changes})
-        claims = [claim.key for job in jobs for claim in job.claims]
-        receipts = [job.receipt.key for job in jobs if job.receipt is not None]
+    async def _found(self, session: Any, keys: set[str]) -> Found:
+        """The states of these resources."""
         found = Found({}, {}, set())
         if keys:
             wanted = {"_id": 1, "key": 1, "version": 1, "deleted": 1}
-            cursor = self._database[VERSIONS].find({"key": {"$in": keys}, "current": True}, wanted, session=session)
+            cursor = self._database[VERSIONS].find({"key": {"$in": list(keys)}, "current": True}, wanted, session=session)
             for d in await cursor.to_list(None):
                 found.states[d["key"]] = State(int(d["_id"]), d["version"], "deleted" not in d)
+        return found
+
+    async def _find_claims(self, session: Any, jobs: Sequence[Job], found: Found, instant: int) -> None:
+        """Add the positions of the jobs' claims, and which of their receipts are there and still hold."""
+        claims = [claim.key for job in jobs for claim in job.claims]
+        receipts = [job.receipt.key for job in jobs if job.receipt is not None]
         if claims:
             cursor = self._database[CLAIMS].find({"_id": {"$in": claims}}, session=session)
             found.claims = {d["_id"]: int(d["position"]) for d in await cursor.to_list(None)}
@@ -89,16 +126,12 @@ class Transactions:
                 {"_id": {"$in": receipts}, "expires": {"$gt": instant}}, {"_id": 1}, session=session
             )
             found.receipts = {d["_id"] for d in await cursor.to_list(None)}
-        return found
 
-    async def fill(self, session: Any, group: Group, taken: int) -> None:
-        """Write what the group planned; positions that were taken for commits that conflicted are given back."""
+    async def _fill(self, session: Any, group: Group) -> None:
+        """Write what the group planned."""
         for name, writes in group.writes():
             for start in range(0, len(writes), 1_000):
                 await self._database[name].bulk_write(writes[start : start + 1_000], session=session)
-        unused = taken - (group.position - group.first + 1)
-        if unused:
-            await self._database[STATE].update_one({"_id": "position"}, {"$inc": {"position": -unused}}, session=session)
 
     async def kept(self, session: Any, group: Group) -> bool:
         """Whether a group whose commit had no answer was written after all."""
@@ -111,10 +144,10 @@ class Transactions:
 
 
 class _Tries:
-    """The tries of one group."""
+    """The tries of one group, which takes `size` positions; `work` writes it once it has the lock."""
 
-    def __init__(self, transactions: Transactions, session: Any, jobs: Sequence[Job]) -> None:
-        self._transactions, self._session, self._jobs = transactions, session, jobs
+    def __init__(self, transactions: Transactions, session: Any, size: int, work: Work) -> None:
+        self._transactions, self._session, self._size, self._work = transactions, session, size, work
         self._end = time.monotonic() + PATIENCE
         self._pause = FIRST_PAUSE
         self._patience = Patience(transactions.writers)
@@ -148,19 +181,17 @@ class _Tries:
         transactions, session = self._transactions, self._session
         await settled(session.start_transaction(read_concern=ReadConcern("snapshot"), write_concern=DURABLE))
         try:
-            size = sum(job.size() for job in self._jobs)
             with pymongo.timeout(ANSWER):
-                position, instant = await transactions.lock(session, size)
+                position, instant = await transactions.lock(session, self._size)
             if self._doubtful is not None:
                 if await transactions.kept(session, self._doubtful):
                     await session.abort_transaction()
                     return
                 self._doubtful = None
-            group = await transactions.plan(session, self._jobs, position, instant)
-            if group.empty():
+            group = await self._work(session, position, instant)
+            if group is None:
                 await session.abort_transaction()
                 return
-            await transactions.fill(session, group, size)
         except BaseException:
             if session.in_transaction:
                 await session.abort_transaction()
