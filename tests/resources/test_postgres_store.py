@@ -13,6 +13,7 @@ from services.postgres.database import database, execute, with_database
 
 from resources.documents import draft
 from resources.store import ABSENT, Change, Conflict, Key, StoreUnavailable, Version
+from resources.stores.bodies import Bodies
 from resources.stores.postgres import PostgresStore
 from resources.stores.postgres.connection import address
 
@@ -313,6 +314,50 @@ def test_names_that_nothing_can_have_are_not_found(url: str) -> None:
         assert await store.read_version("Patient", "1", 1 << 40) is None
 
     on(url, test)
+
+
+FILL = """
+INSERT INTO fhir.doc SELECT n, 1700000000000000 + n * 1000, 1,
+    CASE WHEN n % 5000 = 0 THEN 'Rare' WHEN n % 3 = 0 THEN 'Patient' ELSE 'Basic' END, 'i' || n, 'PUT', '\\xBODY'
+    FROM generate_series(1, 40000) n;
+INSERT INTO fhir.log SELECT 40000 + n, 1700000041000000, 1, 'x' FROM generate_series(1, 10000) n;
+UPDATE fhir.counter SET position = 50000, instant = 1700000041000000;
+ANALYZE fhir.doc, fhir.log
+"""
+MOMENT = 1_700_000_005_000_000
+PAGES: dict[str, Callable[[PostgresStore], Awaitable[Any]]] = {
+    "read": lambda store: store.read("Patient", "i9000"),
+    "read_many": lambda store: store.read_many([Key("Patient", f"i{n}") for n in range(3, 300, 3)]),
+    "system": lambda store: store.history(None, None, before=20_000),
+    "system since": lambda store: store.history(None, None, since=MOMENT),
+    "system at": lambda store: store.history(None, None, at=(MOMENT, MOMENT + 10_000_000)),
+    "type": lambda store: store.history("Patient", None, before=30_000),
+    "rare type": lambda store: store.history("Rare", None),
+    "type since": lambda store: store.history("Patient", None, since=MOMENT),
+    "rare type since": lambda store: store.history("Rare", None, since=MOMENT),
+    "type at": lambda store: store.history("Patient", None, at=(MOMENT, MOMENT + 10_000_000)),
+    "scan": lambda store: store._reader.scan(None, 30_000, 100, (0, 1)),
+    "scan type": lambda store: store._reader.scan("Rare", 30_000, 100, (0, 1)),
+    "count of one": lambda store: store.count_history("Patient", "i9"),
+    "count of some": lambda store: store.count_history(None, None, since=MOMENT + 34_000_000),
+}
+
+
+@pytest.mark.parametrize("planning", ["force_generic_plan", "force_custom_plan"])
+def test_pages_read_what_they_show_and_little_more(url: str, planning: str) -> None:
+    """However the planner reads its statistics, no page sorts or walks a whole table: rows read are counted by the server itself."""
+    on(url, lambda store: store.position())  # type: ignore[arg-type, return-value]
+    execute(url, *FILL.replace("BODY", Bodies().pack(b"{}").hex()).split(";"))
+    read = {}
+    for name, page in PAGES.items():
+        execute(url, "SELECT pg_stat_reset()")
+        on(f"{url}?plan_cache_mode={planning}", page)  # type: ignore[arg-type]
+        counted = (
+            "SELECT sum(seq_tup_read)::int + (SELECT sum(idx_tup_read)::int FROM pg_stat_user_indexes) FROM pg_stat_user_tables"
+        )
+        read[name] = asyncio.run(rows(url, counted))[0][0]
+    assert all(read.values())
+    assert {name: number for name, number in read.items() if number > 3_000} == {}
 
 
 def test_an_event_that_is_none_harms_no_other_commit(url: str) -> None:

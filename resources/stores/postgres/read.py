@@ -1,7 +1,9 @@
 """Reading from PostgreSQL: each answer from one statement, so from one moment. Bodies are handed on as bytes, never parsed.
 
-Conditions on a resource's next version stand as scalar subqueries, which PostgreSQL always evaluates row by row on an index; as EXISTS
-it might choose to join the whole table for a page of a hundred.
+The statements leave PostgreSQL's planner one way only, that of an index in its order, whatever its statistics say. Conditions on a
+resource's next version stand as scalar subqueries, which are evaluated row by row; as EXISTS it might choose to join the whole table for
+a page of a hundred. A type is walked by comparing pairs (type, position); with `type = …` it might choose to walk along all positions, or
+to sort all of the type.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,6 +22,9 @@ END = 1 << 62
 BATCH = 500
 """Versions in one list of a scan."""
 
+WINDOW = 1000
+"""Rows that one statement of a scan looks at."""
+
 _ALL = "d.type, d.id, d.version, d.instant, d.method, d.body, d.position"
 _EVENT = "NULL, NULL, l.count, l.instant, NULL, l.body, l.position"
 """A packed group in the columns of a document; its type is NULL."""
@@ -35,7 +40,8 @@ _MANY_EVENTS = (
     " UNION ALL SELECT 0, "
     + _EVENT
     + " FROM (SELECT DISTINCT (SELECT max(g.position) FROM {schema}.log g WHERE g.position <= k.p) AS p"
-    " FROM unnest($3::bigint[]) k(p)) s JOIN {schema}.log l ON l.position = s.p"
+    " FROM unnest($3::bigint[]) k(p)) s CROSS JOIN LATERAL"
+    " (SELECT * FROM {schema}.log l WHERE l.position = s.p LIMIT 1) l"
 )
 _NEXT = (
     "coalesce((SELECT n.{column} FROM {schema}.doc n WHERE n.type = d.type AND n.id = d.id AND n.version = d.version + 1), {end})"
@@ -115,10 +121,11 @@ class Reader:
         if id is not None and type is not None and (event := await self.event(type, id)) is not None:
             kept = (before is None or event.position < before) and (since is None or event.instant >= since)
             return HistoryPage([event] if kept and (at is None or event.instant < at[1]) else [], None)
-        where, values = self.conditions(type, id, since, at)
+        where, values = self.conditions(type, id, since, at, walked=True)
         values.append(END if before is None else min(before, END))
-        where.append(f"d.position < ${len(values)}")
-        order = "d.version" if id is not None else "d.position"
+        typed = type is not None and id is None
+        where.append(f"(d.type, d.position) < ($1, ${len(values)})" if typed else f"d.position < ${len(values)}")
+        order = "d.type DESC, d.position" if typed else "d.version" if id is not None else "d.position"
         sql = f"SELECT {_ALL} FROM {self._schema}.doc d WHERE {' AND '.join(where)} ORDER BY {order} DESC LIMIT {limit + 1}"
         if type == events.TYPE and id is None:
             sql = f"({sql}) UNION ALL ({self._logged(len(values), since, at, values)} ORDER BY l.position DESC LIMIT {limit + 1})"
@@ -130,23 +137,28 @@ class Reader:
         return HistoryPage(page[:limit], page[limit - 1].position if len(page) > limit else None)
 
     def conditions(
-        self, type: str | None, id: str | None, since: int | None, at: tuple[int, int] | None
+        self, type: str | None, id: str | None, since: int | None, at: tuple[int, int] | None, *, walked: bool = False
     ) -> tuple[list[str], list[Any]]:
-        """What rows `d` of `doc` belong to a history: conditions and the values they name."""
+        """What rows `d` of `doc` belong to a history: conditions and the values they name; a type is always $1.
+
+        `walked`: they are asked for downwards from a pair (type, position) that is still to be added.
+        """
         where, values = ["true"], list[Any]()
+        pairs = walked and type is not None and id is None
+        place, moment = ("(d.type, d.position)", "($1, {schema}.doc_at($$))") if pairs else ("d.position", "{schema}.doc_at($$)")
 
         def add(condition: str, value: Any) -> None:
             values.append(value)
             where.append(self._sql(condition).replace("$$", f"${len(values)}"))
 
         if type is not None:
-            add("d.type = $$", _plain(type))
+            add("d.type >= $$" if pairs else "d.type = $$", _plain(type))
         if id is not None:
             add("d.id = $$", _plain(id))
         if since is not None:
-            add("d.position >= {schema}.doc_at($$)", since)
+            add(f"{place} >= {moment}", since)
         if at is not None:
-            add("d.position < {schema}.doc_at($$)", at[1])
+            add(f"{place} < {moment}", at[1])
             add(f"{_NEXT.replace('{column}', 'instant')} > $$", at[0])
         return where, values
 
@@ -162,18 +174,30 @@ class Reader:
     async def scan(self, type: str | None, until: int, after: int, shard: tuple[int, int]) -> list[Version]:
         """The next live resources of a type (None: all), as of position `until`, above position `after`; none at the end.
 
-        Events of the store are left out: `scan_events` has them.
+        Events of the store are left out: `scan_events` has them. A statement looks at a window of some rows and tells for each whether it
+        is wanted, so that it takes the same time however few are.
         """
-        where = ["d.position > $1", "d.position <= $2", "d.body IS NOT NULL", f"{_NEXT.replace('{column}', 'position')} > $2"]
         values: list[Any] = [after, until]
+        kept = f"d.position <= $2 AND d.body IS NOT NULL AND {_NEXT.replace('{column}', 'position')} > $2"
         if shard[1] > 1:  # the hash that hash partitions rest on: it stays the same from one version of PostgreSQL to the next
-            where.append(f"(hashtextextended(d.id, 0) & {END - 1}) % $3 = $4")
+            kept += f" AND (hashtextextended(d.id, 0) & {END - 1}) % $3 = $4"
             values += [shard[1], shard[0]]
-        if type is not None:
-            values.append(type)
-            where.append(f"d.type = ${len(values)}")
-        sql = f"SELECT {_ALL} FROM {{schema}}.doc d WHERE {' AND '.join(where)} ORDER BY d.position LIMIT {BATCH}"
-        return [self._made(row) for row in await self._connections.fetch(self._sql(sql), *values, seconds=LONG)]
+        if type is None:
+            window = "d.position > $1 ORDER BY d.position"
+        else:
+            values.append(_plain(type))
+            name = f"${len(values)}"
+            window = f"(d.type, d.position) > ({name}, $1) AND d.type <= {name} ORDER BY d.type, d.position"
+        rows = self._sql(f"SELECT d.*, {kept} AS kept FROM {{schema}}.doc d WHERE {window} LIMIT {WINDOW}")
+        sql = (
+            f"SELECT CASE WHEN d.kept THEN d.type END, {_ALL.replace('d.body', 'CASE WHEN d.kept THEN d.body END')} FROM ({rows}) d"
+        )
+        while True:
+            found = await self._connections.fetch(sql, *values, seconds=LONG)
+            versions = [self._made(row[1:]) for row in found if row[0] is not None]
+            if versions or len(found) < WINDOW or found[-1][7] > until:
+                return versions
+            values[0] = found[-1][7]
 
     async def scan_events(self, until: int, after: int, shard: tuple[int, int]) -> list[Version]:
         """The next events up to position `until`, above position `after`; none at the end."""

@@ -32,7 +32,7 @@ CREATE TABLE {schema}.doc (
     document jsonb
 );
 ALTER TABLE {schema}.doc ALTER COLUMN body SET STORAGE EXTERNAL;
-CREATE UNIQUE INDEX doc_version ON {schema}.doc (type, id, version);
+CREATE UNIQUE INDEX doc_version ON {schema}.doc (id, type, version);
 CREATE INDEX doc_type ON {schema}.doc (type, position);
 CREATE TABLE {schema}.log (position bigint PRIMARY KEY, instant bigint NOT NULL, count int NOT NULL, body bytea NOT NULL);
 ALTER TABLE {schema}.log ALTER COLUMN body SET STORAGE EXTERNAL;

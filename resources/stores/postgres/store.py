@@ -148,7 +148,7 @@ class PostgresStore:
             await self._writer.run(connection, jobs)
 
     async def adopt(self, versions: Sequence[Version]) -> None:
-        """Write versions of another store exactly as they are; see resources.stores.adoption."""
+        """See ResourceStore.adopt."""
         if not versions:
             return
 
