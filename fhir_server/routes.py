@@ -12,11 +12,14 @@ from fhir_server.interactions.vread import vread
 from fhir_server.operations import everything, meta, validate
 from fhir_server.rest.routing import Route
 
+COMPARTMENTS = ("Patient", "Encounter", "Practitioner", "RelatedPerson", "Device")
+"""The types that have a compartment (https://hl7.org/fhir/R4/compartmentdefinition.html)."""
+
 INTERACTIONS = (
     Route("GET", "metadata", "capabilities", capabilities),
     Route("POST", "", "batch", batch.bundle, body="fhir"),
-    Route("GET", "", "search-system", search.search_system, access="s", offered=False),
-    Route("POST", "_search", "search-system", search.search_system, body="form", access="s", offered=False),
+    Route("GET", "", "search-system", search.search_system, access="s"),
+    Route("POST", "_search", "search-system", search.search_system, body="form", access="s"),
     Route("GET", "_history", "history-system", history.system, access="s"),
     Route("GET", "[type]", "search-type", search.search_type, access="s"),
     Route("POST", "[type]/_search", "search-type", search.search_type, body="form", access="s"),
@@ -31,10 +34,10 @@ INTERACTIONS = (
     Route("DELETE", "[type]/[id]", "delete", delete, access="d"),
     Route("GET", "[type]/[id]/_history", "history-instance", history.instance, access="r"),
     Route("GET", "[type]/[id]/_history/[vid]", "vread", vread, access="r"),
-    Route("GET", "[type]/[id]/[compartment]", "search-type", search.search_compartment, access="s", types=("Patient",)),
+    Route("GET", "[type]/[id]/[compartment]", "search-type", search.search_compartment, access="s", types=COMPARTMENTS),
     Route(
         "POST", "[type]/[id]/[compartment]/_search", "search-type", search.search_compartment, body="form", access="s",
-        types=("Patient",),
+        types=COMPARTMENTS,
     ),
 )  # fmt: skip
 

@@ -6,7 +6,8 @@ from functools import cache
 
 from conformance.load import definitions
 from search.parameters import Parameters
-from search.values import Value
+from search.query import AnyOf, Clause, Modifier, Term
+from search.values import ReferenceValue, TokenValue, Value
 
 
 @cache
@@ -37,3 +38,15 @@ def owners(
     if type == compartment:
         found.add(id)
     return tuple(sorted(found)) if found else ()
+
+
+def within(compartment: str, id: str, type: str, parameters: Parameters) -> AnyOf:
+    """The condition that a document of the type lies in the compartment of `compartment/id`; of a type that never does, it never holds.
+
+    For Patients an index knows this by itself (`search.query.Compartment`).
+    """
+    term = Term(ReferenceValue(f"{compartment}/{id}"))
+    clauses = [Clause(parameters.of(type)[code], Modifier.NONE, (term,)) for code in linking(compartment, type, parameters) or ()]
+    if type == compartment:
+        clauses.append(Clause(parameters.of(type)["_id"], Modifier.NONE, (Term(TokenValue("", id)),)))
+    return AnyOf(tuple(clauses))

@@ -12,8 +12,10 @@ from fhir_server.rest.routing import Router
 from fhir_server.version import server_version
 from resources import documents
 from resources.outcomes import bad_request
+from search.parameter import SearchParameter
 from search.parameters import Parameters
 from search.parse import pairs_of
+from search.text.conditions import offered
 
 MODES = ("full", "normative", "terminology")
 
@@ -47,21 +49,31 @@ def _at(base: str, routes: Router[Context], parameters: Parameters, conditional_
 @lru_cache(maxsize=2)
 def _statement(routes: Router[Context], parameters: Parameters, conditional_delete: str, auth: str) -> bytes:
     changeable = tuple(t for t in parameters.types if t not in APPEND_ONLY)
-    offered = [replace(row, types=changeable) if row.alters and not row.types else row for row in routes.routes if row.offered]
+    offered = [replace(row, types=changeable) if row.alters and not row.types else row for row in routes.routes]
     return documents.encode(
         build(
             interactions=[row for row in offered if row.interaction != "operation"],
             operations=[row for row in offered if row.interaction == "operation"],
             resource_types=parameters.types,
-            search_parameters={t: [p for p in parameters.of(t).values() if p.searchable] for t in parameters.types},
+            search_parameters={t: _searchable(t, parameters) for t in parameters.types},
             base_url=_BASE,
             version=server_version(),
             date=DATE,
             security=_OPEN if auth == "off" else None,
-            compartments=("http://hl7.org/fhir/CompartmentDefinition/patient",),
+            compartments=[f"http://hl7.org/fhir/CompartmentDefinition/{name}" for name in _compartments(routes)],
             conditional_delete=conditional_delete,
         )
     )
+
+
+def _compartments(routes: Router[Context]) -> list[str]:
+    """The compartments that can be searched within, as their definitions are called."""
+    return sorted({name.lower() for row in routes.routes if "[compartment]" in row.pattern for name in row.types})
+
+
+def _searchable(type: str, parameters: Parameters) -> list[SearchParameter]:
+    words = offered(type, parameters)
+    return [p for p in parameters.of(type).values() if p.searchable or p.code in words]
 
 
 def _terminology(base: str) -> dict[str, Any]:

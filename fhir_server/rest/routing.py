@@ -33,7 +33,7 @@ class Route(Generic[C]):
     (https://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html): c create, r read, u update, d delete, s search; "" where the
     row itself gives nothing away (a Bundle's entries each need what their own rows say). `types` limits the row to these resource
     types. `conditional`: the row acts on what a query string finds. `definition` is the canonical of an operation's
-    OperationDefinition. A row that is not `offered` only tells why.
+    OperationDefinition.
     """
 
     method: str
@@ -44,7 +44,6 @@ class Route(Generic[C]):
     access: str = ""
     types: tuple[str, ...] = ()
     conditional: bool = False
-    offered: bool = True
     definition: str = ""
 
     @property

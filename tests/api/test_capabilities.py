@@ -31,7 +31,7 @@ def test_says_what_is_there(api: httpx.Client) -> None:
     events = {one["code"] for one in by_type["AuditEvent"]["interaction"]}
     assert {"create", "read"} <= events
     assert not events & {"update", "patch", "delete"}
-    assert {one["code"] for one in rest["interaction"]} == {"batch", "transaction", "history-system"}
+    assert {one["code"] for one in rest["interaction"]} == {"batch", "transaction", "history-system", "search-system"}
 
 
 def test_modes(api: httpx.Client) -> None:

@@ -187,13 +187,6 @@ def test_format_in_the_form(api: httpx.Client) -> None:
     assert api.post("Patient/_search", data={"_format": "xml"}).status_code == 406
 
 
-def test_system_search_is_refused_clearly(api: httpx.Client) -> None:
-    """A search without a type is 400 with what to do instead."""
-    for answer in (api.get("?_type=Patient"), api.post("_search", data={"_type": "Patient"})):
-        assert answer.status_code == 400
-        assert "each type on its own" in problem(answer)
-
-
 def test_sees_what_was_just_written(api: httpx.Client, put: Put) -> None:
     """A search that begins after a write was answered finds it."""
     for n in range(20):

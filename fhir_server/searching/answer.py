@@ -1,0 +1,92 @@
+"""A search carried out, and its answer: a Bundle that tells what was done.
+
+`self` has exactly the parameters that were applied, an OperationOutcome entry names those that were not and says when included resources
+were cut off, the total is an estimate, or the search index lags behind. Next links carry a signed cursor and need no state in the server.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from urllib.parse import urlencode
+
+from fhir_server.context import Context
+from fhir_server.interactions.answers import LATE, present, shorten
+from fhir_server.messages import FhirRequest, FhirResult
+from fhir_server.rest.query_string import page_links
+from fhir_server.searching.across import page_across
+from fhir_server.searching.asked import Asked
+from resources.bundles import Mode, outcome_entry, search_entry, searchset
+from resources.outcomes import Issue, operation_outcome
+from resources.store import Version
+from search.index import Included, Result
+from search.paging import page_context
+from search.query import Parsed, types_of
+from search.reading.includes import ends
+
+_NOTHING = Included([])
+
+
+async def answer(ctx: Context, request: FhirRequest, asked: Asked) -> FhirResult:
+    """200 with a searchset. Raises FhirError 400 for a page link of another search."""
+    parsed = asked.first
+    applied = urlencode(asked.applied)
+    context = page_context(parsed) + asked.place.encode()
+    late = not await ctx.index.caught_up(_types(asked))
+    page = await _page(ctx, asked, context)
+    cursor = ctx.cursors.seal((page.total, page.total_exact, *page.cursor), context) if page.cursor is not None else None
+    links = page_links(asked.url, applied, cursor)
+    matches, included, truncated = await _documents(ctx, parsed, page)
+    outcome = _outcome(parsed, page, truncated, late, ctx.settings.include_limit)
+    entries = [*_entries(request.base, parsed, matches, "match"), *_entries(request.base, parsed, included, "include"), *outcome]
+    touched = tuple(f"{v.type}/{v.id}" for v in (*matches, *included))
+    return FhirResult(200, (searchset(entries, links=links, total=page.total),), touched=touched)
+
+
+def _types(asked: Asked) -> tuple[str, ...]:
+    """All types that the answer depends on."""
+    others = ends(asked.first.includes) | types_of([clause for query in asked.queries for clause in query.clauses])
+    return (*asked.types, *sorted(others - set(asked.types)))
+
+
+async def _page(ctx: Context, asked: Asked, context: bytes) -> Result:
+    """The page asked for. The total is counted for the first page only; the others have it in their cursor."""
+    sealed, count = asked.first.cursor, asked.first.query.count
+    if sealed is None or count == 0:
+        return await (ctx.index.search(asked.queries[0]) if len(asked.parsed) == 1 else page_across(ctx, asked.queries, None))
+    total, exact, *place = ctx.cursors.open(sealed, context)
+    assert (total is None or isinstance(total, int)) and isinstance(exact, bool)
+    if len(asked.parsed) == 1:
+        result = await ctx.index.search(replace(asked.queries[0], cursor=tuple(place), total="none"))
+    else:
+        result = await page_across(ctx, asked.queries, tuple(place))
+    return replace(result, total=total, total_exact=exact)
+
+
+async def _documents(ctx: Context, parsed: Parsed, page: Result) -> tuple[list[Version], list[Version], bool]:
+    """The documents of the page, those included, and whether some were left out. What was deleted since the search is dropped."""
+    matches = await present(ctx, page.keys)
+    extra = _NOTHING
+    if parsed.includes and page.keys:
+        extra = await ctx.index.include(page.keys, parsed.includes, limit=ctx.settings.include_limit)
+    return matches, await present(ctx, extra.keys), extra.truncated
+
+
+def _entries(base: str, parsed: Parsed, versions: Sequence[Version], mode: Mode) -> Iterator[bytes]:
+    for version in versions:
+        assert version.body is not None
+        body = shorten(version.type, version.body, parsed.summary, parsed.elements)
+        yield search_entry(base, version.type, version.id, body, mode)
+
+
+def _outcome(parsed: Parsed, page: Result, truncated: bool, late: bool, limit: int) -> list[bytes]:
+    """The entry that says what was not done, or only nearly, if anything."""
+    issues = [Issue("warning", "not-supported", f"{name} was ignored: {reason}") for name, reason in parsed.ignored]
+    if not page.total_exact:
+        text = f"The total is an estimate: at least {page.total} match. With _total=accurate they are counted"
+        issues.append(Issue("information", "informational", text))
+    if late:
+        issues.append(LATE)
+    if truncated:
+        text = f"More than {limit} resources were to be included (FHIR_INCLUDE_LIMIT); the rest is left out. Ask for fewer matches"
+        issues.append(Issue("warning", "incomplete", f"{text} with _count, or search for them directly"))
+    issues += [Issue("information", "informational", text) for text in page.explained]
+    return [outcome_entry(operation_outcome(issues))] if issues else []

@@ -1,0 +1,165 @@
+"""What a search request asks for: its parameters read for each type that is searched, and the types themselves."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+
+from fhir_server.context import Context
+from fhir_server.messages import FhirRequest
+from fhir_server.rest.negotiation import output
+from fhir_server.rest.prefer import preferences
+from resources.outcomes import FhirError, Issue, bad_request, error
+from search.parse import Pairs, pairs_of, parse
+from search.query import Parsed, Query
+
+ACROSS = frozenset(("_id", "_lastUpdated"))
+"""What documents of different types can be sorted by: everything else is of one type, or means another thing in each."""
+
+TYPES = "_type"
+
+Narrow = Callable[[Query], Query]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A search of one type or several: `parsed` is it as read for each, in the order of the types. `url` is where it was asked, `applied`
+    what counted, for the links. `place` is what a page link belongs to beside the parameters."""
+
+    url: str
+    parsed: tuple[Parsed, ...]
+    applied: tuple[tuple[str, str], ...]
+    place: str = ""
+
+    @property
+    def first(self) -> Parsed:
+        """What all types have in common: includes, summary, cursor, and what was ignored."""
+        return self.parsed[0]
+
+    @property
+    def queries(self) -> tuple[Query, ...]:
+        return tuple(parsed.query for parsed in self.parsed)
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        return tuple(query.type for query in self.queries)
+
+
+def text_of(request: FhirRequest) -> str:
+    """The whole query, undecoded: that of the URL and that of a form body."""
+    query = request.query
+    if request.body:
+        try:
+            form = request.body.decode("ascii").strip()
+        except UnicodeDecodeError:
+            raise bad_request("The form body must be percent encoded (application/x-www-form-urlencoded)") from None
+        output(form, "")  # a `_format` in the form is refused as one in the URL is
+        query = f"{query}&{form}" if query else form
+    return query
+
+
+def read_one(ctx: Context, request: FhirRequest, type: str, url: str, narrow: Narrow | None = None, place: str = "") -> Asked:
+    """A search of one type. Raises FhirError 400 with every wrong parameter."""
+    parsed = _parse(ctx, request, type, text_of(request), preferences(request.headers).lenient, (type,))
+    if narrow is not None:
+        parsed = replace(parsed, query=narrow(parsed.query))
+    return Asked(url, (parsed,), parsed.applied, place)
+
+
+def named_types(ctx: Context, pairs: Pairs) -> tuple[tuple[str, ...], Pairs]:
+    """The types that `_type` names, each once and in order (none: it is not given), and the other parameters. Raises FhirError 400."""
+    given = [value for name, value in pairs if name == TYPES]
+    rest = [pair for pair in pairs if pair[0] != TYPES]
+    if len(given) > 1:
+        raise bad_request("_type is given more than once: name all types in one, as in _type=Patient,Practitioner", TYPES, "value")
+    types = tuple(dict.fromkeys(name for value in given for name in (part.strip() for part in value.split(",")) if name))
+    if given and not types:
+        raise bad_request("_type names no resource type, as in _type=Patient,Practitioner", TYPES, "value")
+    for name in types:
+        if name not in ctx.routes.types:
+            close = get_close_matches(name[:64], sorted(ctx.routes.types), n=1, cutoff=0.6)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise bad_request(f"_type names {name[:64]!r}, which is not a resource type of FHIR R4{hint}", TYPES, "value")
+    return types, rest
+
+
+def read_across(
+    ctx: Context,
+    request: FhirRequest,
+    types: Sequence[str],
+    pairs: Pairs,
+    url: str,
+    *,
+    named: bool,
+    narrow: Narrow | None = None,
+    place: str = "",
+) -> Asked:
+    """A search of several types by parameters that all of them have. `named`: the types came by `_type`, which links must repeat.
+
+    Raises FhirError 400 for what one of the types does not have, and for a `_sort` that says nothing across types.
+    """
+    if len(types) > 1:
+        _sortable(pairs)
+    lenient = preferences(request.headers).lenient
+    parsed, ignored = _read_all(ctx, request, types, pairs, lenient)
+    if ignored and len(types) > 1:  # what one type lacks is left out for all: a search means the same for each of its types
+        left = [pair for pair in pairs if pair[0] not in dict(ignored)]
+        parsed, _ = _read_all(ctx, request, types, left, lenient)
+    parsed = [replace(each, ignored=tuple(ignored.items())) for each in parsed]
+    if narrow is not None:
+        parsed = [replace(each, query=narrow(each.query)) for each in parsed]
+    applied = (((TYPES, ",".join(types)),) if named else ()) + parsed[0].applied
+    return Asked(url, tuple(parsed), applied, f"{place}?{','.join(types)}")
+
+
+def _sortable(pairs: Pairs) -> None:
+    for name, value in pairs:
+        if name == "_sort":
+            wrong = [key for key in value.split(",") if key.strip().removeprefix("-") not in ACROSS and key.strip()]
+            if wrong:
+                text = f"A search of several types can be sorted by {' or '.join(sorted(ACROSS))} only, not by {wrong[0][:100]!r}"
+                raise error(400, "not-supported", f"{text}; name one type with {TYPES} to sort by its parameters", name)
+
+
+def _read_all(
+    ctx: Context, request: FhirRequest, types: Sequence[str], pairs: Pairs, lenient: bool
+) -> tuple[list[Parsed], dict[str, str]]:
+    """Each type's reading, and name -> reason of what at least one of them ignored. Raises FhirError 400 with all problems, each once."""
+    found: list[Parsed] = []
+    ignored: dict[str, str] = {}
+    problems: dict[tuple[str | None, str], Issue] = {}
+    for type in types:
+        try:
+            parsed = _parse(ctx, request, type, pairs, lenient, types)
+        except FhirError as refused:
+            for issue in refused.issues:
+                problems.setdefault((issue.expression, issue.code), issue)
+            continue
+        found.append(parsed)
+        for name, reason in parsed.ignored:
+            ignored.setdefault(name, reason)
+    if problems:
+        raise FhirError(400, [_common(issue) if found else issue for issue in problems.values()])
+    return found, ignored
+
+
+def _common(issue: Issue) -> Issue:
+    return replace(issue, text=f"{issue.text}. A search of several types takes what all of them have")
+
+
+def _parse(ctx: Context, request: FhirRequest, type: str, query: str | Pairs, lenient: bool, among: Sequence[str]) -> Parsed:
+    return parse(
+        type,
+        query,
+        parameters=ctx.parameters,
+        base_url=ctx.settings.bases,
+        asked_at=request.base,
+        lenient=lenient,
+        default_count=ctx.settings.default_count,
+        max_count=ctx.settings.max_count,
+        among=among,
+    )
+
+
+def pairs(request: FhirRequest) -> Pairs:
+    """The decoded parameters of a request's URL and form. Raises FhirError 400."""
+    return pairs_of(text_of(request))

@@ -1,0 +1,109 @@
+"""Conditions that queries are made of beside plain clauses (compartments, lists, filters), on every index (search/index.py)."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from contracts.elastic_harness import Elastic
+from contracts.index_harness import EXTRACTOR, PARAMETERS, Database, Memory
+
+from resources.stores.participant import Applied
+from search.compartments import within
+from search.parse import parse
+from search.query import Query
+
+Filled = Database | Memory | Elastic
+
+
+def refer(target: str) -> dict[str, str]:
+    return {"reference": target}
+
+
+def observation(code: str, patient: str, **more: Any) -> dict[str, Any]:
+    coding = {"coding": [{"system": "http://loinc.org", "code": code}]}
+    return {"status": "final", "code": coding, "subject": refer(f"Patient/{patient}"), **more}
+
+
+DOCUMENTS: dict[str, dict[str, Any]] = {
+    "Patient/1": {"name": [{"family": "Chalmers", "given": ["Peter", "James"]}], "gender": "male", "birthDate": "1974-12-25"},
+    "Patient/2": {"name": [{"family": "Windsor", "given": ["Peter"]}], "gender": "female", "birthDate": "2010-05-01"},
+    "Patient/3": {"name": [{"text": "Ann, the first"}], "active": True, "generalPractitioner": [refer("Practitioner/1")]},
+    "Practitioner/1": {"name": [{"family": "Careful"}]},
+    "Encounter/1": {"status": "finished", "class": {"code": "AMB"}, "subject": refer("Patient/1")},
+    "Observation/1": observation("1", "1", encounter=refer("Encounter/1"), valueQuantity={"value": 185, "unit": "lbs"}),
+    "Observation/2": observation("1", "2", performer=[refer("Practitioner/1")], effectiveDateTime="2026-01-02"),
+    "Observation/3": observation("2", "1", effectivePeriod={"start": "2026-01-01", "end": "2026-01-31"}),
+    "List/42": {"status": "current", "mode": "working", "entry": [{"item": refer("Patient/1")}, {"item": refer("Patient/3")}]},
+    "List/43": {"status": "current", "mode": "working"},
+}
+"""By address; their rows are numbered in this order."""
+
+
+def applied(row: int, address: str, document: dict[str, Any]) -> Applied:
+    type, _, id = address.partition("/")
+    entry = EXTRACTOR.extract(type, {"resourceType": type, "id": id, **document})
+    return Applied(row, type, id, row * 1_000_000, entry, True, True)
+
+
+@pytest.fixture(scope="module")
+def elastic() -> Iterator[Elastic]:
+    """Indices in Elasticsearch, which all tests share: they take long to make."""
+    made = Elastic()
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["memory", "sqlite", "elastic"])
+def filled(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Filled]:
+    """An index of each kind with DOCUMENTS in it."""
+    content = [applied(row, address, document) for row, (address, document) in enumerate(DOCUMENTS.items(), 1)]
+    if request.param == "elastic":
+        shared: Elastic = request.getfixturevalue("elastic")
+        shared.fill(content)
+        yield shared
+        return
+    made = Memory() if request.param == "memory" else Database(tmp_path / "a.sqlite")
+    made.update(content)
+    yield made
+    made.close()
+
+
+def found(filled: Filled, query: Query) -> str:
+    """The ids that a search finds, sorted; its total must agree."""
+
+    async def search() -> str:
+        await filled.index.open()
+        try:
+            result = await filled.index.search(query)
+        finally:
+            await filled.index.close()
+        assert result.total == len(result.keys)
+        return " ".join(sorted(key.id for key in result.keys))
+
+    return asyncio.run(search())
+
+
+@pytest.mark.parametrize(
+    ("type", "owner", "ids"),
+    [
+        ("Observation", "Encounter/1", "1"),
+        ("Encounter", "Encounter/1", "1"),
+        ("Encounter", "Encounter/9", ""),
+        ("Observation", "Practitioner/1", "2"),
+        ("Patient", "Practitioner/1", "3"),
+        ("Practitioner", "Practitioner/1", "1"),
+        ("Organization", "Encounter/1", ""),
+        ("Observation", "Device/1", ""),
+    ],
+)
+def test_compartments(filled: Filled, type: str, owner: str, ids: str) -> None:
+    """A compartment that is no Patient's is a condition on the references that lead into it."""
+    compartment, _, id = owner.partition("/")
+    assert found(filled, Query(type, (within(compartment, id, type, PARAMETERS),))) == ids
+
+
+def asked(text: str) -> Query:
+    type, _, query = text.partition("?")
+    return parse(type, query, parameters=PARAMETERS, base_url="http://here/fhir").query
