@@ -177,6 +177,11 @@ class Settings(BaseSettings):
         return Path(path).expanduser().absolute() if path and self.store == "sqlite" else self.data_dir / "fhir.db"
 
     @property
+    def documents(self) -> str:
+        """What tells one place of documents from another: the database file, or the URL without a password."""
+        return str(self.database) if self.store == "sqlite" else without_password(self.store_url)
+
+    @property
     def base(self) -> str:
         """The FHIR base URL, without a slash at the end."""
         host = f"[{self.host}]" if ":" in self.host else self.host

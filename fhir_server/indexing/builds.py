@@ -47,8 +47,6 @@ async def fill(
     scan = await indices.noted(index)
     if not scan.until:
         scan = Scan(until=until if until is not None else await store.position())
-        await indices.remember_deletions(index, REMEMBERED)
-        await indices.note(index, scan)
     number = 0
     if not scan.complete:
         async for versions in store.scan([type], until=scan.until, after=scan.scanned):
@@ -56,9 +54,11 @@ async def fill(
             watch(len(versions))
             number += 1
             scan = Scan(scan.until, versions[-1].position)
-            if number % NOTED == 0:
+            if number % NOTED == 0:  # a small index is filled sooner than this could be noted
+                await indices.remember_deletions(index, REMEMBERED)
                 await indices.note(index, scan)
+    if number >= NOTED:
         await indices.note(index, Scan(scan.until, scan.until, complete=True))
-    await indices.remember_deletions(index, USUAL)
+        await indices.remember_deletions(index, USUAL)
     await indices.refresh_index(index)
     return scan.until

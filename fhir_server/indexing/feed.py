@@ -93,6 +93,10 @@ class Feed:
                 self.failing, self._leading = True, False
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
+            except Exception as failure:  # whatever it is, the index must not be left behind for good
+                log.error("feeding the search index failed", exc_info=failure)
+                self.failing, self._leading = True, False
+                await asyncio.sleep(LONGEST_PAUSE)
 
     async def _round(self) -> None:
         if not self._leading and not await self._take_over():
@@ -177,8 +181,10 @@ class Feed:
                 return
             except (StoreUnavailable, Refused) as failure:
                 log.warning("a search index cannot be built now", extra={"resource": type, "failure": str(failure)})
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
+            except Exception as failure:
+                log.error("building a search index failed", exc_info=failure, extra={"resource": type})
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
 
     # -- waiting
 

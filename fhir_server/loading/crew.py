@@ -272,4 +272,4 @@ def journal_of(source: Source, target: Settings | Remote, data_dir: Path) -> Pat
     identity = source.identity()
     if identity is None or (isinstance(target, Settings) and target.in_memory):
         return None
-    return journal_path(data_dir, identity, target.url if isinstance(target, Remote) else str(target.database))
+    return journal_path(data_dir, identity, target.url if isinstance(target, Remote) else target.documents)

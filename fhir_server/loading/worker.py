@@ -5,6 +5,7 @@
 
 import asyncio
 import signal
+import time
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 WAIT = 600.0
 """Seconds that a server may take for one Bundle."""
+
+PATIENCE = 120.0
+"""Seconds for which a Bundle is tried again that has to wait for the search index."""
 
 SHOWN = 5
 """Most problems that are told of one request."""
@@ -107,18 +111,28 @@ class LocalServer:
         self._ctx = await self._stack.enter_async_context(open_context(self._settings))
 
     async def post(self, body: bytes, key: str) -> Answer:
-        """Carry out a Bundle."""
+        """Carry out a Bundle; again where a search index outside the store has to catch up first, for up to PATIENCE seconds."""
         from fhir_server.messages import FhirRequest, Identity
         from fhir_server.perform import answer
 
+        until = time.monotonic() + PATIENCE
         headers = {"prefer": "return=minimal", "content-type": "application/fhir+json"}
         if key:
             headers["idempotency-key"] = key
         request = FhirRequest("POST", "", body=body, headers=headers, base=self._ctx.settings.base)
-        try:
-            result = await answer(self._ctx, Identity("load", "load"), request)
-        except FhirError as refusal:
-            return _refused(refusal.status, refusal.issues)
+        while True:
+            try:
+                result = await answer(self._ctx, Identity("load", "load"), request)
+                break
+            except FhirError as refusal:
+                if (
+                    self._ctx.feed is None
+                    or refusal.status != 503
+                    or "Retry-After" not in refusal.headers
+                    or time.monotonic() > until
+                ):
+                    return _refused(refusal.status, refusal.issues)
+                await asyncio.sleep(1)
         return _read(b"".join(result.body), await self._ctx.store.position())
 
 

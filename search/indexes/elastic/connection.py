@@ -3,6 +3,7 @@
 Its own JSON handling is left out: bodies are made and read by msgspec, which takes a tenth of the time.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +71,7 @@ class Connection:
     def open(self) -> None:
         """Make the client. Nothing is sent yet, so this works while Elasticsearch is down."""
         if self._client is None:
+            logging.getLogger("elastic_transport").setLevel(logging.WARNING)  # it tells of every request
             self._client = _client(self._server)
 
     async def close(self) -> None:

@@ -45,12 +45,16 @@ class ElasticIndex:
         try:
             return await self._searcher.search(query)
         except Missing as missing:
-            await self._check(missing.type)
-            return Result([], None, None if query.total == "none" and query.count > 0 else 0)
+            if not await self._appears(missing.type):
+                return Result([], None, None if query.total == "none" and query.count > 0 else 0)
+        try:
+            return await self._searcher.search(query)
+        except Missing as missing:
+            raise _absent(missing.type) from None
 
     async def search_in_turn(self, queries: Sequence[Query], *, count: int, cursor: tuple[Any, ...] | None = None) -> Result:
         """See `search.index.SearchIndex`."""
-        return await self._searcher.in_turn(queries, count=count, cursor=cursor, missing=self._check)
+        return await self._searcher.in_turn(queries, count=count, cursor=cursor, missing=self._appears)
 
     async def include(
         self,
@@ -77,7 +81,17 @@ class ElasticIndex:
     def _access(self, compartments: Sequence[Compartment], allowed: Grants | None) -> Access:
         return Access(self._connection, self._layout, self._limit, compartments, allowed)
 
-    async def _check(self, type: str) -> None:
-        """Raises StoreUnavailable where the index of a type is missing that has documents."""
-        if self._lost is not None and await self._lost(type):
-            raise StoreUnavailable(f"The search index of {type} is being built; send the request again later.")
+    async def _appears(self, type: str) -> bool:
+        """Whether a type whose index was missing has one now; False where there is nothing of it to be found.
+
+        Raises StoreUnavailable where the index is still being built after the usual wait.
+        """
+        if self._lost is None or not await self._lost(type):
+            return False
+        if not await self.caught_up((type,)):
+            raise _absent(type)
+        return True
+
+
+def _absent(type: str) -> StoreUnavailable:
+    return StoreUnavailable(f"The search index of {type} is being built; send the request again later.")

@@ -93,9 +93,10 @@ class Searcher:
         *,
         count: int,
         cursor: tuple[Any, ...] | None,
-        missing: Callable[[str], Awaitable[None]],
+        missing: Callable[[str], Awaitable[bool]],
     ) -> Result:
-        """One page of what the queries find, one after the other. `missing` is awaited for types without an index, and may raise."""
+        """One page of what the queries find, one after the other. `missing` is awaited for types without an index: whether they have one
+        by now (it may raise)."""
         number, *place = cursor or (0,)
         keys: list[Key] = []
         for turn in await self._promising(queries, number, missing):
@@ -108,7 +109,7 @@ class Searcher:
                 return Result(keys, (turn, *page.cursor), None)
         return Result(keys, None, None)
 
-    async def _promising(self, queries: Sequence[Query], first: int, missing: Callable[[str], Awaitable[None]]) -> list[int]:
+    async def _promising(self, queries: Sequence[Query], first: int, missing: Callable[[str], Awaitable[bool]]) -> list[int]:
         """The numbers, from `first` on, of queries that find anything: asked in one request."""
         parts = []
         for query in queries[first:]:
@@ -126,9 +127,8 @@ class Searcher:
         for number, (query, one) in enumerate(zip(queries[first:], _decode_many(answer).responses, strict=True), first):
             if one.error is not None or one.timed_out:
                 raise self._too_slow()
-            if one.shards.total == 0:
-                await missing(query.type)
-            if one.hits.total is not None and one.hits.total.value:
+            appeared = one.shards.total == 0 and await missing(query.type)
+            if appeared or (one.hits.total is not None and one.hits.total.value):
                 found.append(number)
         return found
 
