@@ -171,6 +171,7 @@ def _embedded(settings: Settings, parameters: Parameters, extractor: Extractor) 
 
     index = SqliteIndex(settings.database, parameters, extractor, settle=settle, limit=settings.search_timeout)
     store = SqliteStore(settings.database, participant=index, synchronous=settings.synchronous)
+    index.follow(store)
     return store, index
 
 
@@ -196,6 +197,14 @@ def make_store(settings: Settings) -> ResourceStore:
 
         return PostgresStore(settings.store_url)
     return MemoryStore() if settings.in_memory else SqliteStore(settings.database, synchronous=settings.synchronous)
+
+
+def make_target(settings: Settings) -> ResourceStore:
+    """The store that the settings choose, to be written to: with the search index that lives in it, if one does."""
+    if settings.elastic or settings.store not in ("sqlite", "memory"):
+        return make_store(settings)
+    parameters = registry()
+    return _embedded(settings, parameters, Extractor(parameters, settings.bases))[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,6 +184,14 @@ class ResourceStore(Protocol):
         resource in a commit are a caller's error (ValueError). Raises Conflict.
         """
 
+    async def adopt(self, versions: Sequence[Version]) -> None:
+        """Write versions of another store exactly as they are: numbers, instants, positions and bytes (for moving and restoring).
+
+        They come in the order of their positions, which are all above this store's own; whoever gives all that the other store's
+        `outbox` tells after `position()` can go on after an interruption. Events keep their ids, which name their positions. All or
+        nothing, durable when it returns. Raises ValueError for versions that do not follow what is here.
+        """
+
     async def read(self, type: str, id: str) -> Version | None:
         """The current version (a deletion too), or None if there never was one."""
 

@@ -14,6 +14,7 @@ import typer
 
 from fhir_server.cli.check_config import check_config
 from fhir_server.cli.load import load
+from fhir_server.cli.move import move_command
 from fhir_server.cli.serve import serve
 from fhir_server.cli.show import fail
 from fhir_server.cli.token import token
@@ -29,7 +30,14 @@ application = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for name, command in (("serve", serve), ("load", load), ("check-config", check_config), ("token", token), ("version", version)):
+for name, command in (
+    ("serve", serve),
+    ("load", load),
+    ("move", move_command),
+    ("check-config", check_config),
+    ("token", token),
+    ("version", version),
+):
     application.command(name)(command)
 
 

@@ -1,10 +1,4 @@
-"""Adopting what another store holds, for moving and restoring: `adopt(versions)` of a store, and what each checks before.
-
-`adopt` writes versions exactly as they are: numbers, instants, positions and bytes. They come in the order of their positions, which
-are all above the store's own; whoever gives all that the other store's `outbox` tells after `position()` can go on after an
-interruption. Events keep their ids, which name their positions. All or nothing, durable when it returns. ValueError for versions that
-do not follow what is there.
-"""
+"""What every store checks before it adopts versions of another one (`ResourceStore.adopt`)."""
 
 from collections.abc import Sequence
 

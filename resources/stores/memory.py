@@ -113,7 +113,7 @@ class MemoryStore:
                 self._participant.write(None, [Applied(row, event.type, event.id, event.instant, entry, True, True)])
 
     async def adopt(self, versions: Sequence[Version]) -> None:
-        """Write versions of another store exactly as they are; see resources.stores.adoption."""
+        """See ResourceStore.adopt."""
         check_order(versions, self._position)
         numbers: dict[tuple[str, str], int] = {}
         for version in versions:
