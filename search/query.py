@@ -3,7 +3,7 @@
 `search/match.py` evaluates it on one document in memory and is the oracle of every index's tests.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from hashlib import blake2b
@@ -244,6 +244,15 @@ class Parsed:
     summary: str | None = None
     elements: tuple[str, ...] = field(default=())
     cursor: str | None = None
+
+
+def leaves(conditions: Sequence[Condition]) -> Iterator[Clause | Text]:
+    """The clauses and texts that conditions are made of, those at the ends of chains too."""
+    for condition in conditions:
+        if isinstance(condition, Clause | Text):
+            yield condition
+        else:
+            yield from leaves((condition.condition,) if isinstance(condition, Negation) else condition.conditions)
 
 
 def types_of(conditions: Sequence[Condition]) -> frozenset[str]:

@@ -4,7 +4,7 @@ import logging
 
 from resources.outcomes import FhirError, Issue, error
 from resources.store import Conflict, StoreUnavailable
-from search.index import TooCostly
+from search.index import Preparing, TooCostly
 
 _log = logging.getLogger("fhir_server")
 
@@ -16,6 +16,8 @@ def as_fhir_error(failure: Exception, interaction: str, request_id: str) -> Fhir
     """What the caller is told of `failure`. Whatever is not foreseen is 500 without internals, logged under the request's id."""
     if isinstance(failure, FhirError):
         return failure
+    if isinstance(failure, Preparing):
+        return error(503, "transient", str(failure), **{"Retry-After": RETRY_AFTER})
     if isinstance(failure, StoreUnavailable):
         _log.error("store unavailable: %s", failure, extra={"interaction": interaction, "request": request_id})
         status, code = (507, "no-store") if failure.full else (503, "transient")

@@ -1,6 +1,6 @@
 """What the index tests share: a database with an index in it, writing to it, and generated documents and queries."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,8 @@ from typing import Any
 import apsw
 from hypothesis import strategies as st
 
+from resources.documents import encode
+from resources.store import Version
 from resources.stores.participant import Applied
 from search.compartments import linking, owners
 from search.extract import Extractor
@@ -67,6 +69,8 @@ class Database:
         self.connection = apsw.Connection(str(path))
         self.connection.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF")
         self.index = SqliteIndex(path, PARAMETERS, EXTRACTOR, **options)
+        self.index.follow(self)
+        self._versions: list[Version] = []
         self.connection.execute("BEGIN IMMEDIATE")
         self.index.install(self.connection)
         self.connection.execute("COMMIT")
@@ -75,6 +79,27 @@ class Database:
         self.connection.execute("BEGIN IMMEDIATE")
         self.index.write(self.connection, applied)
         self.connection.execute("COMMIT")
+        for change in applied:
+            if change.live and change.entry.text is not None:
+                self._versions.append(self._version(change))
+
+    def _version(self, change: Applied) -> Version:
+        """A document with the same words."""
+        narrative, rest = change.entry.text
+        body = encode({"text": {"div": narrative}, "words": rest})
+        return Version(change.type, change.id, 1, change.instant, "PUT", body, len(self._versions) + 1)
+
+    async def position(self) -> int:
+        return len(self._versions)
+
+    async def scan(self, types: Sequence[str], *, until: int, after: int = 0) -> AsyncIterator[list[Version]]:
+        found = [version for version in self._versions[after:until] if version.type in types]
+        if found:
+            yield found
+
+    async def alongside(self, work: Callable[[apsw.Connection], Any]) -> Any:
+        with self.connection:
+            return work(self.connection)
 
     def close(self) -> None:
         self.connection.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from contracts.test_index_contract import DOCUMENTS, applied, asked, rule
 
 from resources.documents import encode
 from resources.store import Key, StoreUnavailable
-from search.index import TooCostly
+from search.index import Preparing, TooCostly
 from search.indexes.sqlite.index import SqliteIndex
 from search.indexes.sqlite.reader import Limits, Reader
 from search.query import Compartment, Grant
@@ -241,3 +242,27 @@ def test_searching_while_closed() -> None:
         asyncio.run(index.search(asked("Patient")))
     with pytest.raises(StoreUnavailable, match="cannot be opened"):
         asyncio.run(index.open())
+
+
+def test_words_are_gathered_in_the_background(tmp_path: Path) -> None:
+    """While the words of many documents are gathered, searches by them say how far that has come; they go on by themselves."""
+    database = Database(tmp_path / "a.sqlite", wait=0)
+    texts = ({"text": {"status": "generated", "div": f"<div>word{n % 10}</div>"}} for n in range(1, 301))
+    database.update([applied(n, f"Patient/{n}", text) for n, text in enumerate(texts, 1)])
+    query = asked("Patient?_text=word3")
+
+    async def test() -> None:
+        await database.index.open()
+        with pytest.raises(Preparing, match="33 % are done"):
+            await database.index.search(query)
+        for _ in range(50):
+            await asyncio.sleep(0.1)
+            with suppress(Preparing):
+                assert (await database.index.search(query)).total == 30
+                break
+        else:
+            pytest.fail("the words were not gathered")
+        await database.index.close()
+
+    asyncio.run(test())
+    database.close()

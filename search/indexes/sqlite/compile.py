@@ -8,6 +8,7 @@ from search.indexes.sqlite.intervals import TIMES, sql
 from search.indexes.sqlite.kinds import COMPILERS, clinical_date, members
 from search.indexes.sqlite.predicates import MANY, NEVER, Facts, Predicate, Stream, either, json, points, reads
 from search.indexes.sqlite.schema import Book, Codebook, Field
+from search.indexes.sqlite.words.compiling import compile_text
 from search.query import (
     AllOf,
     AnyOf,
@@ -21,6 +22,7 @@ from search.query import (
     Negation,
     Query,
     Term,
+    Text,
     grants_of,
 )
 from search.values import hash64
@@ -46,6 +48,8 @@ def compile_condition(condition: Condition, book: Book, facts: Facts, link: Link
     """The predicate of a condition; None if it holds for every document, NEVER if for none."""
     if isinstance(condition, Clause):
         return compile_clause(condition, book, facts)
+    if isinstance(condition, Text):
+        return compile_text(condition, book)
     if isinstance(condition, Negation):
         return _negated(compile_condition(condition.condition, book, facts, link))
     if isinstance(condition, AllOf):

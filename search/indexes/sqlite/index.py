@@ -24,8 +24,9 @@ from search.indexes.sqlite.include import include
 from search.indexes.sqlite.pages import search, search_in_turn
 from search.indexes.sqlite.reader import Limits, OutOfTime, Reader
 from search.indexes.sqlite.schema import Codebook, install, set_state, state
+from search.indexes.sqlite.words.gathering import WAIT, Documents, Texts
 from search.parameters import Parameters
-from search.query import Compartment, Grants, Include, Query
+from search.query import Compartment, Grants, Include, Query, Text, leaves
 from search.recurring import Recurring
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class SqliteIndex:
 
     `path` is the store's database file. `settle`, if given, is what `caught_up` awaits for AuditEvents: it has the store index the
     events that it has written since. `limit` is the seconds that one search may take (then TooCostly),
-    `budget` those on the loop's thread.
+    `budget` those on the loop's thread, `wait` those that a search by words waits for them to be gathered.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class SqliteIndex:
         limit: float = 30.0,
         budget: float = BUDGET,
         limits: Limits = Limits(),  # noqa: B008 - frozen
+        wait: float = WAIT,
     ) -> None:
         self._path = str(path)
         self._extractor = extractor
@@ -70,6 +72,13 @@ class SqliteIndex:
         self._reader: Reader | None = None
         self._spare: list[Reader] = []
         self._slots = asyncio.Semaphore(_MOST_READERS)
+        self._texts: Texts | None = None
+        self._wait = wait
+
+    def follow(self, store: Documents) -> None:
+        """Where the words of documents are read from when somebody searches by `_text` or `_content`: the store of this file. Without
+        it such searches raise StoreUnavailable."""
+        self._texts = Texts(store, self._codes.books)
 
     # What the store calls, in its own transaction.
 
@@ -107,9 +116,13 @@ class SqliteIndex:
     async def open(self) -> None:
         """Open the connection to read by; the store must have been opened before. Raises StoreUnavailable."""
         self._reader = self._connect()
+        if self._texts is not None:
+            self._texts.resume(self._reader.connection)
 
     async def close(self) -> None:
         """Close all connections to read by."""
+        if self._texts is not None:
+            await self._texts.close()
         for reader in [*self._spare, *([self._reader] if self._reader else [])]:
             reader.connection.close()
         self._spare.clear()
@@ -117,10 +130,12 @@ class SqliteIndex:
 
     async def search(self, query: Query) -> Result:
         """See `search.index.SearchIndex`."""
+        await self._gather_words((query,))
         return await self._run(lambda reader: search(reader, self._codes, query))
 
     async def search_in_turn(self, queries: Sequence[Query], *, count: int, cursor: tuple[Any, ...] | None = None) -> Result:
         """See `search.index.SearchIndex`."""
+        await self._gather_words(queries)
         return await self._run(lambda reader: search_in_turn(reader, self._codes, queries, count, cursor))
 
     async def include(
@@ -146,6 +161,12 @@ class SqliteIndex:
         if EVENTS in types and self._settle is not None:
             await self._settle()
         return True
+
+    async def _gather_words(self, queries: Sequence[Query]) -> None:
+        if any(isinstance(leaf, Text) for query in queries for leaf in leaves(query.clauses)):
+            if self._texts is None:
+                raise StoreUnavailable("The search index has no access to the words of documents.")
+            await self._texts.settle(self._wait)
 
     async def _run(self, work: Callable[[Reader], T]) -> T:
         """Do the work here, or in a thread if it proves long."""

@@ -32,8 +32,8 @@ class Plan(NamedTuple):
 def source(stream: Stream) -> Source:
     """One stream by itself."""
     test = f" AND {stream.test.format('p')}" if stream.test else ""
-    if stream.table == "item":
-        return Source(f"item p WHERE {stream.test.format('p')}", stream.args, False)
+    if stream.table != "idx":
+        return Source(f"{stream.table} p WHERE {stream.test.format('p')}", stream.args, False)
     if stream.point:
         return Source(f"idx p WHERE p.pid = ? AND p.v = ?{test}", (stream.pid, stream.v, *stream.args), True)
     return Source(f"idx p WHERE p.pid = ?{test}", (stream.pid, *stream.args), False)

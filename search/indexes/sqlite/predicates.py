@@ -17,7 +17,8 @@ Facts = Callable[[int], bool]
 
 
 class Stream(NamedTuple):
-    """Rows of idx (or item) that are documents of a predicate. `point`: of one value `v`, hence in the order of (d, rid)."""
+    """Rows of idx (or of another table or a query in parentheses that has d and rid, whose arguments then come first) that are
+    documents of a predicate. `point`: of one value `v`, hence in the order of (d, rid)."""
 
     pid: int
     test: str = ""
