@@ -17,10 +17,10 @@ MAX_TERMS = 1_000
 _LONGEST_TEXT = 500
 
 _UNSUPPORTED = {
-    "_list": "search by list (_list)",
-    "_filter": "filter expressions (_filter)",
-    "_query": "named queries (_query)",
-    "_type": "search across types (_type)",
+    "_query": "named queries (_query): none are defined here",
+    "_type": "_type in a search of one type (it belongs to [base]?_type=Patient,Observation)",
+    "_graph": "_graph, which is of no released version of FHIR",
+    "_maxresults": "_maxresults (it is of a later version of FHIR; _count is the size of a page)",
 }
 _OF_THE_ADDRESS = {"_id": frozenset({Modifier.NOT}), "_lastUpdated": frozenset[Modifier]()}
 """Every document has these two, so `:missing` says nothing."""

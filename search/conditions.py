@@ -13,6 +13,8 @@ from search.clauses import Notes, read_clause
 from search.parameter import SearchParameter
 from search.parameters import Parameters
 from search.query import AnyOf, Chain, Condition, Has
+from search.reading.filters import read_filter
+from search.reading.lists import read_list
 from search.text.conditions import TEXTS, read_text
 from search.types.text import Reading
 
@@ -51,6 +53,10 @@ def _read(asked: _Asked, type: str, name: str, depth: int) -> Condition | None:
         return _chain(asked, type, first, rest, depth)
     if first.partition(":")[0] in TEXTS:
         return read_text(type, first, asked.value, asked.parameters, asked.notes, shown=asked.name)
+    if first.partition(":")[0] == "_list":
+        return read_list(first, asked.value, asked.parameters, asked.notes, asked.name)
+    if first.partition(":")[0] == "_filter":
+        return read_filter(type, first, asked.value, asked.parameters, asked.reading, asked.notes, asked.name)
     return read_clause(type, name, asked.value, asked.parameters, asked.reading, asked.notes, shown=asked.name)
 
 

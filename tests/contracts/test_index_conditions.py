@@ -107,3 +107,59 @@ def test_compartments(filled: Filled, type: str, owner: str, ids: str) -> None:
 def asked(text: str) -> Query:
     type, _, query = text.partition("?")
     return parse(type, query, parameters=PARAMETERS, base_url="http://here/fhir").query
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        ("Patient?_list=42", "1 3"),
+        ("Patient?_list=42,43", "1 3"),
+        ("Patient?_list=List/42&gender=male", "1"),
+        ("Patient?_list=43", ""),
+        ("Patient?_list=44", ""),
+        ("Observation?_list=42", ""),
+        ("Observation?patient._list=42", "1 3"),
+    ],
+)
+def test_lists(filled: Filled, text: str, ids: str) -> None:
+    """_list finds what a List of this server has as an item."""
+    assert found(filled, asked(text)) == ids
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        ('Patient?_filter=name co "halm"', "1"),
+        ("Patient?_filter=given eq peter", "1 2"),
+        ("Patient?_filter=given eq pete", ""),
+        ("Patient?_filter=given sw pete", "1 2"),
+        ('Patient?_filter=given ew "ES"', "1"),
+        ("Patient?_filter=given eq peter and birthdate ge 2010-01-01", "2"),
+        ("Patient?_filter=given eq james or family eq WINDSOR", "1 2"),
+        ("Patient?_filter=gender eq female or gender eq male and birthdate lt 2000", "1"),
+        ("Patient?_filter=gender eq female or (gender eq male and birthdate lt 2000)", "1 2"),
+        ("Patient?_filter=not (gender eq male)", "2 3"),
+        ("Patient?_filter=gender ne male", "2"),
+        ("Patient?_filter=gender pr true", "1 2"),
+        ("Patient?_filter=gender pr false", "3"),
+        ("Patient?_filter=family ne Windsor", "1"),
+        ('Patient?_filter=name eq "ann, the first"', "3"),
+        ("Patient?_filter=_id ne 1 and active pr false", "2"),
+        ("Patient?_filter=general-practitioner re Practitioner/1", "3"),
+        ("Patient?_filter=_lastUpdated lt 1971", "1 2 3"),
+        ("Observation?_filter=code eq http://loinc.org|1", "1 2"),
+        ("Observation?_filter=date po 2026-01-02", "2 3"),
+        ("Observation?_filter=date eq 2026-01-02", "2"),
+        ("Observation?_filter=value-quantity gt 180", "1"),
+        ("Observation?_filter=value-quantity ne 185", ""),
+        ("Observation?_filter=subject.name co halm", "1 3"),
+        ("Observation?_filter=patient[gender eq female].name sw win", "2"),
+        ("Observation?_filter=patient[gender eq male].name sw win", ""),
+        ("Observation?_filter=not (patient.gender eq male)", "2"),
+        ("Observation?_filter=performer pr true or encounter eq Encounter/1&code=1", "1 2"),
+        ("Encounter?_filter=patient.given eq james and status eq finished", "1"),
+    ],
+)
+def test_filters(filled: Filled, text: str, ids: str) -> None:
+    """_filter finds what its expression says."""
+    assert found(filled, asked(text)) == ids

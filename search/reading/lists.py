@@ -1,0 +1,25 @@
+"""`_list=42`: documents that a List names (https://hl7.org/fhir/R4/search.html#list)."""
+
+from search.clauses import Notes
+from search.parameters import Parameters
+from search.query import Clause, Has, Modifier, Term
+from search.types.text import split
+from search.values import TokenValue
+
+NAME = "_list"
+
+
+def read_list(name: str, value: str, parameters: Parameters, notes: Notes, shown: str) -> Has | None:
+    """The Condition of `_list=id,id`: the document is an item of one of these Lists. None where it cannot be, with the reason."""
+    if name != NAME:
+        notes.refuse(shown, f"{shown}: _list takes no modifier", "not-supported")
+        return None
+    ids = [text.removeprefix("List/") for text in split(value, ",") if text]
+    functional = [id for id in ids if id.startswith("$")]
+    if functional:
+        text = f"{shown}: this server keeps no functional lists such as {functional[0][:100]} (what is current, by a server's own rules)"
+        notes.refuse(shown, f"{text}; name a List resource by its id, as in _list=42", "not-supported")
+        return None
+    terms = tuple(Term(TokenValue("", id)) for id in dict.fromkeys(ids))
+    of_list = parameters.of("List")
+    return Has("List", (of_list["item"],), (Clause(of_list["_id"], Modifier.NONE, terms),))
