@@ -73,21 +73,23 @@ def test_a_server_killed_and_started_again_has_lost_no_answered_write(driver: An
                         await asyncio.sleep(0.1)
 
             writing = [asyncio.create_task(write(f"w{n}")) for n in range(8)]
-            await asyncio.sleep(1.0)
-            await asyncio.to_thread(server.kill)
-            before = len(answered)
-            assert before > 0
-            began = time.monotonic()
-            with pytest.raises(StoreUnavailable, match="cannot be reached"):
-                await store.read("Patient", "w0-1")
-            assert time.monotonic() - began < 8
-            await asyncio.to_thread(server.start)
-            for _ in range(600):
-                if len(answered) >= before + 20:
-                    break
-                await asyncio.sleep(0.05)
-            running = False
-            await asyncio.gather(*writing)
+            try:
+                await asyncio.sleep(1.0)
+                await asyncio.to_thread(server.kill)
+                before = len(answered)
+                assert before > 0
+                began = time.monotonic()
+                with pytest.raises(StoreUnavailable, match="cannot be reached"):
+                    await store.read("Patient", "w0-1")
+                assert time.monotonic() - began < 8
+                await asyncio.to_thread(server.start)
+                for _ in range(600):
+                    if len(answered) >= before + 20:
+                        break
+                    await asyncio.sleep(0.05)
+            finally:
+                running = False
+                await asyncio.gather(*writing)
             assert len(answered) >= before + 20
             found = await store.read_many([Key("Patient", w.version.id) for w in answered])
             assert found == [w.version for w in answered]

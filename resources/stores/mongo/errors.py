@@ -70,6 +70,18 @@ class Errors:
             return "Too many requests are waiting for the database; send the request again in a moment.", False
         if isinstance(problem, NetworkTimeout | ExecutionTimeout) or code in _TIMED_OUT:
             return f"MongoDB at {self._place} did not answer in time; send the request again in a moment.", False
+        if isinstance(problem, ServerSelectionTimeoutError | ConnectionFailure) and (
+            "SSL" in str(problem) or "TLS" in str(problem)
+        ):
+            return (
+                f"MongoDB at {self._place} cannot be reached with TLS; check tls, tlsCAFile and host name in FHIR_STORE_URL.",
+                False,
+            )
+        if isinstance(problem, ServerSelectionTimeoutError) and "primary" in _brief(str(problem)).lower():
+            return (
+                f"MongoDB at {self._place} has no primary: an election is going on, or its replica set was never begun (rs.initiate()"
+                " in mongosh). Send the request again in a moment."
+            ), False
         if isinstance(problem, ServerSelectionTimeoutError | ConnectionFailure):
             return f"MongoDB at {self._place} cannot be reached; check that it runs. Send the request again in a moment.", False
         if isinstance(problem, DocumentTooLarge):

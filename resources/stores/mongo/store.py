@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 
 import pymongo
+from pymongo import ReadPreference
 from pymongo.errors import PyMongoError
 
 from resources.instants import now
@@ -62,7 +63,9 @@ class MongoStore:
     async def open(self) -> None:
         """See ResourceStore.open. Refuses a server without transactions."""
         self._client = connect(self._url, self._driver)
-        self._database = self._client.get_database(database_name(self._url), read_concern=COMMITTED, write_concern=DURABLE)
+        self._database = self._client.get_database(
+            database_name(self._url), read_concern=COMMITTED, write_concern=DURABLE, read_preference=ReadPreference.PRIMARY
+        )
         try:
             with self._errors.clear():
                 await check_server(self._client, place(self._url))

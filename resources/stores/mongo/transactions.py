@@ -185,18 +185,23 @@ class _Tries:
                 position, instant = await transactions.lock(session, self._size)
             if self._doubtful is not None:
                 if await transactions.kept(session, self._doubtful):
-                    await session.abort_transaction()
+                    await self._abort()
                     return
                 self._doubtful = None
             group = await self._work(session, position, instant)
             if group is None:
-                await session.abort_transaction()
+                await self._abort()
                 return
         except BaseException:
-            if session.in_transaction:
-                await session.abort_transaction()
+            await self._abort()
             raise
         await self._commit(group)
+
+    async def _abort(self) -> None:
+        """End a transaction that is not to be kept; where the server does not answer, the session's next one ends it."""
+        if self._session.in_transaction:
+            with pymongo.timeout(1):
+                await self._session.abort_transaction()
 
     async def _commit(self, group: Group) -> None:
         """Commit, again and again while the answer is lost: MongoDB does it once only.

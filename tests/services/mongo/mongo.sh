@@ -61,7 +61,8 @@ install() {
 running() {
   local process
   process=$(cat "$run/pid" 2>/dev/null) || return 1
-  ps -o args= -p "$process" 2>/dev/null | grep -q 'secantusd-' && echo "$process"
+  if [ -d /proc/self ]; then tr '\0' ' ' <"/proc/$process/cmdline"; else ps -o args= -p "$process"; fi 2>/dev/null |
+    grep -q 'secantusd-' && echo "$process"
 }
 
 # Whether a ping is answered: {ping: 1, $db: "admin"} as an OP_MSG, the reply holds ok: 1.
