@@ -32,8 +32,16 @@ LONG = 300.0
 TRIES = 3
 """Times that something is tried which failed without any effect (a lost connection, a deadlock, a serialization failure)."""
 
-GONE = (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, TimeoutError)
-"""What tells that the server or the way to it is gone, or going. QueryCanceledError is one of these too."""
+GONE = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+)
+"""What tells that the server or the way to it is gone, or going. QueryCanceledError is one of these too. InternalClientError is what the
+driver says when it is told in the midst of a statement that the server goes down; the connection is of no use then."""
 
 PASSING = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.InvalidCachedStatementError)
 """What goes well when it is tried again: others were in the way, or a newer version has just changed the tables."""
@@ -128,13 +136,13 @@ class Connections:
 
     @asynccontextmanager
     async def use(self) -> AsyncIterator[PoolConnectionProxy]:
-        """A connection of one's own for a while. One on which a statement did not end in time is thrown away."""
+        """A connection of one's own for a while. One on which a statement did not end is thrown away."""
         if self._pool is None:
             raise StoreUnavailable("The server is stopping; send the request again in a moment.")
         connection = await self._pool.acquire(timeout=CONNECT)
         try:
             yield connection
-        except TimeoutError:
+        except (TimeoutError, asyncpg.InternalClientError):
             drop(connection)
             raise
         finally:
