@@ -196,7 +196,7 @@ def test_a_schema_of_another_name_or_an_empty_one_will_do(url: str) -> None:
     execute(url, "CREATE SCHEMA prepared")
 
     async def within() -> None:
-        stores = [PostgresStore(f"{url}?schema={name}") for name in ("prepared", "second")]
+        stores = [PostgresStore(f"{url}?schema={name}") for name in ("prepared", "user")]
         for number, store in enumerate(stores):
             await store.open()
             await store.commit([patient(str(number))])
@@ -245,7 +245,10 @@ def test_a_database_that_is_read_only_says_so(url: str) -> None:
     [
         (lambda url: with_database(url, "not_there"), "does not exist"),
         (lambda url: url.replace("postgres@", "nobody-known:Sesam-1@"), "refused the user or the password"),
-        (lambda url: "postgresql://me:Sesam-1@127.0.0.1:1/fhir", "PostgreSQL at 127.0.0.1:1/fhir cannot be reached"),
+        (
+            lambda url: "postgresql://me:Sesam-1@127.0.0.1:1/fhir",
+            "PostgreSQL at 127.0.0.1:1/fhir cannot be reached; check FHIR_STORE_URL",
+        ),
         (lambda url: "postgresql://me:Sesam-1@host.invalid/fhir", "PostgreSQL at host.invalid/fhir cannot be reached"),
         (lambda url: f"{url}?sslmode=perhaps", "none that PostgreSQL's driver takes"),
         (lambda url: f"{url}?sslmode=verify-full&sslrootcert=/none/ca.pem", "is not there or may not be read"),
@@ -274,11 +277,12 @@ def test_a_server_that_cannot_be_used_is_named_without_secrets(
         ("postgresql://h/d?pool_size=many", "pool_size="),
         ("postgresql://h/d?prepared=maybe", "prepared="),
         ("postgresql://h/d?documents=xml", "documents="),
+        ("postgresql://[h/d", "is no URL"),
     ],
 )
 def test_a_url_that_cannot_be_meant_is_refused(given: str, said: str) -> None:
     """The sentence names the part that is wrong."""
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(StoreUnavailable, match=said):
         PostgresStore(given)
 
 

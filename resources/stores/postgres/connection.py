@@ -46,6 +46,8 @@ driver says when it is told in the midst of a statement that the server goes dow
 PASSING = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.InvalidCachedStatementError)
 """What goes well when it is tried again: others were in the way, or a newer version has just changed the tables."""
 
+_AGAIN = "; nothing was written. Send the request again in a moment."
+
 T = TypeVar("T")
 
 
@@ -61,6 +63,8 @@ class Address:
     jsonb: bool
 
 
+_SCHEMA = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}", re.ASCII)
+_SIZE = re.compile(r"[2-9]|[1-9][0-9]|100", re.ASCII)
 _OURS = {"schema": "fhir", "pool_size": "10", "prepared": "on", "documents": "bytes"}
 
 
@@ -69,25 +73,31 @@ def address(url: str) -> Address:
     `pool_size` (10: connections of one server process, 2 to 100), `prepared` (on; off: no statement is kept prepared) and `documents`
     (bytes; jsonb: a copy to query in SQL beside them).
 
-    Raises ValueError with a sentence for people.
+    Raises StoreUnavailable with a sentence that names the part that is wrong.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("postgresql", "postgres"):
-        raise ValueError("a PostgreSQL URL begins with postgresql://")
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    try:
+        parts = urlsplit(url)
+        options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    except ValueError:
+        raise StoreUnavailable(
+            "FHIR_STORE_URL is no URL; it should look like postgresql://USER:PASSWORD@HOST:5432/DATABASE."
+        ) from None
     ours = {name: options.pop(name, default) for name, default in _OURS.items()}
-    schema, size = ours["schema"], ours["pool_size"]
-    if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", schema, re.ASCII) or schema.startswith("pg_"):
-        raise ValueError("schema= names a PostgreSQL schema: small letters, digits and _, at most 63, not beginning with pg_")
-    if not (size.isascii() and size.isdigit() and 2 <= int(size) <= 100):
-        raise ValueError("pool_size= is a number of connections from 2 to 100")
-    if ours["prepared"] not in ("on", "off"):
-        raise ValueError("prepared= is on or off")
-    if ours["documents"] not in ("bytes", "jsonb"):
-        raise ValueError("documents= is bytes or jsonb")
+    for wrong, sentence in (
+        (parts.scheme not in ("postgresql", "postgres"), "begins with postgresql://"),
+        (
+            not _SCHEMA.fullmatch(ours["schema"]),
+            "has schema=NAME with small letters, digits and _, at most 63, not beginning with pg_",
+        ),
+        (not _SIZE.fullmatch(ours["pool_size"]), "has pool_size=N with a number of connections from 2 to 100"),
+        (ours["prepared"] not in ("on", "off"), "has prepared=on or prepared=off"),
+        (ours["documents"] not in ("bytes", "jsonb"), "has documents=bytes or documents=jsonb"),
+    ):
+        if wrong:
+            raise StoreUnavailable(f"FHIR_STORE_URL is wrong: a PostgreSQL URL {sentence}.")
     shown = parts.netloc.rpartition("@")[2] + parts.path
     dsn = urlunsplit(parts._replace(query=urlencode(options)))
-    return Address(dsn, shown, schema, int(size), ours["prepared"] == "on", ours["documents"] == "jsonb")
+    return Address(dsn, shown, ours["schema"], int(ours["pool_size"]), ours["prepared"] == "on", ours["documents"] == "jsonb")
 
 
 class Connections:
@@ -118,7 +128,8 @@ class Connections:
                 await prepare(connection)
         except (asyncpg.PostgresError, *GONE) as problem:
             await self.close()
-            raise unavailable(problem, self._address.shown) from None
+            text = str(unavailable(problem, self._address.shown))
+            raise StoreUnavailable(text.replace(_AGAIN, "; check FHIR_STORE_URL, and that the server runs.")) from None
         except BaseException:
             await self.close()
             raise
@@ -256,13 +267,9 @@ def unavailable(problem: BaseException, shown: str, *, uncertain: bool = False) 
             f"PostgreSQL at {shown} offers no TLS connection that FHIR_STORE_URL accepts; check sslmode= and sslrootcert= there."
         )
     if isinstance(problem, TimeoutError):
-        return StoreUnavailable(
-            f"PostgreSQL at {shown} did not answer in time; nothing was written. Send the request again in a moment."
-        )
+        return StoreUnavailable(f"PostgreSQL at {shown} did not answer in time{_AGAIN}")
     if isinstance(problem, GONE):
-        return StoreUnavailable(
-            f"PostgreSQL at {shown} cannot be reached; nothing was written. Send the request again in a moment."
-        )
+        return StoreUnavailable(f"PostgreSQL at {shown} cannot be reached{_AGAIN}")
     return StoreUnavailable("PostgreSQL refused a statement; nothing was written. The server's log has the reason.")
 
 

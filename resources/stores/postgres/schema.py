@@ -87,10 +87,10 @@ async def make_ready(connection: PoolConnectionProxy, schema: str) -> None:
         if version == len(MIGRATIONS):
             return
         if not await connection.fetchval("SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)", schema):
-            await connection.execute(f"CREATE SCHEMA {schema}")
+            await connection.execute(f'CREATE SCHEMA "{schema}"')
         for migration in MIGRATIONS[version:]:
-            await connection.execute(migration.replace("{schema}", schema))
-        await connection.execute(f"UPDATE {schema}.layout SET version = $1", len(MIGRATIONS))
+            await connection.execute(migration.replace("{schema}", f'"{schema}"'))
+        await connection.execute(f'UPDATE "{schema}".layout SET version = $1', len(MIGRATIONS))
 
 
 async def _check_server(connection: PoolConnectionProxy) -> None:
@@ -123,7 +123,7 @@ async def _layout(connection: PoolConnectionProxy, schema: str) -> int:
         raise foreign
     try:
         async with connection.transaction():
-            found = await connection.fetchrow(f"SELECT program, version FROM {schema}.layout")
+            found = await connection.fetchrow(f'SELECT program, version FROM "{schema}".layout')
     except asyncpg.UndefinedColumnError:
         raise foreign from None
     if found is None or found[0] != PROGRAM:

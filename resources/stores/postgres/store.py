@@ -46,8 +46,7 @@ class PostgresStore:
     """ResourceStore on PostgreSQL 13 or newer.
 
     `url`: `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full&sslrootcert=FILE`, further `schema`, `pool_size`,
-    `prepared` and `documents` (resources.stores.postgres.connection.address). Raises ValueError with a sentence for people where it
-    cannot be one.
+    `prepared` and `documents` (resources.stores.postgres.connection.address). Raises StoreUnavailable where it cannot be one.
     """
 
     wants_entries = False
@@ -55,7 +54,7 @@ class PostgresStore:
 
     def __init__(self, url: str, *, clock: Callable[[], int] = now) -> None:
         self._address = address(url)
-        self._clock, self._schema = clock, self._address.schema
+        self._clock, self._schema = clock, f'"{self._address.schema}"'
         bodies = Bodies()
         self._connections = Connections(self._address)
         self._reader = Reader(self._connections, self._schema, bodies)
@@ -72,7 +71,7 @@ class PostgresStore:
         self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
 
     async def _make_ready(self, connection: PoolConnectionProxy) -> None:
-        await make_ready(connection, self._schema)
+        await make_ready(connection, self._address.schema)
         self._writer.durable(await connection.fetchval("SHOW synchronous_commit") not in ("off", "local"))
         if await connection.fetchval("SHOW fsync") == "off":
             log.warning("PostgreSQL at %s runs with fsync = off: a power cut may lose or spoil everything", self._address.shown)

@@ -31,7 +31,7 @@ install() {
   mkdir -p /etc/postgresql-common/createcluster.d
   echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.d/none.conf
   apt-get update -qq >&2
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >&2 || fail "apt-get could not install postgresql"
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=600 postgresql >&2 || fail "apt-get could not install postgresql"
 }
 
 # A command as a user who may run PostgreSQL. FOLDER is often below a home that others may not enter, hence the capability.
