@@ -13,7 +13,10 @@ _VERSION = b"\x02"
 _MAC_BYTES = 16
 _LONGEST = 4096
 _SHAPING = frozenset(
-    {"_count", "_total", "_summary", "_elements", "_format", "_pretty", "_include", "_revinclude", "_contained", "_containedType"}
+    (
+        *("_count", "_total", "_summary", "_elements", "_format", "_pretty", "_include", "_revinclude"),
+        *("_contained", "_containedType", "_explain"),
+    )
 )
 
 

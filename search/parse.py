@@ -8,7 +8,7 @@ from resources.outcomes import FhirError, bad_request
 from search.clauses import Notes
 from search.conditions import read_condition
 from search.parameters import Parameters
-from search.query import Condition, Parsed, Query
+from search.query import AllOf, Condition, Parsed, Query
 from search.reading.includes import Includes
 from search.shaping import Shape, read_shape
 from search.types.text import Reading, bases_of
@@ -55,7 +55,7 @@ def parse(
         elif not read_shape(shape, name, value):
             clause = read_condition(type, name, value, parameters, reading, notes)
             if clause is not None:
-                clauses.append(clause)
+                clauses += clause.conditions if isinstance(clause, AllOf) else (clause,)
                 notes.applied.append((name, value))
     if notes.issues:
         raise FhirError(400, notes.issues)
@@ -70,6 +70,7 @@ def _parsed(shape: Shape, clauses: tuple[Condition, ...]) -> Parsed:
         sort=shape.sort,
         count=0 if only_count else shape.count,
         total="accurate" if only_count else shape.total,
+        explain=shape.explain,
     )
     notes, includes = shape.notes, tuple(shape.includes.found)
     return Parsed(query, tuple(notes.applied), tuple(notes.ignored), includes, shape.summary, shape.elements, shape.cursor)

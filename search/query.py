@@ -52,8 +52,17 @@ class Modifier(StrEnum):
     CONTAINS = "contains"
     MISSING = "missing"
     NOT = "not"
+    IN = "in"
+    NOT_IN = "not-in"
+    ABOVE = "above"
+    BELOW = "below"
     EQUALS = "(equals)"
     ENDS = "(ends)"
+
+
+NAMING_CODES = frozenset((Modifier.IN, Modifier.NOT_IN, Modifier.ABOVE, Modifier.BELOW))
+"""With these the terms of a token clause name value sets (UriValue) or a code whose hierarchy is meant. No index sees them: between
+reading and searching, such clauses become clauses with the codes themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +277,23 @@ def types_of(conditions: Sequence[Condition]) -> frozenset[str]:
         elif not isinstance(condition, Clause | Text):
             found |= types_of(condition.conditions)
     return frozenset(found)
+
+
+def named(condition: Condition) -> str:
+    """A condition by the names of its parameters, without the values asked for: `subject:Patient.name`, `(a or b)`."""
+    if isinstance(condition, Clause):
+        modifier = condition.modifier.value.strip("()")
+        return f"{condition.parameter.code}{f':{modifier}' if modifier else ''}"
+    if isinstance(condition, Text):
+        return "_text" if condition.narrative else "_content"
+    if isinstance(condition, Negation):
+        return f"not {named(condition.condition)}"
+    inner = [named(each) for each in condition.conditions]
+    if isinstance(condition, Chain):
+        return f"{condition.parameters[0].code}:{condition.target}.{' and '.join(inner)}"
+    if isinstance(condition, Has):
+        return f"_has:{condition.source}:{condition.parameters[0].code}:{' and '.join(inner)}"
+    return f"({(' or ' if isinstance(condition, AnyOf) else ' and ').join(inner)})"
 
 
 def criteria_key(query: Query) -> bytes:

@@ -28,6 +28,7 @@ class Shape:
     summary: str | None = None
     elements: tuple[str, ...] = ()
     cursor: str | None = None
+    explain: bool = False
     seen: set[str] = field(default_factory=set)
 
 
@@ -121,6 +122,14 @@ def _cursor(shape: Shape, name: str, value: str) -> str | None:
     return None
 
 
+def _explain(shape: Shape, name: str, value: str) -> str | None:
+    if value not in ("true", "false"):
+        shape.notes.refuse(name, f"_explain is either true or false, not {value[:100]!r}")
+        return None
+    shape.explain = value == "true"
+    return value
+
+
 def _of_the_edge(shape: Shape, name: str, value: str) -> str | None:
     """Not about the search, but links to other pages have to carry it."""
     return value
@@ -135,6 +144,7 @@ _READERS: Mapping[str, Callable[[Shape, str, str], str | None]] = {
     "_contained": _contained,
     "_containedType": _of_the_edge,
     "_cursor": _cursor,
+    "_explain": _explain,
     "_format": _of_the_edge,
     "_pretty": _of_the_edge,
 }

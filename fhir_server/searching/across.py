@@ -20,6 +20,7 @@ MOST_MERGED = 20
 """Types of a search that is sorted across them: each is asked for a page of its own."""
 
 _AT_ONCE = 8
+_MOST_TOLD = 20
 
 _DONE = "done"
 
@@ -37,22 +38,24 @@ async def page_across(ctx: Context, queries: Sequence[Query], cursor: tuple[obje
         else:
             result = await ctx.index.search_in_turn(queries, count=count, cursor=cursor)
     if cursor is None and (queries[0].total != "none" or not count):
-        total, exact = await _total(ctx, queries)
-        result = replace(result, total=total, total_exact=exact)
+        result = await _counted(ctx, queries, result)
     return result
 
 
-async def _total(ctx: Context, queries: Sequence[Query]) -> tuple[int, bool]:
-    """The sum of what the queries find, and whether it is exact."""
-    total, exact = 0, True
+async def _counted(ctx: Context, queries: Sequence[Query], result: Result) -> Result:
+    """The result with the sum of what the queries find, whether it is exact, and how each was counted if that was asked for."""
+    total, exact, told = 0, True, list[str]()
     counting = [
         replace(query, count=0, cursor=None, total="accurate" if query.total == "none" else query.total) for query in queries
     ]
     for start in range(0, len(counting), _AT_ONCE):
-        for found in await asyncio.gather(*(ctx.index.search(query) for query in counting[start : start + _AT_ONCE])):
+        part = counting[start : start + _AT_ONCE]
+        for query, found in zip(part, await asyncio.gather(*(ctx.index.search(each) for each in part)), strict=True):
             total += found.total or 0
             exact = exact and found.total_exact
-    return total, exact
+            if found.explained and len(told) < _MOST_TOLD:
+                told.append(f"{query.type}: {'; '.join(found.explained)}")
+    return replace(result, total=total, total_exact=exact, explained=tuple(told))
 
 
 async def _merged(ctx: Context, queries: Sequence[Query], count: int, places: list[Place]) -> Result:

@@ -4,6 +4,7 @@
 were cut off, the total is an estimate, or the search index lags behind. Next links carry a signed cursor and need no state in the server.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from urllib.parse import urlencode
@@ -31,10 +32,16 @@ async def answer(ctx: Context, request: FhirRequest, asked: Asked) -> FhirResult
     applied = urlencode(asked.applied)
     context = page_context(parsed) + asked.place.encode()
     late = not await ctx.index.caught_up(_types(asked))
+    begun = time.perf_counter()
     page = await _page(ctx, asked, context)
+    searched = time.perf_counter()
     cursor = ctx.cursors.seal((page.total, page.total_exact, *page.cursor), context) if page.cursor is not None else None
     links = page_links(asked.url, applied, cursor)
     matches, included, truncated = await _documents(ctx, parsed, page)
+    if parsed.query.explain:
+        took = f"the search took {(searched - begun) * 1e3:.1f} ms, reading its documents {(time.perf_counter() - searched) * 1e3:.1f} ms"
+        told = f"{len(matches)} matches and {len(included)} included resources: {took}"
+        page = replace(page, explained=(told, *page.explained))
     outcome = _outcome(parsed, page, truncated, late, ctx.settings.include_limit)
     entries = [*_entries(request.base, parsed, matches, "match"), *_entries(request.base, parsed, included, "include"), *outcome]
     touched = tuple(f"{v.type}/{v.id}" for v in (*matches, *included))

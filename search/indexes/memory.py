@@ -81,7 +81,8 @@ class MemoryIndex:
             places = [place for place in places if _compare(query.sort, place, query.cursor) > 0]
         page = places[: query.count]
         cursor = page[-1] if query.count and len(places) > query.count else None
-        return Result([self._documents[place[-1]].key for place in page], cursor, total)
+        told = (f"Index in memory: each of {len(self._documents)} documents was looked at",) if query.explain else ()
+        return Result([self._documents[place[-1]].key for place in page], cursor, total, explained=told)
 
     async def search_in_turn(self, queries: Sequence[Query], *, count: int, cursor: tuple[Any, ...] | None = None) -> Result:
         """See `search.index.SearchIndex`."""

@@ -175,8 +175,8 @@ class _Reader:
         refused: list[Impossible] = []
         for target in reference.targets or definitions().resource_types:
             try:
-                inner = (self.joined(target, step.inner, depth),) if step.inner is not None else ()
-                found.append(Chain((reference,), target, (*inner, self._walk(target, rest, asked, depth))))
+                inner = _parts(self.joined(target, step.inner, depth)) if step.inner is not None else ()
+                found.append(Chain((reference,), target, (*inner, *_parts(self._walk(target, rest, asked, depth)))))
             except Impossible as problem:
                 refused.append(problem)
         if not found:
@@ -187,6 +187,11 @@ class _Reader:
 def _only(node: _Node) -> _Node:
     [child] = [child for child in node.children if isinstance(child, Tree)]
     return child
+
+
+def _parts(condition: Condition) -> tuple[Condition, ...]:
+    """What must hold, each by itself: any of them can then be what an index begins with."""
+    return condition.conditions if isinstance(condition, AllOf) else (condition,)
 
 
 def _both(kind: Callable[[tuple[Condition, ...]], AllOf | AnyOf], left: Condition, right: Condition) -> Condition:

@@ -181,6 +181,20 @@ def test_summary_of_matches(api: httpx.Client) -> None:
     assert entry["resource"]["meta"]["tag"][0]["code"] == "SUBSETTED"
 
 
+def test_explained(api: httpx.Client) -> None:
+    """_explain tells how the search was done, without a value of any document, and does not move page links."""
+    query = f"identifier={SYSTEM}|&active=true&_count=2"
+    bundle = api.get(f"Patient?{query}&_explain=true").json()
+    texts = " ".join(issue["details"]["text"] for issue in notes(bundle))
+    for said in ("ms", "identifier: 7 rows", "Driven by", "Tested on each row", "2 matches"):
+        assert said in texts
+    assert "Quux" not in texts and SYSTEM not in texts
+    assert notes(api.get(f"Patient?{query}&_explain=false").json()) == []
+    assert "_explain=true" in (link(bundle, "next") or "")
+    assert api.get((link(bundle, "next") or "").replace("&_explain=true", "")).status_code == 200
+    assert "true or false" in problem(api.get("Patient?_explain=yes"))
+
+
 def test_format_in_the_form(api: httpx.Client) -> None:
     """_format counts wherever the parameters of a search stand."""
     assert api.post("Patient/_search", data={"_format": "json"}).status_code == 200

@@ -131,6 +131,14 @@ def test_lenient(api: httpx.Client, base: str) -> None:
     assert "birthdate" in issue["details"]["text"]
 
 
+def test_explained(api: httpx.Client, base: str) -> None:
+    """_explain tells how each type was counted."""
+    bundle = api.get(f"{base}?_type=Patient,Observation&_tag={TAG}&_explain=true").json()
+    [outcome] = [e for e in bundle["entry"] if e["search"]["mode"] == "outcome"]
+    texts = [issue["details"]["text"] for issue in outcome["resource"]["issue"]]
+    assert any(text.startswith("Patient: ") for text in texts) and any(text.startswith("Observation: ") for text in texts)
+
+
 @pytest.mark.parametrize(
     ("path", "expected"),
     [

@@ -13,8 +13,8 @@ SIGNS = {Modifier.EQUALS: "=", Modifier.ENDS: "$", Modifier.CONTAINS: "~", Modif
 
 
 def read(expression: str, type: str = "Patient", name: str = "_filter") -> Condition:
-    [condition] = parse(type, [(name, expression)], parameters=registry(), base_url="http://here/fhir", now=lambda: 0).query.clauses
-    return condition
+    found = parse(type, [(name, expression)], parameters=registry(), base_url="http://here/fhir", now=lambda: 0).query.clauses
+    return found[0] if len(found) == 1 else AllOf(found)
 
 
 def told(condition: Condition) -> str:
@@ -70,7 +70,7 @@ def _text(value: object) -> str:
         (
             "Observation",
             'patient[active eq true and gender eq male].name co "x"',
-            "patient>Patient((active((|true)) and gender((|male))); name~(x))",
+            "patient>Patient(active((|true)); gender((|male)); name~(x))",
         ),
         ("Observation", "subject[birthdate lt 1970].name sw x", "subject>Patient(birthdatelt(0); name(x))"),
     ],

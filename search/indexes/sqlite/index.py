@@ -20,6 +20,7 @@ from search.extract import Extractor
 from search.index import Included, Result, TooCostly
 from search.indexes.sqlite import write
 from search.indexes.sqlite.access import Access
+from search.indexes.sqlite.beside.explaining import explained_search
 from search.indexes.sqlite.include import include
 from search.indexes.sqlite.pages import search, search_in_turn
 from search.indexes.sqlite.reader import Limits, OutOfTime, Reader
@@ -131,7 +132,8 @@ class SqliteIndex:
     async def search(self, query: Query) -> Result:
         """See `search.index.SearchIndex`."""
         await self._gather_words((query,))
-        return await self._run(lambda reader: search(reader, self._codes, query))
+        carry_out = explained_search if query.explain else search
+        return await self._run(lambda reader: carry_out(reader, self._codes, query))
 
     async def search_in_turn(self, queries: Sequence[Query], *, count: int, cursor: tuple[Any, ...] | None = None) -> Result:
         """See `search.index.SearchIndex`."""

@@ -1,0 +1,1 @@
+"""What is asked of the SQLite index beside pages of a search."""
