@@ -6,7 +6,7 @@ from conformance.load import definitions
 from resources.outcomes import Issue
 from search.parameter import SearchParameter
 from search.parameters import Parameters
-from search.query import Clause, Modifier, Term
+from search.query import NAMING_CODES, Clause, Modifier, Term
 from search.types import reference
 from search.types.kinds import KINDS
 from search.types.text import BadValue, Reading, split
@@ -72,7 +72,9 @@ def read_clause(
 
 def allowed_modifiers(parameter: SearchParameter) -> frozenset[Modifier]:
     """The modifiers that a searchable parameter takes, beside `:Type` for references."""
-    return _OF_THE_ADDRESS.get(parameter.code, KINDS[parameter.kind].MODIFIERS)
+    if parameter.code in _OF_THE_ADDRESS:
+        return _OF_THE_ADDRESS[parameter.code]
+    return KINDS[parameter.kind].MODIFIERS | (NAMING_CODES if parameter.kind == "token" else frozenset())
 
 
 def _unusable(type: str, code: str, parameter: SearchParameter | None, parameters: Parameters) -> str:

@@ -15,12 +15,13 @@ from fhir_server.messages import FhirRequest, FhirResult
 from fhir_server.rest.query_string import page_links
 from fhir_server.searching.across import page_across
 from fhir_server.searching.asked import Asked
+from fhir_server.searching.codes import with_codes
 from resources.bundles import Mode, outcome_entry, search_entry, searchset
 from resources.outcomes import Issue, operation_outcome
 from resources.store import Version
 from search.index import Included, Result
 from search.paging import page_context
-from search.query import Parsed, types_of
+from search.query import Parsed, Query, types_of
 from search.reading.includes import ends
 
 _NOTHING = Included([])
@@ -33,7 +34,7 @@ async def answer(ctx: Context, request: FhirRequest, asked: Asked) -> FhirResult
     context = page_context(parsed) + asked.place.encode()
     late = not await ctx.index.caught_up(_types(asked))
     begun = time.perf_counter()
-    page = await _page(ctx, asked, context)
+    page = await _page(ctx, [await with_codes(ctx, query) for query in asked.queries], parsed.cursor, context)
     searched = time.perf_counter()
     cursor = ctx.cursors.seal((page.total, page.total_exact, *page.cursor), context) if page.cursor is not None else None
     links = page_links(asked.url, applied, cursor)
@@ -54,17 +55,16 @@ def _types(asked: Asked) -> tuple[str, ...]:
     return (*asked.types, *sorted(others - set(asked.types)))
 
 
-async def _page(ctx: Context, asked: Asked, context: bytes) -> Result:
+async def _page(ctx: Context, queries: Sequence[Query], sealed: str | None, context: bytes) -> Result:
     """The page asked for. The total is counted for the first page only; the others have it in their cursor."""
-    sealed, count = asked.first.cursor, asked.first.query.count
-    if sealed is None or count == 0:
-        return await (ctx.index.search(asked.queries[0]) if len(asked.parsed) == 1 else page_across(ctx, asked.queries, None))
+    if sealed is None or queries[0].count == 0:
+        return await (ctx.index.search(queries[0]) if len(queries) == 1 else page_across(ctx, queries, None))
     total, exact, *place = ctx.cursors.open(sealed, context)
     assert (total is None or isinstance(total, int)) and isinstance(exact, bool)
-    if len(asked.parsed) == 1:
-        result = await ctx.index.search(replace(asked.queries[0], cursor=tuple(place), total="none"))
+    if len(queries) == 1:
+        result = await ctx.index.search(replace(queries[0], cursor=tuple(place), total="none"))
     else:
-        result = await page_across(ctx, asked.queries, tuple(place))
+        result = await page_across(ctx, queries, tuple(place))
     return replace(result, total=total, total_exact=exact)
 
 

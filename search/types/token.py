@@ -7,9 +7,9 @@ systems (`SearchParameter.bound`), a query may name one of these.
 from typing import Any
 
 from search.parameter import SearchParameter
-from search.query import Modifier, Term
+from search.query import NAMING_CODES, Modifier, Term
 from search.types.text import BadValue, Bases, Converter, Reading, split, unescape
-from search.values import TokenValue, Value
+from search.values import TokenValue, UriValue, Value
 
 _SPECIAL_VALUES = "http://hl7.org/fhir/special-values"
 _PLAIN = frozenset(
@@ -21,7 +21,11 @@ MODIFIERS = frozenset({Modifier.NOT, Modifier.MISSING})
 
 
 def parse(text: str, parameter: SearchParameter, modifier: Modifier, reading: Reading) -> tuple[Term, ...]:
-    """`code`, `system|code`, `|code` (no system) or `system|` (any code of it). Raises BadValue."""
+    """`code`, `system|code`, `|code` (no system) or `system|` (any code of it); with `:in` and `:not-in` the URL of a value set.
+
+    Raises BadValue."""
+    if modifier in NAMING_CODES:
+        return (_naming(text, parameter, modifier, reading),)
     if parameter.code == "_id":
         return (Term(TokenValue("", unescape(text))),)
     parts = [unescape(part) for part in split(text, "|")]
@@ -37,6 +41,19 @@ def parse(text: str, parameter: SearchParameter, modifier: Modifier, reading: Re
     if system == _SPECIAL_VALUES and code in ("true", "false"):
         return (Term(TokenValue("", code)),)
     return (Term(TokenValue(system, code), system_given=True, code_given=bool(code)),)
+
+
+def _naming(text: str, parameter: SearchParameter, modifier: Modifier, reading: Reading) -> Term:
+    """The term of `:in`, `:not-in`, `:above` or `:below`, which stands for codes that are looked up later."""
+    if modifier in (Modifier.IN, Modifier.NOT_IN):
+        url = unescape(text)
+        own = next((base for base in (*reading.bases, reading.asked) if base and url.startswith(base)), "")
+        return Term(UriValue(url.removeprefix(own)))
+    parts = [unescape(part) for part in split(text, "|")]
+    system = parts[0] if len(parts) == 2 else next(iter(parameter.bound)) if len(parts) == 1 and len(parameter.bound) == 1 else ""
+    if not system or not parts[-1]:
+        raise BadValue(f"'{text}' must name a system and a code, as in http://loinc.org|1234-5")
+    return Term(TokenValue(system, parts[-1]), system_given=True)
 
 
 def _bound(codes: frozenset[str], code: str) -> tuple[Term, ...]:

@@ -79,7 +79,7 @@ def test_prefixes() -> None:
 
 TABLE = {
     "name": ("string", {"exact", "contains", "missing"}),
-    "gender": ("token", {"not", "missing"}),
+    "gender": ("token", {"not", "missing", "in", "not-in", "above", "below"}),
     "birthdate": ("date", {"missing"}),
     "organization": ("reference", {"missing", "Organization"}),
     "_profile": ("uri", {"missing"}),

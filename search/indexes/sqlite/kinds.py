@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from search.indexes.sqlite.intervals import NUMBERS, TIMES, Comparison, Encode, before, holds, sql
-from search.indexes.sqlite.predicates import Check, Facts, Predicate, Stream, either, points
+from search.indexes.sqlite.predicates import MANY, Check, Facts, Predicate, Stream, either, json, points
 from search.indexes.sqlite.rows import CUT, UNIT, Row, ordered, unit_key, unordered, wide_system
 from search.indexes.sqlite.schema import FOLDED, FOLDED_WIDE, NARROW, NORMAL, WIDE, Book, Field, system_number
 from search.query import (
@@ -25,6 +25,7 @@ def _token(clause: Clause, field: Field, book: Book) -> Predicate:
     own = (field.pid, field.pid + FOLDED)
     wanted: set[tuple[str | None, int | None]] = set()
     streams = list[Stream]()
+    systems: dict[int | None, list[int]] = {}
     for term in clause.terms:
         system, code = members(term)[0], members(term)[1]
         w = system_number(str(system)) if term.system_given else None
@@ -32,13 +33,24 @@ def _token(clause: Clause, field: Field, book: Book) -> Predicate:
         test, args = ("{0}.w = ?", (w,)) if w is not None else ("", ())
         v = hash64(str(code)) if term.code_given else None
         streams += [Stream(pid, test, args, v, v is not None) for pid in field.pids]
+        if v is not None:
+            systems.setdefault(w, []).append(v)
 
     def check(rows: list[Row]) -> bool:
         return any(p in own and not wanted.isdisjoint(((v, w), (v, None), (None, w))) for p, v, w in rows)
 
+    if len(clause.terms) > MANY and all(stream.point for stream in streams):  # a value set, say
+        lists = [_listed(pid, w, values) for w, values in systems.items() for pid in field.pids]
+        return Predicate(3, tuple(lists), check=check)
     if all(stream.point for stream in streams):
         return points(0 if field.code == "identifier" else 3, streams, check)
     return Predicate(7, tuple(streams), check=check)
+
+
+def _listed(pid: int, system: int | None, codes: Sequence[int]) -> Stream:
+    """Rows of any of very many codes of a system, as one list."""
+    test, args = "{0}.v IN (SELECT value FROM json_each(?))", (json(codes),)
+    return Stream(pid, test, args) if system is None else Stream(pid, f"{test} AND {{0}}.w = ?", (*args, system))
 
 
 def _reference(clause: Clause, field: Field, book: Book) -> Predicate:

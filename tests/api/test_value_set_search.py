@@ -1,0 +1,182 @@
+""":in, :not-in, :above, :below of tokens: http://hl7.org/fhir/R4/search.html#modifiers"""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api.conftest import problem
+
+SYSTEM = "http://example.org/animals"
+HERE = "http://example.org/fhir/ValueSet"
+Json = dict[str, Any]
+
+
+def coded(*codes: str, system: str = SYSTEM) -> Json:
+    return {"coding": [{"system": system, "code": code} for code in codes]}
+
+
+def value_set(id: str, **parts: Any) -> Json:
+    return {"resourceType": "ValueSet", "id": id, "url": f"{HERE}/{id}", "status": "active", **parts}
+
+
+def composed(id: str, *include: Json, exclude: Json | None = None) -> Json:
+    return value_set(id, compose={"include": list(include), **({"exclude": [exclude]} if exclude else {})})
+
+
+def filtered(op: str, value: str, property: str = "concept") -> Json:
+    return {"system": SYSTEM, "filter": [{"property": property, "op": op, "value": value}]}
+
+
+ANIMALS = {
+    "resourceType": "CodeSystem",
+    "id": "animals",
+    "url": SYSTEM,
+    "status": "active",
+    "content": "complete",
+    "concept": [
+        {"code": "mammal", "concept": [{"code": "dog", "concept": [{"code": "poodle"}]}, {"code": "cat"}]},
+        {"code": "bird"},
+        {"code": "penguin", "property": [{"code": "parent", "valueCode": "bird"}]},
+    ],
+}
+DOCUMENTS: list[Json] = [
+    ANIMALS,
+    {
+        "resourceType": "CodeSystem", "id": "part", "url": "http://example.org/part", "status": "active", "content": "fragment",
+        "concept": [{"code": "a"}],
+    },
+    composed("listed", {"system": SYSTEM, "concept": [{"code": "dog"}, {"code": "bird"}]}),
+    composed("whole", {"system": SYSTEM}),
+    composed("mammals", filtered("is-a", "mammal")),
+    composed("under-mammal", filtered("descendent-of", "mammal")),
+    composed("no-mammals", filtered("is-not-a", "mammal")),
+    composed("without", {"system": SYSTEM}, exclude=filtered("is-a", "mammal")),
+    composed("nested", {"valueSet": [f"{HERE}/mammals"]}, {"valueSet": [f"{HERE}/listed"]}),
+    composed("both", {"valueSet": [f"{HERE}/mammals", f"{HERE}/listed"]}),
+    composed("endless", {"valueSet": [f"{HERE}/endless"]}),
+    composed("odd", filtered("regex", ".*", "code")),
+    composed("unknown", {"system": "http://example.org/nowhere"}),
+    composed("fragment", {"system": "http://example.org/part"}),
+    composed("empty", {"system": SYSTEM, "filter": [*filtered("is-a", "dog")["filter"], *filtered("is-a", "cat")["filter"]]}),
+    value_set("bare"),
+    value_set("expanded", expansion={"timestamp": "2026-01-01", "contains": [{"system": SYSTEM, "code": "cat"}]}),
+    value_set("cut", expansion={"timestamp": "2026-01-01", "total": 5, "contains": [{"system": SYSTEM, "code": "cat"}]}),
+    composed("large", {"system": SYSTEM, "concept": [{"code": f"c{n}"} for n in range(9_999)] + [{"code": "cat"}]}),
+    composed("too-large", {"system": SYSTEM, "concept": [{"code": f"c{n}"} for n in range(10_001)]}),
+]  # fmt: skip
+OBSERVED = {"dog": "final", "poodle": "final", "cat": "amended", "bird": "final", "penguin": "registered"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def content(api: httpx.Client) -> None:
+    """The value sets, and an observation of each animal about one patient, and one without a known code."""
+    made = [*DOCUMENTS, {"resourceType": "Patient", "id": "vs-p"}]
+    about = {"subject": {"reference": "Patient/vs-p"}}
+    for code, status in OBSERVED.items():
+        made.append({"resourceType": "Observation", "id": f"vs-{code}", "status": status, "code": coded(code), **about})
+    made.append(
+        {"resourceType": "Observation", "id": "vs-other", "status": "final", "code": coded("dog", system="urn:other"), **about}
+    )
+    for document in made:
+        answer = api.put(f"{document['resourceType']}/{document['id']}", json=document)
+        assert answer.status_code in (200, 201), answer.text
+
+
+def found(api: httpx.Client, query: str) -> set[str]:
+    answer = api.get(f"Observation?subject=Patient/vs-p&{query}")
+    assert answer.status_code == 200, answer.text
+    return {entry["resource"]["id"].removeprefix("vs-") for entry in answer.json().get("entry", [])}
+
+
+@pytest.mark.parametrize(
+    ("query", "codes"),
+    [
+        (f"code:in={HERE}/listed", "dog bird"),
+        ("code:in=ValueSet/listed", "dog bird"),
+        (f"code:in={HERE}/whole", "dog poodle cat bird penguin"),
+        (f"code:in={HERE}/mammals", "dog poodle cat"),
+        (f"code:in={HERE}/under-mammal", "dog poodle cat"),
+        (f"code:in={HERE}/no-mammals", "bird penguin"),
+        (f"code:in={HERE}/without", "bird penguin"),
+        (f"code:in={HERE}/nested", "dog poodle cat bird"),
+        (f"code:in={HERE}/both", "dog"),
+        (f"code:in={HERE}/expanded", "cat"),
+        (f"code:in={HERE}/large", "cat"),
+        (f"code:in={HERE}/empty", ""),
+        (f"code:in={HERE}/listed,{HERE}/expanded", "dog bird cat"),
+        (f"code:not-in={HERE}/mammals", "bird penguin other"),
+        (f"code:not-in={HERE}/large", "dog poodle bird penguin other"),
+        (f"code:not-in={HERE}/empty", "dog poodle cat bird penguin other"),
+        (f"code:below={SYSTEM}|mammal", "dog poodle cat"),
+        (f"code:below={SYSTEM}|dog", "dog poodle"),
+        (f"code:below={SYSTEM}|bird,{SYSTEM}|cat", "bird penguin cat"),
+        (f"code:above={SYSTEM}|poodle", "dog poodle"),
+        (f"code:above={SYSTEM}|penguin", "bird penguin"),
+        ("status:in=http://hl7.org/fhir/ValueSet/observation-status", "dog poodle cat bird penguin other"),
+        ("status:not-in=http://hl7.org/fhir/ValueSet/observation-status", ""),
+        (f"code:in={HERE}/mammals&status=final", "dog poodle"),
+    ],
+)
+def test_found(api: httpx.Client, query: str, codes: str) -> None:
+    """A value set, or a code with what is above or below it, stands for all of its codes."""
+    assert found(api, query) == set(codes.split())
+
+
+def test_through_links(api: httpx.Client) -> None:
+    """Value sets may stand at the ends of chains and reverse chains."""
+    answer = api.get(f"Patient?_has:Observation:subject:code:in={HERE}/expanded")
+    assert [entry["resource"]["id"] for entry in answer.json()["entry"]] == ["vs-p"]
+
+
+def test_pages(api: httpx.Client) -> None:
+    """Pages go on where they ended."""
+    url: str | None = f"Observation?subject=Patient/vs-p&code:in={HERE}/whole&_count=2"
+    seen: list[str] = []
+    while url:
+        bundle = api.get(url).json()
+        seen += [entry["resource"]["id"] for entry in bundle["entry"]]
+        url = next((link["url"] for link in bundle["link"] if link["relation"] == "next"), None)
+    assert sorted(seen) == ["vs-bird", "vs-cat", "vs-dog", "vs-penguin", "vs-poodle"]
+
+
+def test_follows_changes(api: httpx.Client) -> None:
+    """A value set that was changed means its new codes in the very next search."""
+    for code in ("cat", "bird"):
+        api.put("ValueSet/changing", json=composed("changing", {"system": SYSTEM, "concept": [{"code": code}]}))
+        assert found(api, f"code:in={HERE}/changing") == {code}
+
+
+def test_conditional(api: httpx.Client) -> None:
+    """Criteria of conditional writes may name value sets."""
+    answer = api.post(
+        "Observation",
+        json={"resourceType": "Observation", "status": "final", "code": coded("cat")},
+        headers={"If-None-Exist": f"subject=Patient/vs-p&code:in={HERE}/expanded"},
+    )
+    assert (answer.status_code, answer.json()["id"]) == (200, "vs-cat")
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        (f"code:in={HERE}/none", "there is no ValueSet"),
+        ("code:in=ValueSet/none", "there is no ValueSet"),
+        (f"code:in={HERE}/endless", "inside one another"),
+        (f"code:in={HERE}/odd", "cannot evaluate (code regex"),
+        (f"code:in={HERE}/unknown", "no complete CodeSystem"),
+        (f"code:in={HERE}/fragment", "no complete CodeSystem"),
+        (f"code:in={HERE}/bare", "neither a compose nor an expansion"),
+        (f"code:in={HERE}/cut", "1 of 5 codes"),
+        (f"code:in={HERE}/too-large", "at most 10000"),
+        ("code:below=http://example.org/nowhere|a", "there is no CodeSystem"),
+        (f"code:below={SYSTEM}|unicorn", "has no code 'unicorn'"),
+        ("code:below=dog", "must name a system and a code"),
+        ("subject:in=x", "cannot be used with subject"),
+    ],
+)
+def test_refused(api: httpx.Client, query: str, text: str) -> None:
+    """What cannot be told in full is refused with the reason."""
+    answer = api.get(f"Observation?{query}")
+    assert answer.status_code == 400
+    assert text in problem(answer)
