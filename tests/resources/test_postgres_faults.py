@@ -37,14 +37,16 @@ def patient(id: str) -> Change:
 
 class Wire:
     """A way to the server that can break: when the client sends one of the words in `lost`, the line is lost before or after that
-    reaches the server; while it is `dead`, it swallows everything."""
+    reaches the server, `breaks` times; while it is `dead`, it swallows everything."""
 
     def __init__(self, url: str) -> None:
         self._there = urlsplit(url)
         self.lost: dict[bytes, str] = {}
+        self.breaks = 1_000_000
         self.dead = False
 
     async def __aenter__(self) -> "Wire":
+        self._lines: set[asyncio.Task[None] | None] = set()
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         port = self._server.sockets[0].getsockname()[1]
         self.url = urlunsplit(self._there._replace(netloc=f"postgres@127.0.0.1:{port}", query="sslmode=disable"))
@@ -53,26 +55,35 @@ class Wire:
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
         await self._server.wait_closed()
+        await asyncio.wait_for(asyncio.gather(*(line for line in self._lines if line is not None)), 10)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._lines.add(asyncio.current_task())
         back, forth = await asyncio.open_connection(self._there.hostname, self._there.port)
         answering = asyncio.create_task(self._answer(back, writer))
         with suppress(OSError):
-            while part := await reader.read(1 << 16):
-                found = next((self.lost[word] for word in self.lost if word in part), None)
-                if found == "before":
-                    break
-                if found == "after":
-                    answering.cancel()
-                if not self.dead:
-                    forth.write(part)
-                    await forth.drain()
-                if found == "after":
-                    await asyncio.sleep(0.3)  # the server does what it was told
-                    break
+            await self._ask(reader, forth, answering)
         answering.cancel()
-        forth.close()
-        writer.close()
+        for end in (forth, writer):
+            end.close()
+            with suppress(OSError):
+                await end.wait_closed()
+        await asyncio.wait([answering])
+
+    async def _ask(self, reader: asyncio.StreamReader, forth: asyncio.StreamWriter, answering: asyncio.Task[None]) -> None:
+        while part := await reader.read(1 << 16):
+            found = next((self.lost[word] for word in self.lost if word in part and self.breaks > 0), None)
+            self.breaks -= found is not None
+            if found == "before":
+                return
+            if found == "after":
+                answering.cancel()
+            if not self.dead:
+                forth.write(part)
+                await forth.drain()
+            if found == "after":
+                await asyncio.sleep(0.3)  # the server does what it was told
+                return
 
     async def _answer(self, back: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
@@ -84,8 +95,29 @@ class Wire:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_line_that_breaks_while_a_commit_is_confirmed_leaves_it_uncertain(url: str, when: str) -> None:
-    """Nobody can know; the client is told so, and the next commit goes on."""
+@pytest.mark.parametrize("events", [(), (EVENT, EVENT)])
+def test_a_line_that_breaks_while_a_commit_is_confirmed_is_looked_into(url: str, when: str, events: tuple[bytes, ...]) -> None:
+    """Once the server can be asked again, the commit is found, or written anew: it is answered, and there once."""
+
+    async def test() -> None:
+        async with Wire(url) as wire:
+            store = PostgresStore(wire.url)
+            await store.open()
+            wire.lost = {b"COMMIT\0": when}
+            wire.breaks = 1
+            [written] = await store.commit([patient("1")], events=events)
+            assert written.created
+            assert await store.read("Patient", "1") == written.version
+            assert await store.position() == 1 + len(events)
+            await store.close()
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_commit_whose_fate_cannot_be_found_out_is_uncertain(url: str, when: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client is told so in time, and the next commit goes on."""
+    monkeypatch.setattr("resources.stores.postgres.store.FATE", 0.5)
 
     async def test() -> None:
         async with Wire(url) as wire:

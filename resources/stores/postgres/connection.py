@@ -153,7 +153,7 @@ class Connections:
         connection = await self._pool.acquire(timeout=CONNECT)
         try:
             yield connection
-        except (TimeoutError, asyncpg.InternalClientError):
+        except (TimeoutError, asyncio.CancelledError, asyncpg.InternalClientError):
             drop(connection)
             raise
         finally:

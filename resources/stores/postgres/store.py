@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 
 from asyncpg.pool import PoolConnectionProxy
 
@@ -30,6 +31,9 @@ WAITING = 10_000
 
 SWEEP = 300.0
 """Seconds between two sweeps of expired receipts and old claims."""
+
+FATE = 5.0
+"""Seconds to find out whether a commit was kept whose answer was lost; then the client is told that it is uncertain."""
 
 CLAIM = 3_600_000_000
 """Microseconds after which no running request can hold a claim any more."""
@@ -130,8 +134,8 @@ class PostgresStore:
         failed: Exception | None = None
         try:
             await self._connections.persist(lambda: self._transact([job for job, _ in group]))
-        except Uncertain as problem:
-            failed = unavailable(problem.__cause__ or problem, self._address.shown, uncertain=True)
+        except Uncertain as lost:
+            failed = await self._settled(lost, [job for job, _ in group])
         except Exception as problem:
             failed = problem
         if failed is not None and len(group) > 1 and not isinstance(failed, StoreUnavailable):
@@ -141,6 +145,39 @@ class PostgresStore:
         for job, future in group:
             if not future.cancelled():
                 _settle(future, failed if failed is not None else job.result)
+
+    async def _settled(self, lost: Uncertain, jobs: Sequence[Job]) -> Exception | None:
+        """What became of a group whose COMMIT was not answered: None if it is there, now at the latest; else the error to tell."""
+        kept = await self._kept(lost)
+        if kept:
+            return None
+        if kept is None:
+            return unavailable(lost.__cause__ or lost, self._address.shown, uncertain=True)
+        try:
+            await self._connections.persist(lambda: self._transact(jobs))
+        except Uncertain as again:
+            return unavailable(again.__cause__ or again, self._address.shown, uncertain=True)
+        except Exception as problem:
+            return problem
+        return None
+
+    async def _kept(self, lost: Uncertain) -> bool | None:
+        """Whether the group is there; None if that could not be found out in time."""
+        witness = lost.witness
+        if witness is None:
+            return None
+
+        async def look() -> bool:
+            async with self._connections.use() as connection:
+                return await self._writer.kept(connection, witness)
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FATE):
+                while True:
+                    with suppress(StoreUnavailable, Uncertain):
+                        return await self._connections.persist(look)
+                    await asyncio.sleep(0.1)
+        return None
 
     async def _transact(self, jobs: Sequence[Job]) -> None:
         async with self._connections.use() as connection:

@@ -31,7 +31,7 @@ LOCK = 8_000
 
 _BEGIN = (
     "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {lock};"
-    " SET LOCAL idle_in_transaction_session_timeout = '10s';{durable} SELECT position FROM {schema}.counter FOR UPDATE"
+    " SET LOCAL idle_in_transaction_session_timeout = '5s';{durable} SELECT position FROM {schema}.counter FOR UPDATE"
 )
 """The lock is a statement of its own: what is read after it sees every commit before it."""
 
@@ -62,6 +62,8 @@ _LOGGED = (
     " SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::bytea[])"
 )
 _COUNTED = "UPDATE {schema}.counter SET position = $1, instant = greatest(instant, $2)"
+_FIND_ROW = "SELECT position, instant, version, type, id, method, body, NULL FROM {schema}.doc WHERE position = $1"
+_FIND_PACK = "SELECT position, instant, count, body FROM {schema}.log WHERE position = $1"
 _CLAIMS = (
     "INSERT INTO {schema}.claim (key, position, instant) SELECT k, p, $3 FROM unnest($1::bytea[], $2::bigint[]) n(k, p)"
     " ON CONFLICT (key) DO UPDATE SET position = excluded.position, instant = excluded.instant"
@@ -84,7 +86,11 @@ class Job:
 
 
 class Uncertain(Exception):
-    """The connection was lost during COMMIT: nobody knows whether the group was kept."""
+    """The connection was lost during COMMIT: whether the group was kept is not known.
+
+    `witness` is the last row that it wrote, which `Writer.kept` looks for (None: it wrote none)."""
+
+    witness: "_Row | _Pack | None" = None
 
 
 class _State(NamedTuple):
@@ -108,6 +114,15 @@ class _Row(NamedTuple):
     document: str | None
 
 
+class _Pack(NamedTuple):
+    """A row of `log`."""
+
+    position: int
+    instant: int
+    number: int
+    body: bytes
+
+
 @dataclass(slots=True)
 class _Group:
     """What a group of commits will write, and the states as they are after its earlier commits."""
@@ -122,6 +137,12 @@ class _Group:
     claimed: dict[bytes, int] = field(default_factory=dict)
     answered: dict[bytes, Receipt] = field(default_factory=dict)
     events: list[bytes] = field(default_factory=list)
+    logged: _Pack | None = None
+
+    @property
+    def witness(self) -> _Row | _Pack | None:
+        """The last row that is written."""
+        return self.logged or (self.rows[-1] if self.rows else None)
 
 
 class Writer:
@@ -132,6 +153,7 @@ class Writer:
         self._states, self._docs, self._group, self._claims, self._receipt, self._logged, self._counted = (
             sql.replace("{schema}", schema) for sql in (_STATES, _DOCS, _GROUP, _CLAIMS, _RECEIPT, _LOGGED, _COUNTED)
         )
+        self._find_row, self._find_pack = (sql.replace("{schema}", schema) for sql in (_FIND_ROW, _FIND_PACK))
         self._schema = schema
         self.durable(True)
 
@@ -145,15 +167,35 @@ class Writer:
 
         An error that is no Conflict leaves nothing written and is raised as it is, but for Uncertain.
         """
+        group = _Group()
+        try:
+            async with self._transaction(connection):
+                group = await self._fill(connection, jobs)
+        except Uncertain as lost:
+            lost.witness = group.witness
+            raise
+
+    async def _fill(self, connection: PoolConnectionProxy, jobs: Sequence[Job]) -> _Group:
+        """Plan and write a group in the open transaction."""
+        keys = list({(change.type, change.id): None for job in jobs for change in job.changes})
+        claims = list({claim.key: None for job in jobs for claim in job.claims})
+        receipts = list({job.receipt.key: None for job in jobs if job.receipt is not None})
+        group = await self._read(connection, keys, claims, receipts)
+        for job in jobs:
+            for _ in self._plan(group, job):
+                await asyncio.sleep(0)
+        await self._write(connection, group)
+        return group
+
+    async def kept(self, connection: PoolConnectionProxy, witness: _Row | _Pack) -> bool:
+        """Whether a group whose COMMIT was not answered is there: the lock is only given once its transaction has ended."""
         async with self._transaction(connection):
-            keys = list({(change.type, change.id): None for job in jobs for change in job.changes})
-            claims = list({claim.key: None for job in jobs for claim in job.claims})
-            receipts = list({job.receipt.key: None for job in jobs if job.receipt is not None})
-            group = await self._read(connection, keys, claims, receipts)
-            for job in jobs:
-                for _ in self._plan(group, job):
-                    await asyncio.sleep(0)
-            await self._write(connection, group)
+            if isinstance(witness, _Pack):
+                found = await connection.fetchrow(self._find_pack, witness.position)
+            else:
+                found = await connection.fetchrow(self._find_row, witness.position)
+                witness = witness._replace(document=None)  # the copy to query in SQL is spelled in another way
+            return found is not None and tuple(found) == tuple(witness)
 
     async def adopt(self, connection: PoolConnectionProxy, versions: Sequence[Version]) -> None:
         """Write versions of another store as they are (resources.stores.adoption), in one transaction. Raises as `run` does."""
@@ -173,8 +215,9 @@ class Writer:
             await connection.execute(self._logged, *([list(column) for column in zip(*packs, strict=True)] if packs else [[]] * 4))
             await connection.execute(self._counted, versions[-1].position, max(version.instant for version in versions))
 
-    def _packed(self, run: Sequence[Version]) -> tuple[int, int, int, bytes]:
-        return run[0].position, run[0].instant, len(run), self._bodies.pack(b"\n".join(event.body or b"" for event in run))
+    def _packed(self, run: Sequence[Version]) -> _Pack:
+        body = self._bodies.pack(b"\n".join(event.body or b"" for event in run))
+        return _Pack(run[0].position, run[0].instant, len(run), body)
 
     @asynccontextmanager
     async def _transaction(self, connection: PoolConnectionProxy) -> AsyncIterator[None]:
@@ -251,6 +294,7 @@ class Writer:
         last = group.rows[(len(group.rows) - 1) // ROWS * ROWS :] if group.rows else []
         first, count = group.position + 1, len(group.events)
         logged = self._bodies.pack(events.stamp(group.events, first, group.instant)) if count else b""
+        group.logged = _Pack(first, group.instant, count, logged) if count else None
         group.position += count
         await connection.execute(self._group, *_columns(last), first, count, logged, group.position, group.instant)
         if group.claimed:
