@@ -15,9 +15,11 @@ import typer
 from fhir_server.cli.check_config import check_config
 from fhir_server.cli.load import load
 from fhir_server.cli.move import move_command
+from fhir_server.cli.reindex import reindex
 from fhir_server.cli.serve import serve
 from fhir_server.cli.show import fail
 from fhir_server.cli.token import token
+from fhir_server.cli.verify_index import verify_index
 from fhir_server.cli.version import version
 from fhir_server.config import SettingsError
 from resources.store import StoreUnavailable
@@ -34,6 +36,8 @@ for name, command in (
     ("serve", serve),
     ("load", load),
     ("move", move_command),
+    ("reindex", reindex),
+    ("verify-index", verify_index),
     ("check-config", check_config),
     ("token", token),
     ("version", version),

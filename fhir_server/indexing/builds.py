@@ -30,7 +30,7 @@ async def build(store: ResourceStore, indices: Indices, writer: Writer, type: st
         return
     index = state.fed or await indices.create(type, fed=True)
     await fill(store, indices, writer, type, index, watch=watch)
-    await indices.expose(type, index)
+    await indices.expose({type: index})
 
 
 async def fill(
@@ -40,13 +40,16 @@ async def fill(
     type: str,
     index: str,
     *,
-    until: int | None = None,
+    noted: bool = False,
     watch: Progress = _unwatched,
 ) -> int:
-    """Write all documents of the type, as they were at one position (returned), to the index; go on where an earlier call stopped."""
+    """Write all documents of the type, as they were at one position (returned), to the index; go on where an earlier call stopped.
+
+    `noted`: that it is complete is noted even where it took no time.
+    """
     scan = await indices.noted(index)
     if not scan.until:
-        scan = Scan(until=until if until is not None else await store.position())
+        scan = Scan(until=await store.position())
     number = 0
     if not scan.complete:
         async for versions in store.scan([type], until=scan.until, after=scan.scanned):
@@ -57,8 +60,9 @@ async def fill(
             if number % NOTED == 0:  # a small index is filled sooner than this could be noted
                 await indices.remember_deletions(index, REMEMBERED)
                 await indices.note(index, scan)
-    if number >= NOTED:
+    if number >= NOTED or noted:
         await indices.note(index, Scan(scan.until, scan.until, complete=True))
+    if number >= NOTED:
         await indices.remember_deletions(index, USUAL)
     await indices.refresh_index(index)
     return scan.until

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from fhir_server.indexing.builds import build
+from fhir_server.indexing.rebuild import Rebuild
+from fhir_server.indexing.verify import Comparison
 from fhir_server.indexing.writer import Writer
 from resources.store import ResourceStore, StoreUnavailable
 from search.extract import Extractor
@@ -48,10 +50,11 @@ class Feed:
     def __init__(
         self, store: ResourceStore, connection: Connection, layout: Layout, extractor: Extractor, *, wait: float = 5.0
     ) -> None:
-        self._store, self._layout, self._wait = store, layout, wait
+        self._store, self.layout, self._wait, self._connection = store, layout, wait, connection
         self.name = f"elasticsearch-{layout.fingerprint}"
-        self._indices = Indices(connection, layout)
-        self._writer = Writer(Bulk(connection, layout), extractor, Asides(connection, layout.feed), self._start_build)
+        self.indices = Indices(connection, layout)
+        self.asides = Asides(connection, layout.feed)
+        self.writer = Writer(Bulk(connection, layout), extractor, self.asides, self._start_build)
         self._lease = Lease(connection, layout.feed, "feed")
         self._turn = Lease(connection, layout.feed, "turn")
         self._builds: dict[str, asyncio.Task[None]] = {}
@@ -122,7 +125,7 @@ class Feed:
         except Refused as refusal:
             if refusal.status != 404:
                 raise
-            await self._indices.install()
+            await self.indices.install()
             return False
         if not held:
             return False
@@ -131,7 +134,7 @@ class Feed:
             self._done = await self._store.position()
             await self._store.confirm(self.name, self._done)
         self._leading = True
-        self._known = {type for type in self._layout.parameters.types if await self._any(type)}
+        self._known = set(await self.types())
         await self._inspect()
         log.info("this process feeds the search index", extra={"position": self._done})
         return True
@@ -141,7 +144,7 @@ class Feed:
         if position <= self._done:
             return
         async for versions in self._store.outbox(after=self._done, limit=GROUP):
-            await self._writer.write(versions)
+            await self.writer.write(versions)
             await self._advance(versions[-1].position)
             if versions[-1].position >= position:
                 return
@@ -159,7 +162,7 @@ class Feed:
     async def _inspect(self) -> None:
         """Have missing indices built; make room for somebody who has asked for a turn."""
         self._inspected = time.monotonic()
-        states = await self._indices.states()
+        states = await self.indices.states()
         for type in self._known:
             if type not in states or states[type].live is None:
                 self._start_build(type)
@@ -177,7 +180,7 @@ class Feed:
         pause = 0.2
         while True:
             try:
-                await build(self._store, self._indices, self._writer, type)
+                await build(self._store, self.indices, self.writer, type)
                 return
             except (StoreUnavailable, Refused) as failure:
                 log.warning("a search index cannot be built now", extra={"resource": type, "failure": str(failure)})
@@ -185,6 +188,30 @@ class Feed:
                 log.error("building a search index failed", exc_info=failure, extra={"resource": type})
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def types(self) -> list[str]:
+        """The types of which the store has or had documents."""
+        return [type for type in self.layout.parameters.types if await self._any(type)]
+
+    def rebuild(self) -> Rebuild:
+        """What builds indices anew beside the live ones. Its leases are its own: this feed too makes room for it."""
+        leases = (Lease(self._connection, self.layout.feed, name) for name in ("turn", "feed"))
+        return Rebuild(self._store, self.indices, self.writer, *leases)
+
+    def comparison(self, type: str, until: int, *, repair: bool) -> Comparison:
+        """What compares the store and the index of a type."""
+        return Comparison(self._store, self.indices, self.writer, type, until, repair=repair)
+
+    async def ready(self, seconds: float) -> int:
+        """Wait until the index has what the store has now; returns its position. Raises StoreUnavailable if that takes longer."""
+        position = await self._store.position()
+        deadline = time.monotonic() + seconds
+        while await self._store.confirmed(self.name) < position or any(not build.done() for build in self._builds.values()):
+            if time.monotonic() > deadline:
+                raise StoreUnavailable("The search index (Elasticsearch) cannot be reached, or is far behind the store.")
+            self._wake.set()
+            await asyncio.sleep(IDLE)
+        return position
 
     # -- waiting
 
@@ -260,7 +287,7 @@ class Feed:
         """Whether there is an index that could be refreshed."""
         reached = self._done if self._leading else await self._store.confirmed(self.name)
         try:
-            there = await self._indices.refresh(type)
+            there = await self.indices.refresh(type)
         except (StoreUnavailable, Refused):
             return False
         if there:
@@ -281,7 +308,7 @@ class Feed:
         values = {
             "fhir_index_behind_positions": ("Commits that the search index has not got yet.", f"{max(position - confirmed, 0)}"),
             "fhir_index_behind_seconds": ("Age of the oldest of them.", f"{behind:.3f}"),
-            "fhir_index_set_aside": ("Documents that this process could not have indexed.", f"{self._writer.set_aside}"),
+            "fhir_index_set_aside": ("Documents that this process could not have indexed.", f"{self.writer.set_aside}"),
             "fhir_index_reachable": ("Whether this process reaches the search index.", f"{int(not self.failing)}"),
             "fhir_index_feeder": ("Whether this process feeds the search index.", f"{int(self._leading)}"),
         }

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from random import random
 
 from resources.documents import decode
@@ -10,7 +11,7 @@ from resources.store import StoreUnavailable, Version
 from search.extract import Extractor
 from search.indexes.elastic.asides import Aside, Asides
 from search.indexes.elastic.documents import Operation
-from search.indexes.elastic.writing import Bulk, Fate
+from search.indexes.elastic.writing import Answer, Bulk, Fate
 from search.recurring import Recurring
 from search.values import Entry
 
@@ -33,16 +34,21 @@ class Writer:
         self._events = Recurring(extractor, EVENTS, frozenset(("recorded", "entity")))
         self.set_aside = 0
 
-    async def write(self, versions: Iterable[Version], *, index: str | None = None, newer_only: bool = False) -> int:
+    async def write(
+        self, versions: Iterable[Version], *, index: str | None = None, newer_only: bool = False, version: int | None = None
+    ) -> int:
         """Have the index know the latest of these versions of each resource; returns how many were set aside.
 
-        `index`, `newer_only`: see `Bulk.write`. Raises StoreUnavailable while the index cannot be written to; all of it may be repeated.
+        `index`, `newer_only`, `version`: see `Bulk.write`. Raises StoreUnavailable while the index cannot be written to; all of it may
+        be repeated.
         """
         before = self.set_aside
-        latest = {(version.type, version.id): version for version in versions}
+        latest = {(each.type, each.id): each for each in versions}
         operations = await self._operations(latest.values())
         for attempt in range(TRIES):
-            operations = await self._send(operations, index, newer_only)
+            operations = await self._send(
+                operations, partial(self._bulk.write, index=index, newer_only=newer_only, version=version)
+            )
             if not operations:
                 return self.set_aside - before
             await asyncio.sleep(min(0.1 * 2**attempt, 5.0) * (0.5 + random() / 2))  # noqa: S311 - spreads load, no secret
@@ -69,14 +75,14 @@ class Writer:
             return self._events.extract(version.body)
         return self._extractor.extract(version.type, decode(version.body))
 
-    async def _send(self, operations: Sequence[Operation], index: str | None, newer_only: bool) -> list[Operation]:
+    async def _send(
+        self, operations: Sequence[Operation], send: Callable[[Sequence[Operation]], Awaitable[list[Answer]]]
+    ) -> list[Operation]:
         """Those that are to be sent again."""
         again = []
         if not operations:
             return []
-        for operation, answer in zip(
-            operations, await self._bulk.write(operations, index=index, newer_only=newer_only), strict=True
-        ):
+        for operation, answer in zip(operations, await send(operations), strict=True):
             if answer.fate is Fate.BUSY:
                 again.append(operation)
             elif answer.fate is Fate.ABSENT:

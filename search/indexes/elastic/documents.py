@@ -51,14 +51,17 @@ def _kinds(parameters: Parameters, type: str) -> Mapping[str, str]:
     return kinds(parameters, type)
 
 
-def lines(layout: Layout, operation: Operation, index: str, *, newer_only: bool = False) -> bytes:
+def lines(layout: Layout, operation: Operation, index: str, *, newer_only: bool = False, version: int | None = None) -> bytes:
     """The operation's lines of a bulk request to `index`.
 
     `newer_only`: the version that the index has already is left as it is (it answers with a conflict), not written once more.
+    `version`: a position that the store had reached before the operation's document was read, to count as its own: it wins over what
+    somebody did to the index by hand, and loses to whatever was written to the store since.
     """
     doing = "delete" if operation.entry is None else "index"
     rule = "external" if newer_only else "external_gte"
-    action = _encode({doing: {"_index": index, "_id": operation.id, "version": operation.position, "version_type": rule}})
+    number = operation.position if version is None else version
+    action = _encode({doing: {"_index": index, "_id": operation.id, "version": number, "version_type": rule}})
     if operation.entry is None:
         return action + b"\n"
     return action + b"\n" + _encode(document(layout.parameters, operation)) + b"\n"

@@ -69,36 +69,42 @@ class Indices:
                 found[type] = State(before.live if fed else index, index if fed else before.fed)
         return found
 
-    async def searchable(self, type: str) -> bool:
-        """Whether the type has an index to search in."""
-        try:
-            await self._connection.call("GET", f"/_alias/{self.layout.alias(type)}", params={"filter_path": "*.aliases"})
-        except Refused as refusal:
-            if refusal.status == 404:
-                return False
-            raise
-        return True
+    async def create(self, type: str, *, fed: bool, until: int = 0) -> str:
+        """A new, empty index of the type, not yet searched. Returns its name.
 
-    async def create(self, type: str, *, fed: bool) -> str:
-        """A new, empty index of the type, not yet searched; `fed`: the feed writes to it at once. Returns its name."""
+        `fed`: the feed writes to it at once; `until`: it is noted that the index is to be filled from a snapshot at this position.
+        """
         name = f"{self.layout.alias(type)}-{secrets.token_hex(4)}"
         aliases: dict[str, Any] = {self.layout.entrance(type): {}} if fed else {}
-        await self._put(f"/{name}", {"mappings": self.layout.mapping(type), "aliases": aliases})
+        meta = {"_meta": _meta(Scan(until))} if until else {}
+        await self._put(f"/{name}", {"mappings": {**self.layout.mapping(type), **meta}, "aliases": aliases})
         return name
 
-    async def expose(self, type: str, index: str) -> None:
-        """Searches and feed use `index` from now on, and whatever they used before is deleted: in one step."""
-        old = await self.states()
-        state = old.get(type, State())
-        alias, entrance = self.layout.alias(type), self.layout.entrance(type)
-        actions: list[dict[str, Any]] = [{"remove_index": {"index": name}} for name in {state.live, state.fed} - {None, index}]
-        actions += [{"add": {"index": index, "alias": alias}}, {"add": {"index": index, "alias": entrance}}]
+    async def unfinished(self) -> dict[str, str]:
+        """Type -> the index that a rebuild began to fill from a snapshot and did not bring to its end."""
+        path = f"/{self.layout.root}-*"
+        answer = _decode(await self._connection.call("GET", path, params={"filter_path": "*.aliases,*.mappings._meta"}))
+        found = {}
+        for name, entry in answer.items():
+            type = self.layout.type_of(name.rpartition("-")[0])
+            if type is not None and not entry.get("aliases") and entry.get("mappings", {}).get("_meta", {}).get("until"):
+                found[type] = name
+        return found
+
+    async def expose(self, made: Mapping[str, str]) -> None:
+        """Searches and feed use these indices (by type) from now on, and whatever they used before is deleted: all in one step."""
+        states = await self.states()
+        actions: list[dict[str, Any]] = []
+        for type, index in made.items():
+            state = states.get(type, State())
+            actions += [{"remove_index": {"index": name}} for name in {state.live, state.fed} - {None, index}]
+            actions += [{"add": {"index": index, "alias": self.layout.alias(type)}}]
+            actions += [{"add": {"index": index, "alias": self.layout.entrance(type)}}]
         await self._connection.call("POST", "/_aliases", _encode({"actions": actions}), within=_MAKING)
 
     async def note(self, index: str, scan: Scan) -> None:
         """Keep in the index how far it has been filled."""
-        meta = {"until": scan.until, "scanned": scan.scanned, "complete": scan.complete}
-        await self._put(f"/{index}/_mapping", {"_meta": meta})
+        await self._put(f"/{index}/_mapping", {"_meta": _meta(scan)})
 
     async def noted(self, index: str) -> Scan:
         """How far the index has been filled."""
@@ -145,3 +151,7 @@ class Indices:
                 return
             yield [(row[0], row[1]) for row in rows]
             after = list(rows[-1])
+
+
+def _meta(scan: Scan) -> dict[str, Any]:
+    return {"until": scan.until, "scanned": scan.scanned, "complete": scan.complete}

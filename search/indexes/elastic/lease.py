@@ -27,6 +27,11 @@ class Lease:
         self._mine: tuple[int, int] | None = None
         self._seen: tuple[tuple[int, int], float] | None = None
 
+    @property
+    def held(self) -> bool:
+        """Whether it was held when it was last looked at."""
+        return self._mine is not None
+
     async def hold(self) -> bool:
         """Take the lease, or keep it; False while another has it. Costs a request every third of the span only."""
         if self._mine is not None and time.monotonic() - self._renewed < self._span / 3:

@@ -63,8 +63,11 @@ class Bulk:
     def __init__(self, connection: Connection, layout: Layout) -> None:
         self._connection, self._layout = connection, layout
 
-    async def write(self, operations: Sequence[Operation], *, index: str | None = None, newer_only: bool = False) -> list[Answer]:
-        """Each operation's fate, in order. `index`: write to this one instead of the types' entrances; `newer_only`: see `lines`.
+    async def write(
+        self, operations: Sequence[Operation], *, index: str | None = None, newer_only: bool = False, version: int | None = None
+    ) -> list[Answer]:
+        """Each operation's fate, in order. `index`: write to this one instead of the types' entrances; `newer_only`, `version`: see
+        `lines`.
 
         Raises StoreUnavailable where Elasticsearch is not there; then any of them may have been written.
         """
@@ -72,7 +75,8 @@ class Bulk:
         numbers = []
         for number, operation in enumerate(operations):
             try:
-                parts.append(lines(self._layout, operation, index or self._layout.entrance(operation.type), newer_only=newer_only))
+                target = index or self._layout.entrance(operation.type)
+                parts.append(lines(self._layout, operation, target, newer_only=newer_only, version=version))
                 numbers.append(number)
             except (ValueError, TypeError, KeyError, AssertionError) as failure:
                 answers[number] = Answer(Fate.REFUSED, type(failure).__name__)
