@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 
 from conformance.load import definitions
 from resources.outcomes import Issue
+from search.expansion.conditions import hierarchy
 from search.parameter import SearchParameter
 from search.parameters import Parameters
 from search.query import NAMING_CODES, Clause, Modifier, Term
 from search.types import reference
-from search.types.kinds import KINDS
+from search.types.kinds import KINDS, MODIFYING, kind_of, takes
 from search.types.text import BadValue, Reading, split
 
 MAX_TERMS = 1_000
@@ -61,8 +62,8 @@ def read_clause(
         return None
     target = _target_type(parameter, suffix)
     modifier = Modifier.NONE if target else _modifier(suffix)
-    if modifier is None or not (modifier is Modifier.NONE or modifier in allowed_modifiers(parameter)):
-        notes.refuse(name, _bad_modifier(parameter, suffix), "not-supported")
+    if modifier is None or not (modifier is Modifier.NONE or modifier in allowed_modifiers(parameter, parameters)):
+        notes.refuse(name, _bad_modifier(parameter, suffix, parameters), "not-supported")
         return None
     if modifier is Modifier.MISSING:
         return _missing(parameter, name, value, notes)
@@ -70,19 +71,20 @@ def read_clause(
     return Clause(parameter, modifier, terms) if terms else None
 
 
-def allowed_modifiers(parameter: SearchParameter) -> frozenset[Modifier]:
+def allowed_modifiers(parameter: SearchParameter, parameters: Parameters) -> frozenset[Modifier]:
     """The modifiers that a searchable parameter takes, beside `:Type` for references."""
     if parameter.code in _OF_THE_ADDRESS:
         return _OF_THE_ADDRESS[parameter.code]
-    return KINDS[parameter.kind].MODIFIERS | (NAMING_CODES if parameter.kind == "token" else frozenset())
+    found = KINDS[parameter.kind].MODIFIERS | {modifier for modifier in MODIFYING if takes(parameter, modifier)}
+    if parameter.kind == "reference" and hierarchy(parameter, parameters) is None:
+        return found - {Modifier.ABOVE, Modifier.BELOW}
+    return found | NAMING_CODES if parameter.kind == "token" else found
 
 
 def _unusable(type: str, code: str, parameter: SearchParameter | None, parameters: Parameters) -> str:
     """Why a parameter cannot be used, in a sentence without its full stop."""
     if code in _UNSUPPORTED:
         return f"This server does not support {_UNSUPPORTED[code]}"
-    if parameter is not None and parameter.kind in ("composite", "special"):
-        return f"{code} is a {parameter.kind} parameter, which this server does not support"
     close = parameters.suggest(type, code)
     hint = f" (did you mean {' or '.join(close)}?)" if close else ""
     return f"{type} has no search parameter {code[:100]!r}{hint}"
@@ -99,8 +101,8 @@ def _modifier(suffix: str) -> Modifier | None:
     return Modifier(suffix) if suffix in set(Modifier) else None
 
 
-def _bad_modifier(parameter: SearchParameter, suffix: str) -> str:
-    allowed = sorted(f":{modifier}" for modifier in allowed_modifiers(parameter))
+def _bad_modifier(parameter: SearchParameter, suffix: str, parameters: Parameters) -> str:
+    allowed = sorted(f":{modifier}" for modifier in allowed_modifiers(parameter, parameters))
     if parameter.kind == "reference":
         allowed += [f":{type}" for type in parameter.targets[:5]] or [":Type"]
     choice = f"; it takes {', '.join(allowed)}" if allowed else "; it takes none"
@@ -128,7 +130,7 @@ def _terms(
             if target:
                 terms = reference.parse_typed(text, parameter, target, reading)
             else:
-                terms = KINDS[parameter.kind].parse(text, parameter, modifier, reading)
+                terms = kind_of(parameter, modifier).parse(text, parameter, modifier, reading)
         except BadValue as problem:
             notes.refuse(name, f"{name}: {problem}")
         else:

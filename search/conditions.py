@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from conformance.load import definitions
 from search.clauses import Notes, read_clause
+from search.expansion.conditions import expanded
 from search.parameter import SearchParameter
 from search.parameters import Parameters
 from search.query import AnyOf, Chain, Condition, Has
@@ -57,7 +58,8 @@ def _read(asked: _Asked, type: str, name: str, depth: int) -> Condition | None:
         return read_list(first, asked.value, asked.parameters, asked.notes, asked.name)
     if first.partition(":")[0] == "_filter":
         return read_filter(type, first, asked.value, asked.parameters, asked.reading, asked.notes, asked.name)
-    return read_clause(type, name, asked.value, asked.parameters, asked.reading, asked.notes, shown=asked.name)
+    clause = read_clause(type, name, asked.value, asked.parameters, asked.reading, asked.notes, shown=asked.name)
+    return expanded(clause, asked.parameters) if clause is not None else None
 
 
 def _has(asked: _Asked, type: str, name: str, depth: int) -> Condition | None:

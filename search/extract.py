@@ -4,16 +4,17 @@ The official FHIRPath expressions are compiled once a type, grouped by the JSON 
 a document is looked at only where it has something.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from conformance.fhirpath import Path, compile_paths
 from search.compartments import linking, owners
+from search.expansion.composites import below_root, combine
 from search.parameter import SearchParameter
 from search.parameters import Parameters
 from search.text.words import text_of
-from search.types.kinds import KINDS
+from search.types.kinds import KINDS, MODIFYING
 from search.types.text import Bases, Converter, bases_of
 from search.values import NO_DATE, DateValue, Entry, Value
 
@@ -22,11 +23,13 @@ _KNOWN_TO_THE_STORE = frozenset({"_id", "_lastUpdated"})
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Values at one place of a document, converted for one kind, for the parameters (`codes`) that look there."""
+    """Values at one place of a document, converted for one kind, for the parameters (`codes`) that look there. `facets`: what their
+    modifiers look at there, each with its own codes."""
 
     get: Callable[[Any], list[Any]]
     convert: Converter
     codes: tuple[str, ...]
+    facets: tuple[tuple[Converter, tuple[str, ...]], ...] = ()
 
 
 Steps = tuple[Step, ...]
@@ -102,6 +105,12 @@ def take(steps: Steps, document: dict[str, Any], values: dict[str, list[Value]])
         for code in step.codes:
             before = values.get(code)
             values[code] = found if before is None else before + found
+        for convert, codes in step.facets:
+            found = [value for item in items for value in convert(item)]
+            if found:
+                for code in codes:
+                    before = values.get(code)
+                    values[code] = found if before is None else before + found
 
 
 def _clinical_date(code: str | None, values: dict[str, list[Value]]) -> int:
@@ -116,17 +125,33 @@ def _plan(parameters: Parameters, type: str, bases: Bases) -> Plan:
     for parameter in parameters.of(type).values():
         if not parameter.searchable or parameter.code in _KNOWN_TO_THE_STORE or parameter.stored != parameter.code:
             continue
+        if parameter.kind == "composite":
+            for path in below_root(parameter):
+                step = Step(combine(parameter, path, bases), _itself, (parameter.code,))
+                steps.setdefault(path.keys[0] if path.keys else "", {})[object()] = step
+            continue
         for path in compile_paths(parameter.expression, type):
             convert = KINDS[parameter.kind].converter(path.fhir_type, bases)
             if convert is not None:
-                _add(steps.setdefault(path.keys[0] if path.keys else "", {}), path, convert, parameter)
+                _add(steps.setdefault(path.keys[0] if path.keys else "", {}), path, convert, parameter, bases)
     by_key = {key: tuple(found.values()) for key, found in steps.items()}
     return Plan(by_key, by_key.pop("", ()), parameters.clinical_date(type), linking("Patient", type, parameters))
 
 
-def _add(steps: dict[object, Step], path: Path, convert: Converter, parameter: SearchParameter) -> None:
+def _itself(value: Value) -> tuple[Value, ...]:
+    return (value,)
+
+
+def _add(steps: dict[object, Step], path: Path, convert: Converter, parameter: SearchParameter, bases: Bases) -> None:
     """One more step, or one more code for the step that makes the same values of the same place."""
     same = (path.keys, path.fhir_type, parameter.kind) if path.plain else object()
     before = steps.get(same)
     codes = (*before.codes, parameter.code) if before else (parameter.code,)
-    steps[same] = Step(path.get, convert, codes)
+    steps[same] = Step(path.get, convert, codes, tuple(_facets(path, codes, parameter.kind, bases)))
+
+
+def _facets(path: Path, codes: tuple[str, ...], kind: str, bases: Bases) -> Iterator[tuple[Converter, tuple[str, ...]]]:
+    for modifier, facet in MODIFYING.items():
+        convert = facet.converter(path.fhir_type, bases) if kind == facet.KIND else None
+        if convert is not None:
+            yield convert, tuple(f"{code}:{modifier}" for code in codes)

@@ -11,8 +11,18 @@ from resources.store import Key
 from search.parameter import SearchParameter
 from search.query import AllOf, AnyOf, Chain, Clause, Compartment, Condition, Grants, Has, Modifier, Query, SortKey, Text, grants_of
 from search.text.expression import holds
-from search.types.kinds import KINDS
-from search.values import DateValue, Entry, NumberValue, QuantityValue, ReferenceValue, TokenValue, Value
+from search.types.kinds import kind_of
+from search.values import (
+    DateValue,
+    Entry,
+    NumberValue,
+    QuantityValue,
+    ReferenceValue,
+    StringValue,
+    TokenValue,
+    UriValue,
+    Value,
+)
 
 SortValue = str | int | float | None
 
@@ -85,7 +95,9 @@ class _Evaluation:
             return any(self._holds(each, document) for each in condition.conditions)
         if isinstance(condition, Chain):
             wanted = targets(condition.parameters, document)
-            return any(other.name in wanted and self.all_hold(condition.conditions, other) for other in self._there(condition.target))
+            return any(
+                other.name in wanted and self.all_hold(condition.conditions, other) for other in self._there(condition.target)
+            )
         if isinstance(condition, Has):
             return any(
                 document.name in targets(condition.parameters, other) and self.all_hold(condition.conditions, other)
@@ -120,8 +132,8 @@ def _clause_holds(clause: Clause, document: Document) -> bool:
     code = clause.parameter.stored
     if clause.modifier is Modifier.MISSING:  # the element, not the value: https://hl7.org/fhir/R4/search.html#modifiers
         return (code not in document.entry.values and code not in _KNOWN_TO_THE_STORE) is clause.missing
-    values = values_of(code, document)
-    match = KINDS[clause.parameter.kind].match
+    values = values_of(clause.held, document)
+    match = kind_of(clause.parameter, clause.modifier).match
     found = any(match(term, clause.modifier, value) for value in values for term in clause.terms)
     return found is not (clause.modifier is Modifier.NOT)
 
@@ -142,6 +154,7 @@ def _comparable(value: Value) -> str | int | float:
         return value.low
     if isinstance(value, NumberValue | QuantityValue):
         return value.value
+    assert isinstance(value, TokenValue | StringValue | ReferenceValue | UriValue)  # no others can be sorted by
     return value.code if isinstance(value, TokenValue) else value[0]
 
 

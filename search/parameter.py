@@ -8,6 +8,15 @@ ParameterType = Literal["number", "date", "string", "token", "reference", "compo
 
 
 @dataclass(frozen=True, slots=True)
+class Component:
+    """A part of a composite parameter: the parameter that says how its values are compared, and where they are below the composite's
+    element."""
+
+    parameter: "SearchParameter"
+    expression: str
+
+
+@dataclass(frozen=True, slots=True)
 class SearchParameter:
     """One search parameter as it applies to one resource type.
 
@@ -15,8 +24,9 @@ class SearchParameter:
     to (empty: any). `number` is a small positive integer that no other (type, code) has but an alias; `stored` is the code under
     which extraction keeps the values: another one for an alias (Patient.phonetic is Patient.name), else `code`. `bound`: code
     system -> codes, where the parameter is a `code` element with a required binding, whose values carry no system of their own.
-    `searchable`: whether a query may use it: composites, `near`, and `_text`, `_content`, `_query` cannot be searched. `includable`:
+    `searchable`: whether a query may use it; those without an expression, such as `_query`, are not. `includable`:
     whether `_include` can follow it: a Reference, not a canonical, which names its target by a URL that any server may have given.
+    `components`: of a composite, in order.
     """
 
     type: str
@@ -31,3 +41,4 @@ class SearchParameter:
     bound: Mapping[str, frozenset[str]] = field(default_factory=dict, compare=False, repr=False)
     searchable: bool = field(default=False, compare=False, repr=False)
     includable: bool = field(default=False, compare=False, repr=False)
+    components: tuple[Component, ...] = field(default=(), compare=False, repr=False)

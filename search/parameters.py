@@ -13,6 +13,7 @@ from typing import cast
 
 from conformance.fhirpath import compile_paths
 from conformance.load import Definitions, Element, SearchParameterDefinition, definitions
+from search.expansion.composites import with_components
 from search.parameter import ParameterType, SearchParameter
 from search.types.kinds import KINDS
 
@@ -36,6 +37,11 @@ class Parameters:
         self._by_type: dict[str, dict[str, SearchParameter]] = {name: {} for name in source.resource_types}
         for parameter in _numbered(source):
             self._by_type[parameter.type][parameter.code] = parameter
+        components = {definition.url: definition.components for definition in source.search_parameters}
+        for mine in self._by_type.values():
+            by_url = {parameter.url: parameter for parameter in mine.values()}
+            composites = (parameter for parameter in by_url.values() if parameter.kind == "composite")
+            mine.update({p.code: with_components(p, components[p.url], by_url) for p in composites})
 
     @property
     def types(self) -> tuple[str, ...]:

@@ -3,10 +3,11 @@
 `search/match.py` evaluates it on one document in memory and is the oracle of every index's tests.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import Literal
 
 from search.parameter import SearchParameter
@@ -52,6 +53,9 @@ class Modifier(StrEnum):
     CONTAINS = "contains"
     MISSING = "missing"
     NOT = "not"
+    TEXT = "text"
+    OF_TYPE = "of-type"
+    IDENTIFIER = "identifier"
     IN = "in"
     NOT_IN = "not-in"
     ABOVE = "above"
@@ -64,6 +68,12 @@ NAMING_CODES = frozenset((Modifier.IN, Modifier.NOT_IN, Modifier.ABOVE, Modifier
 """With these the terms of a token clause name value sets (UriValue) or a code whose hierarchy is meant. No index sees them: between
 reading and searching, such clauses become clauses with the codes themselves."""
 
+FACETS: Mapping[Modifier, str] = MappingProxyType(
+    {Modifier.TEXT: "label", Modifier.OF_TYPE: "composite", Modifier.IDENTIFIER: "token"}
+)
+"""The modifiers that look at values of their own, beside those of the parameter: `Entry.values` has them under the parameter's code
+with the modifier (`code:text`). What they map to is what the values are, as kinds of parameters are named."""
+
 
 @dataclass(frozen=True, slots=True)
 class Term:
@@ -73,7 +83,8 @@ class Term:
     `code` (False), `code_given` tells `system|` (False). For quantities, `unit_given` tells `5.4` from `5.4||mg`; value.code then
     holds the unit asked for (code or unit), value.system its system or "" (`system_given` False: any system, and the unit for
     people counts too). For references without a type, `value.target` is the bare id and `types` the allowed target types (never
-    empty); otherwise `types` is empty.
+    empty); otherwise `types` is empty. For composites (and `:of-type`, which is the identifier's type and its value) `parts` are the
+    terms of the components, of which all must match one value's parts.
     """
 
     value: Value
@@ -82,6 +93,7 @@ class Term:
     code_given: bool = True
     unit_given: bool = False
     types: tuple[str, ...] = ()
+    parts: tuple["Term", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +101,20 @@ class Clause:
     """One parameter of the query: it holds if any of its terms does (OR). All clauses of a Query must hold (AND).
 
     With Modifier.MISSING, `terms` is empty and `missing` says which is wanted. NOT holds if none of the terms does (also where the
-    element is absent).
+    element is absent). BELOW on a uri holds for what lies below the term's path; other hierarchies are spelled out as conditions
+    before an index sees them (`search/expansion/conditions.py`).
     """
 
     parameter: SearchParameter
     modifier: Modifier
     terms: tuple[Term, ...]
     missing: bool = False
+
+    @property
+    def held(self) -> str:
+        """The code under which `Entry.values` has what this clause looks at."""
+        code = self.parameter.stored or self.parameter.code
+        return f"{code}:{self.modifier}" if self.modifier in FACETS else code
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,5 +349,7 @@ def _term_text(modifier: Modifier, term: Term) -> str:
     value: Value | str = term.value
     if isinstance(value, StringValue) and modifier is not Modifier.EXACT:
         value = value.folded
+    if term.parts:
+        return repr([_term_text(Modifier.NONE, part) for part in term.parts])
     flags = (term.system_given, term.code_given, term.unit_given)
     return repr((tuple(value), term.prefix.value, flags, sorted(term.types)))

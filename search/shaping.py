@@ -10,6 +10,7 @@ from search.query import SortKey, Total
 from search.reading.includes import NAMES, Includes
 
 MAX_SORT_KEYS = 8
+_WITHOUT_ORDER = ("composite", "special")
 _TOTALS: Mapping[str, Total] = {"none": "none", "estimate": "estimate", "accurate": "accurate"}
 
 
@@ -96,8 +97,8 @@ def _sort(shape: Shape, name: str, value: str) -> str | None:
     for text in filter(None, value.split(",")):
         code = text.removeprefix("-")
         parameter = shape.parameters.find(shape.type, code)
-        if parameter is None or not parameter.searchable:
-            close = shape.parameters.suggest(shape.type, code)
+        if parameter is None or not parameter.searchable or parameter.kind in _WITHOUT_ORDER:
+            close = [c for c in shape.parameters.suggest(shape.type, code) if c != code]
             hint = f" (did you mean {' or '.join(close)}?)" if close else ""
             shape.notes.pass_over(name, f"{shape.type} cannot be sorted by {code[:100]!r}{hint}")
             continue

@@ -91,7 +91,44 @@ class UriValue(NamedTuple):
     uri: str
 
 
-Value = TokenValue | StringValue | DateValue | NumberValue | QuantityValue | ReferenceValue | UriValue
+class PositionValue(NamedTuple):
+    """A place on the Earth in degrees (WGS 84). In a query `radius` is the farthest that a place may be away, in metres; in a document
+    it is 0."""
+
+    latitude: float
+    longitude: float
+    radius: float = 0.0
+
+
+class LabelValue(NamedTuple):
+    """The text beside a code or identifier, folded (see `fold`), for `:text`.
+
+    `code` is a code of the concept that the text belongs to, by which an index may find it; "" for a concept without any, None for an
+    identifier. In a query it says nothing.
+    """
+
+    folded: str
+    code: str | None = None
+
+
+class CompositeValue(NamedTuple):
+    """Values of one and the same element, one for each component of a composite parameter, in the order of its definition."""
+
+    parts: tuple["Value", ...]
+
+
+Value = (
+    TokenValue
+    | StringValue
+    | DateValue
+    | NumberValue
+    | QuantityValue
+    | ReferenceValue
+    | UriValue
+    | PositionValue
+    | LabelValue
+    | CompositeValue
+)
 
 
 class DocumentText(NamedTuple):
@@ -109,7 +146,9 @@ class Entry:
     """All that an index keeps of one document.
 
     `values`: search parameter code -> its values, each once; an empty list where the element is there but has nothing to compare (a
-    reference without a literal one, a concept of text only); an alias's values stand under its `SearchParameter.stored` code only.
+    reference without a literal one, a concept of text only); an alias's values stand under its `SearchParameter.stored` code only. What
+    only a modifier looks at stands under the code with it (`subject:identifier`, see `search.query.FACETS`); composites hold only
+    what lies below the root of the document, where the clauses of their components would not do (`search/expansion/conditions.py`).
     `date`: the low end of the clinical date in microseconds since the epoch (0 if the type has no clinical date, NO_DATE if only this
     document has none; see `search/parameters.py`), part of the SQLite index's key.
     `patients`: ids of the Patients in whose compartment the document lies (a Patient lies in its own), sorted.

@@ -20,6 +20,7 @@ import msgspec
 from lark import Token
 
 from search.clauses import Notes, read_clause
+from search.expansion.conditions import expanded
 from search.parameter import SearchParameter
 from search.parameters import Parameters
 from search.query import AllOf, Clause, Condition, Modifier, Negation, Prefix
@@ -86,7 +87,7 @@ def compare(parameter: SearchParameter, asked: Comparison, parameters: Parameter
     if (operator == "eq" and kind in ("token", "uri", "reference")) or (operator == "re" and kind == "reference"):
         return made.clause()
     if operator in _MODIFIERS and kind in ("token", "uri"):
-        return made.clause(f":{_MODIFIERS[operator]}")
+        return expanded(made.clause(f":{_MODIFIERS[operator]}"), parameters)
     raise Impossible(f"{operator} does not compare {kind} parameters such as {parameter.code}", asked.at, "not-supported")
 
 

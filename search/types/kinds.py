@@ -3,9 +3,23 @@
 from collections.abc import Mapping
 from typing import Protocol
 
+from conformance.fhirpath import compile_paths
 from search.parameter import SearchParameter
 from search.query import Modifier, Term
-from search.types import date, number, quantity, reference, string, token, uri
+from search.types import (
+    composite,
+    date,
+    identifier,
+    label,
+    number,
+    of_type,
+    position,
+    quantity,
+    reference,
+    string,
+    token,
+    uri,
+)
 from search.types.text import Bases, Converter, Reading
 from search.values import Value
 
@@ -26,6 +40,19 @@ class Kind(Protocol):
         """Whether one value of a document matches one term."""
 
 
+class Facet(Protocol):
+    """What the module of a modifier gives that looks at values of its own (`search.query.FACETS`): as a Kind, with the kind of
+    parameters that take it."""
+
+    KIND: str
+
+    def parse(self, text: str, parameter: SearchParameter, modifier: Modifier, reading: Reading) -> tuple[Term, ...]: ...
+
+    def converter(self, fhir_type: str, bases: Bases) -> Converter | None: ...
+
+    def match(self, term: Term, modifier: Modifier, value: Value) -> bool: ...
+
+
 KINDS: Mapping[str, Kind] = {
     "string": string,
     "token": token,
@@ -34,5 +61,23 @@ KINDS: Mapping[str, Kind] = {
     "quantity": quantity,
     "reference": reference,
     "uri": uri,
+    "composite": composite,
+    "special": position,
 }
-"""All that can be searched: composite and special parameters are not among them. README.md tells how to add a kind."""
+"""All that can be searched; the only special parameter with an expression is Location.near. README.md tells how to add a kind."""
+
+MODIFYING: Mapping[Modifier, Facet] = {Modifier.TEXT: label, Modifier.OF_TYPE: of_type, Modifier.IDENTIFIER: identifier}
+"""The modules of the modifiers that look at values of their own."""
+
+
+def takes(parameter: SearchParameter, modifier: Modifier) -> bool:
+    """Whether the parameter's elements have what a modifier of MODIFYING looks at: `gender:text` has no text to look at."""
+    facet = MODIFYING[modifier]
+    if parameter.kind != facet.KIND:
+        return False
+    return any(facet.converter(path.fhir_type, ()) for path in compile_paths(parameter.expression, parameter.type))
+
+
+def kind_of(parameter: SearchParameter, modifier: Modifier) -> Kind | Facet:
+    """What reads and compares values of a clause."""
+    return MODIFYING.get(modifier) or KINDS[parameter.kind]

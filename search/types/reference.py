@@ -18,7 +18,7 @@ _RELATIVE = re.compile(r"([A-Z][A-Za-z]+)/([^/?#|\s]+)")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _ID = re.compile(r"[^/?#|:\s]+")
 
-MODIFIERS = frozenset({Modifier.MISSING})
+MODIFIERS = frozenset({Modifier.MISSING, Modifier.ABOVE, Modifier.BELOW})
 
 
 def parse(text: str, parameter: SearchParameter, modifier: Modifier, reading: Reading) -> tuple[Term, ...]:

@@ -8,9 +8,11 @@ import pytest
 
 from resources.documents import decode
 from search.extract import Extractor
+from search.indexes.sqlite.schema import Codebook
 from search.parameters import registry
-from search.types.kinds import KINDS
-from search.values import NO_DATE, DateValue, StringValue, TokenValue
+from search.query import FACETS, Modifier
+from search.types.kinds import KINDS, takes
+from search.values import NO_DATE, CompositeValue, DateValue, StringValue, TokenValue
 
 EXTRACTOR = Extractor(registry(), "http://127.0.0.1/fhir/")
 EXAMPLES = Path(__file__).parents[1] / "data" / "r4-examples.ndjson.gz"
@@ -22,6 +24,9 @@ KIND_OF_VALUE = {
     "quantity": "QuantityValue",
     "reference": "ReferenceValue",
     "uri": "UriValue",
+    "composite": "CompositeValue",
+    "special": "PositionValue",
+    "label": "LabelValue",
 }
 
 
@@ -39,10 +44,12 @@ def test_all_official_examples() -> None:
         entry = EXTRACTOR.extract(type, document)
         count += 1
         for code, values in entry.values.items():
-            parameter = registry().of(type)[code]
-            assert parameter.stored == code and parameter.kind in KINDS
+            plain, _, modifier = code.partition(":")
+            parameter = registry().of(type)[plain]
+            assert parameter.stored == plain and parameter.kind in KINDS
+            kind = FACETS[Modifier(modifier)] if modifier else parameter.kind
             assert len(set(values)) == len(values)
-            assert {value.__class__.__name__ for value in values} <= {KIND_OF_VALUE[parameter.kind]}
+            assert {value.__class__.__name__ for value in values} <= {KIND_OF_VALUE[kind]}
         clinical = registry().clinical_date(type)
         dates = [v.low for v in entry.values.get(clinical or "", []) if isinstance(v, DateValue)]
         assert len(dates) <= 1 and entry.date == (dates[0] if dates else NO_DATE if clinical else 0)
@@ -140,3 +147,53 @@ def test_a_path_without_a_type_at_its_root() -> None:
     """InsurancePlan.name is published as `name | alias`."""
     entry = EXTRACTOR.extract("InsurancePlan", {"resourceType": "InsurancePlan", "id": "1", "name": "A", "alias": ["B"]})
     assert entry.values["name"] == [StringValue("a", "A"), StringValue("b", "B")]
+
+
+def test_composites_are_of_one_element() -> None:
+    """Every combination of an element's own values, none of two elements; the root's own values make none."""
+    part = {"code": {"coding": [{"code": "a"}, {"code": "b"}]}, "valueCodeableConcept": {"coding": [{"code": "x"}]}}
+    other = {"code": {"coding": [{"code": "c"}]}, "valueCodeableConcept": {"coding": [{"code": "y"}]}}
+    document = {"resourceType": "Observation", "id": "1", **part, "component": [part, other, {"code": other["code"]}]}
+    values = EXTRACTOR.extract("Observation", document).values
+    pairs = [("a", "x"), ("b", "x"), ("c", "y")]
+    expected = [CompositeValue((TokenValue("", code), TokenValue("", value))) for code, value in pairs]
+    assert values["component-code-value-concept"] == values["combo-code-value-concept"] == expected
+    assert "code-value-concept" not in values
+
+
+def test_component_values_are_those_of_their_parameters() -> None:
+    """What a composite's part holds, the component's own parameter holds too: its clause may find the documents for it."""
+    met = set()
+    for document in examples():
+        type = document["resourceType"]
+        values = EXTRACTOR.extract(type, document).values
+        for code, found in values.items():
+            for place, component in enumerate(registry().of(type)[code].components if ":" not in code else ()):
+                own = set(values[component.parameter.stored])
+                assert {v.parts[place] for v in found if isinstance(v, CompositeValue)} <= own, (type, code)
+                met.add((type, code))
+    assert len(met) >= 8
+
+
+@pytest.mark.parametrize(
+    ("element", "texts"),
+    [
+        ({"coding": [{"code": "a", "display": "Ä"}], "text": "B  b"}, {("b b", "a"), ("a", "a")}),
+        ({"coding": [{"display": "x"}, {"code": "a"}]}, {("x", "a")}),
+        ({"text": "only"}, {("only", "")}),
+        ({"text": "\u0301"}, set()),
+    ],
+)
+def test_labels(element: dict[str, Any], texts: set[tuple[str, str]]) -> None:
+    """A concept's text and displays, each with a code of the concept if it has one."""
+    values = EXTRACTOR.extract("Observation", {"resourceType": "Observation", "id": "1", "code": element}).values
+    assert {tuple(value) for value in values.get("code:text", ())} == texts
+
+
+def test_every_identifier_can_be_found_by_type() -> None:
+    """No parameter over an Identifier lacks a place for `:of-type` in the rows of the SQLite index."""
+    books = Codebook(registry()).books
+    for type in registry().types:
+        for code, parameter in registry().of(type).items():
+            if parameter.searchable and parameter.stored == code and takes(parameter, Modifier.OF_TYPE):
+                assert f"{code}:of-type" in books[type].fields

@@ -96,7 +96,7 @@ def test_read(type: str, expression: str, expected: str) -> None:
         ("Patient", "gender.name eq x", 1, "no reference"),
         ("Observation", "subject.nme eq x", 9, "no search parameter"),
         ("Observation", "subject[active eq true] eq Patient/1", 1, "followed by ."),
-        ("Observation", "code-value-quantity eq x", 1, "code-value-quantity"),
+        ("Observation", "code-value-quantity eq x", 21, "code-value-quantity"),
         ("Patient", "(" * 60 + "_id eq 1" + ")" * 60, 32, "within one another"),
         ("Patient", "_id eq 1 or " * 900 + "_id eq 1", 1, "at most 8000"),
         ("Patient", "_id eq 1 or " * 600 + "_id eq 1", 6001, "500 comparisons"),

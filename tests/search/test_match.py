@@ -16,8 +16,11 @@ from search.parse import parse
 from search.query import Compartment, SortKey
 from search.values import (
     BEGIN,
+    CompositeValue,
     DateValue,
+    LabelValue,
     NumberValue,
+    PositionValue,
     QuantityValue,
     ReferenceValue,
     StringValue,
@@ -178,6 +181,21 @@ def asking(value: Value) -> list[str]:
             return [escaped(target)]
         case UriValue(uri):
             return [escaped(uri)]
+        case PositionValue(latitude, longitude):
+            return [f"{latitude:f}|{longitude:f}|1|m"]
+        case LabelValue(folded):
+            return [escaped(folded), escaped(folded[:1])]
+        case CompositeValue(parts):
+            return ["$".join(each) for each in zip(*(asking(part) for part in parts), strict=False)]
+
+
+def of_type(value: Value) -> list[str]:
+    """The query for an identifier of a type, if that has a system."""
+    assert isinstance(value, CompositeValue)
+    kind, written = value.parts
+    assert isinstance(kind, TokenValue) and isinstance(written, TokenValue)
+    system, code, text = *kind, written.code
+    return [f"{escaped(system)}|{escaped(code)}|{escaped(text)}"] if system else []
 
 
 def test_every_extracted_value_is_found() -> None:
@@ -189,9 +207,9 @@ def test_every_extracted_value_is_found() -> None:
         type, key = document["resourceType"], Key(document["resourceType"], document.get("id", ""))
         entry = EXTRACTOR.extract(type, document)
         for code, values in entry.values.items():
-            token = registry().of(type)[code].kind == "token"
+            token = code in registry().of(type) and registry().of(type)[code].kind == "token"
             for value in values[:5]:
-                for text in asking(value):
+                for text in of_type(value) if code.endswith(":of-type") else asking(value):
                     names = (code, f"{code}:not") if token else (code,)
                     for name in names:
                         query = parse(type, [(name, text)], parameters=registry(), base_url=BASE).query

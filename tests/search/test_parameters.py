@@ -102,14 +102,14 @@ def test_bound_codes_come_from_the_required_binding() -> None:
     ("type", "code", "searchable"),
     [
         ("Patient", "name", True),
-        ("Observation", "code-value-quantity", False),
-        ("Location", "near", False),
+        ("Observation", "code-value-quantity", True),
+        ("Location", "near", True),
         ("Patient", "_text", False),
         ("Patient", "_content", False),
     ],
 )
 def test_searchable(type: str, code: str, searchable: bool) -> None:
-    """Composite, special and full-text parameters are known, but cannot be searched."""
+    """Every parameter with an expression can be searched by."""
     found = PARAMETERS.find(type, code)
     assert found is not None and found.searchable is searchable
 

@@ -6,9 +6,11 @@ addresses.
 
 from collections.abc import Mapping, Sequence
 
+from search.index import TooCostly
 from search.indexes.elastic.terms import EVERYTHING, NOTHING, TERMS, Json, any_of, instants, one_of
 from search.indexes.elastic.texts import compile_text
 from search.query import (
+    FACETS,
     AllOf,
     Chain,
     Clause,
@@ -95,6 +97,9 @@ def _terms(clause: Clause, code: str) -> list[Json]:
         return one_of("id", (str(tuple(term.value)[1]) for term in clause.terms if not term.system_given or not term.value[0]))
     if code == "_lastUpdated":
         return instants("updated", clause.terms)
+    if clause.parameter.kind not in TERMS or clause.modifier in FACETS:
+        asked = f"{code}:{clause.modifier}" if clause.modifier else code
+        raise TooCostly(f"The search index on Elasticsearch has no fields for {asked}.")
     return TERMS[clause.parameter.kind](f"p.{code}", clause.modifier, clause.terms)
 
 

@@ -203,7 +203,11 @@ def _reference(path: str, modifier: Modifier, terms: Sequence[Term]) -> list[Jso
 
 
 def _uri(path: str, modifier: Modifier, terms: Sequence[Term]) -> list[Json]:
-    return one_of(f"{path}.t", (keyword(str(term.value[0])) for term in terms))
+    if modifier is not Modifier.BELOW:
+        return one_of(f"{path}.t", (keyword(str(term.value[0])) for term in terms))
+    starts = dict.fromkeys(str(term.value[0]).rstrip("/") for term in terms)
+    whole = dict.fromkeys((*starts, *(str(term.value[0]) for term in terms)))
+    return [*one_of(f"{path}.t", map(keyword, whole)), *({"prefix": {f"{path}.t": f"{start}/"}} for start in starts)]
 
 
 TERMS: Mapping[str, Callable[[str, Modifier, Sequence[Term]], list[Json]]] = {

@@ -36,12 +36,19 @@ def compile_query(query: Query, codes: Codebook, facts: Facts, link: Link) -> li
     book = codes.books.get(query.type)
     if book is None:
         return None
-    predicates = [compile_condition(condition, book, facts, link) for condition in query.clauses]
+    predicates = [each for c in query.clauses for each in parts_of(compile_condition(c, book, facts, link))]
     if query.compartments or query.allowed is not None:
         predicates += compile_access(query.compartments, query.allowed, book, facts)
     if NEVER in predicates:
         return None
     return [p for p in predicates if p is not None]
+
+
+def parts_of(predicate: Predicate | None) -> Sequence[Predicate | None]:
+    """The predicates that must all hold, if this one stands for several of which each can drive."""
+    if predicate is None or predicate.streams or len(predicate.any) != 1:
+        return (predicate,)
+    return [part for each in predicate.any[0] for part in parts_of(each)]
 
 
 def compile_condition(condition: Condition, book: Book, facts: Facts, link: Link) -> Predicate | None:
@@ -121,7 +128,7 @@ def compile_access(compartments: Sequence[Compartment], allowed: Grants | None, 
 
 def compile_clause(clause: Clause, book: Book, facts: Facts) -> Predicate | None:
     """The predicate of one clause; None if it holds for every document, NEVER if for none."""
-    code = clause.parameter.stored or clause.parameter.code
+    code = clause.held
     field = book.fields.get(code)
     own = code in ("_id", "_lastUpdated")
     if clause.modifier is Modifier.MISSING:

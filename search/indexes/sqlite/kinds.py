@@ -7,6 +7,9 @@ from search.indexes.sqlite.intervals import NUMBERS, TIMES, Comparison, Encode, 
 from search.indexes.sqlite.predicates import MANY, Check, Facts, Predicate, Stream, either, json, points
 from search.indexes.sqlite.rows import CUT, UNIT, Row, ordered, unit_key, unordered, wide_system
 from search.indexes.sqlite.schema import FOLDED, FOLDED_WIDE, NARROW, NORMAL, WIDE, Book, Field, system_number
+from search.indexes.sqlite.special.composites import composite
+from search.indexes.sqlite.special.labels import label, note
+from search.indexes.sqlite.special.places import position
 from search.query import (
     Clause,
     Modifier,
@@ -89,6 +92,10 @@ def _bare_ids(terms: Sequence[Term], field: Field) -> Predicate:
 
 def _uri(clause: Clause, field: Field, book: Book) -> Predicate:
     wanted = {str(members(term)[0]) for term in clause.terms}
+    if clause.modifier is Modifier.BELOW:
+        whole = frozenset(wanted) | {uri.rstrip("/") for uri in wanted}
+        starts = tuple(f"{uri.rstrip('/')}/" for uri in wanted)
+        return Predicate(9, check=lambda rows: any(p == field.pid and (v in whole or v.startswith(starts)) for p, v, _ in rows))
     streams = [Stream(field.pid, v=hash64(uri), point=True) for uri in sorted(wanted)]
     return points(1, streams, lambda rows: any(p == field.pid and v in wanted for p, v, _ in rows))
 
@@ -271,4 +278,8 @@ COMPILERS: dict[str, Callable[[Clause, Field, Book], Predicate]] = {
     "date": _plain_date,
     "number": _number,
     "quantity": _quantity,
+    "special": position,
+    "composite": composite,
+    "label": label,
+    "note": note,
 }

@@ -10,6 +10,7 @@ import apsw
 
 from search.indexes.sqlite.predicates import Check
 from search.indexes.sqlite.rows import Row, unpack_rows
+from search.types.position import apart
 from search.values import fold
 
 _STEPS = 5_000
@@ -47,6 +48,7 @@ class Reader:
         self._facts: dict[int, bool] = {}
         self._deadline = 0.0
         connection.create_scalar_function("fhir_fold", fold, 1, deterministic=True)
+        connection.create_scalar_function("fhir_apart", _apart, 4, deterministic=True)
         connection.create_scalar_function("fhir_check", self._check, 2)
         connection.create_scalar_function("fhir_edge", self._edge, 3)
         connection.set_progress_handler(self._late, _STEPS)
@@ -104,3 +106,7 @@ class Reader:
         number, blob, v = args
         edge: Any = self._checks[number]
         return bool(edge(unpack_rows(blob)[1], v))
+
+
+def _apart(*place: Any) -> float:
+    return apart(*place)

@@ -6,6 +6,9 @@ packed row. Which kinds keep what:
     token      v code, w system number        reference  v target              uri  v uri
     string     v folded text (first CUT characters), w the text as written, or 0 where it is the same
     date       v low, w high                  number     v value (WIDE: v low, w [high, value])
+    position   v latitude, w longitude
+    composite  FOLDED: v the parts' members, packed (see `parts_of`)
+    label      v folded text, w "" (FOLDED: w the code beside it)            note       FOLDED: v folded text
     quantity   v hash of the unit + value as 16 bytes, w system number or UNIT (WIDE: v hash + low, w [high, value, system number])
 """
 
@@ -18,8 +21,15 @@ import msgspec
 from search.indexes.sqlite.schema import FOLDED, FOLDED_WIDE, NARROW, WIDE, Book, Field, system_number
 from search.values import (
     NO_DATE,
+    CompositeValue,
     DateValue,
     Entry,
+    NumberValue,
+    QuantityValue,
+    ReferenceValue,
+    StringValue,
+    TokenValue,
+    UriValue,
     hash64,
 )
 
@@ -96,10 +106,12 @@ def rows_of(book: Book, entry: Entry) -> tuple[int, int, list[Row]]:
 
 
 def _apart(field: Field, values: Sequence[Any], entry: Entry) -> list[Row]:
-    """Rows of a parameter that has others within it: what one of these has too is folded."""
+    """Rows of a parameter that has others within it: what one of these has too is folded (or, of labels, left out)."""
     theirs: set[Any] = set()
     for code, _ in field.within:
         theirs.update(entry.values.get(code, ()))
+    if field.kind == "label":
+        return _label(field, [value for value in values if value not in theirs])
     rows = _MAKERS[field.kind](field, values)
     if not theirs:
         return rows
@@ -148,6 +160,31 @@ def _quantity(field: Field, values: Iterable[Any]) -> list[Row]:
     return rows
 
 
+def _position(field: Field, values: Iterable[Any]) -> list[Row]:
+    return [(field.pid, v.latitude, v.longitude) for v in values]
+
+
+def _label(field: Field, values: Iterable[Any]) -> list[Row]:
+    return [(field.pid + FOLDED, v.folded, v.code) if v.code else (field.pid, v.folded, "") for v in values]
+
+
+def _note(field: Field, values: Iterable[Any]) -> list[Row]:
+    return [(field.pid + FOLDED, v.folded, "") for v in values]
+
+
+_CLASSES = (TokenValue, StringValue, DateValue, NumberValue, QuantityValue, ReferenceValue, UriValue)
+_NUMBERS = {kind: number for number, kind in enumerate(_CLASSES)}
+
+
+def _composite(field: Field, values: Iterable[Any]) -> list[Row]:
+    return [(field.pid + FOLDED, pack([(_NUMBERS[type(part)], *part) for part in v.parts]), 0) for v in values]
+
+
+def parts_of(v: bytes) -> CompositeValue:
+    """The value of a composite's row."""
+    return CompositeValue(tuple(_CLASSES[number](*members) for number, *members in unpack(v)))
+
+
 _MAKERS: dict[str, Callable[[Field, Sequence[Any]], list[Row]]] = {
     "token": _token,
     "reference": _reference,
@@ -156,9 +193,26 @@ _MAKERS: dict[str, Callable[[Field, Sequence[Any]], list[Row]]] = {
     "date": _date,
     "number": _number,
     "quantity": _quantity,
+    "special": _position,
+    "composite": _composite,
+    "label": _label,
+    "note": _note,
 }
 
-_HASHED = frozenset(("token", "reference", "uri"))
+_HASHED = frozenset(("token", "reference", "uri", "label"))
+
+CODED = 1
+"""Role of the labels (not of rows) that are found by the codes beside them; NORMAL ones have rows of their own."""
+
+
+def labels_of(kinds: Mapping[int, str], rows: Iterable[Row]) -> list[tuple[int, str, int]]:
+    """The (pid, text, v) of table `label` that packed rows make needed."""
+    out: list[tuple[int, str, int]] = []
+    for pid, v, w in rows:
+        if pid >= 0 and kinds[pid & ~3] == "label":
+            coded = pid & 3 == FOLDED
+            out.append(((pid & ~3) + CODED, v[:CUT], hash64(w)) if coded else (pid, v[:CUT], hash64(v)))
+    return out
 
 
 def expand(kinds: Mapping[int, str], rows: Iterable[Row], d: int, rid: int) -> list[tuple[Any, ...]]:

@@ -2,6 +2,7 @@
 
     item    one row a live document: its address, when it was last updated, its clinical date, which parameters it has
     idx     everything that can be looked for, one narrow row each: (pid, v, d, rid, w), clustered in that order
+    label   the texts that occur beside codes, and the `v` of rows under which documents with them are found
     packed  all of a document's idx rows in one blob: what to delete, to compare with, to sort by, to check without a look-up
 
 `pid` says what a row is about: four numbers for each search parameter, three for each resource type. `v` is what is looked up (a 64-bit
@@ -10,23 +11,26 @@ hash, a folded text, a number), `w` what is compared after that, `d` the documen
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import blake2b
 
 import apsw
 
-from search.parameter import ParameterType, SearchParameter
+from search.parameter import SearchParameter
 from search.parameters import Parameters
+from search.query import FACETS, Modifier
+from search.types.kinds import MODIFYING
 from search.values import hash64
 
-LAYOUT = 4
+LAYOUT = 5
 """Goes up whenever rows change their form: the tables are then made anew and filled from the documents."""
 
 NORMAL, WIDE, FOLDED, FOLDED_WIDE = range(4)
 """Roles of a parameter's rows: pid = 4 * number + role. A WIDE row covers more than NARROW (dates) or more than a point (numbers).
-FOLDED rows stand in `packed` only: a row of the document's type or patient, or of a parameter within this one, says the same.
+FOLDED rows stand in `packed` only: a row of the document's type or patient, or of a parameter within this one, says the same, or
+finds the document for it to be tested (composites, labels).
 FOLDED_WIDE is the WIDE row of a folded date."""
 
 NARROW = 400 * 86_400_000_000
@@ -45,10 +49,11 @@ CREATE TABLE idx (
     pid INTEGER NOT NULL, v NOT NULL, d INTEGER NOT NULL, rid INTEGER NOT NULL, w NOT NULL, PRIMARY KEY (pid, v, d, rid, w)
 ) WITHOUT ROWID;
 CREATE TABLE packed (rid INTEGER PRIMARY KEY, rows BLOB NOT NULL);
+CREATE TABLE label (pid INTEGER NOT NULL, text TEXT NOT NULL, v INTEGER NOT NULL, PRIMARY KEY (pid, text, v)) WITHOUT ROWID;
 CREATE TABLE idx_state (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
 
-_DROP = "DROP TABLE IF EXISTS item; DROP TABLE IF EXISTS idx; DROP TABLE IF EXISTS packed; DROP TABLE IF EXISTS idx_state"
+_DROP = "".join(f"DROP TABLE IF EXISTS {name};" for name in ("item", "idx", "label", "packed", "idx_state"))
 
 
 @lru_cache(maxsize=16_384)
@@ -62,20 +67,24 @@ def system_number(system: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A search parameter as rows know it.
+    """A search parameter as rows know it, or what one of its modifiers looks at (`code` is then `code:modifier`, see
+    `search.query.FACETS`).
 
     `present`: its bit in `item.present`. `patient`: its bit in `w` of the patient rows,
     if it is a reference that may name a Patient (else 0). `clinical`: whether it is the date in the key. `within`: (code, pid) of the
     parameters whose values are always among this one's (family is within name): a value that both have stands under theirs only.
+    `kind` is the parameter's, or "label" for texts that are found by the codes beside them, and "note" for texts (of identifiers) that
+    nothing finds. `beside` are the pids of these codes.
     """
 
     code: str
-    kind: ParameterType
+    kind: str
     pid: int
     present: int
     patient: int
     clinical: bool
     within: tuple[tuple[str, int], ...] = ()
+    beside: tuple[int, ...] = ()
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -137,7 +146,33 @@ def _book(name: str, number: int, parameters: Parameters) -> Book:
         patients += may_be_patient
         present = 1 << place
         fields[code] = Field(code, p.kind, 4 * p.number, present, bit, code == date, within.get(code, ()))
+        fields.update({field.code: field for field in _facets(p, fields[code])})
+    fields.update(
+        {
+            code: replace(f, within=_inner(f.within, fields) if f.kind == "label" else ())
+            for code, f in fields.items()
+            if ":" in code
+        }
+    )
     return Book(name, number, fields, fields[date] if date else None)
+
+
+_FACETS = 1 << 20
+"""More than there are parameters: what the modifiers of parameter n look at is numbered n + 1 * _FACETS and so on."""
+
+
+def _facets(parameter: SearchParameter, field: Field) -> Iterator[Field]:
+    for place, (modifier, kind) in enumerate(FACETS.items(), 1):
+        if parameter.kind == MODIFYING[modifier].KIND:
+            held = "note" if modifier is Modifier.TEXT and "dentifier" in parameter.expression else kind
+            pid = field.pid + 4 * _FACETS * place
+            yield Field(f"{parameter.code}:{modifier}", held, pid, 0, 0, False, field.within if held == "label" else (), field.pids)
+
+
+def _inner(within: Iterable[tuple[str, int]], fields: Mapping[str, Field]) -> tuple[tuple[str, int], ...]:
+    """Of a label: the labels of the parameters within."""
+    names = [f"{code}:{Modifier.TEXT}" for code, _ in within]
+    return tuple((name, fields[name].pid) for name in names if name in fields)
 
 
 _PARTS = re.compile(r"(family|given|city|state|country|postalCode|where\(system='(phone|email)'\))")

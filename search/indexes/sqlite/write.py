@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import apsw
 
 from resources.stores.participant import Applied
-from search.indexes.sqlite.rows import Row, expand, pack_rows, rows_of, unpack_rows
+from search.indexes.sqlite.rows import Row, expand, labels_of, pack_rows, rows_of, unpack_rows
 from search.indexes.sqlite.schema import Book, Codebook
 from search.values import hash64
 
@@ -15,6 +15,7 @@ _ITEM = "INSERT INTO item (rid, type, id, h, lu, d, present) VALUES (?, ?, ?, ?,
 _ITEM_CHANGED = "UPDATE item SET lu = ?, d = ?, present = ? WHERE rid = ?"
 _PACKED = "INSERT INTO packed (rid, rows) VALUES (?, ?)"
 _PACKED_CHANGED = "UPDATE packed SET rows = ? WHERE rid = ?"
+_LABEL = "INSERT OR IGNORE INTO label (pid, text, v) VALUES (?, ?, ?)"
 _ADD = "INSERT INTO idx (pid, v, d, rid, w) VALUES (?, ?, ?, ?, ?)"
 _DROP = "DELETE FROM idx WHERE pid = ? AND v = ? AND d = ? AND rid = ? AND w = ?"
 _OLD = "SELECT i.lu, i.present, p.rows FROM item i CROSS JOIN packed p ON p.rid = i.rid WHERE i.rid = ?"
@@ -33,11 +34,12 @@ class _Batch(NamedTuple):
     add: list[tuple[Any, ...]]
     drop: list[tuple[Any, ...]]
     gone: list[tuple[int]]
+    labels: dict[tuple[int, str, int], None]
 
 
 def write(connection: apsw.Connection, codes: Codebook, applied: Sequence[Applied]) -> None:
     """Bring the index up to these changes. Each resource may appear once."""
-    batch = _Batch([], [], [], [], [], [], [])
+    batch = _Batch([], [], [], [], [], [], [], {})
     for change in applied:
         book = codes.books[change.type]
         old = None if change.new else _old(connection, change.row)
@@ -70,6 +72,7 @@ def _insert(batch: _Batch, codes: Codebook, book: Book, change: Applied) -> None
     batch.packed.append((rid, pack_rows(d, rows)))
     batch.add.extend(expand(codes.kinds, rows, d, rid))
     batch.add.append((book.updated, change.instant, d, rid, 0))
+    batch.labels.update(dict.fromkeys(labels_of(codes.kinds, rows)))
 
 
 def _replace(batch: _Batch, codes: Codebook, book: Book, change: Applied, old: _Old) -> None:
@@ -82,6 +85,7 @@ def _replace(batch: _Batch, codes: Codebook, book: Book, change: Applied, old: _
         batch.drop.extend(expand(codes.kinds, (row for row in old_rows if row not in kept), old_d, rid))
         batch.add.extend(expand(codes.kinds, (row for row in rows if row not in kept), d, rid))
         batch.packed_changed.append((blob, rid))
+        batch.labels.update(dict.fromkeys(labels_of(codes.kinds, rows)))
     else:
         old_d = d
     batch.drop.append((book.updated, old.updated, old_d, rid, 0))
@@ -111,6 +115,7 @@ def _execute(connection: apsw.Connection, batch: _Batch) -> None:
         (_PACKED, batch.packed),
         (_PACKED_CHANGED, batch.packed_changed),
         (_ADD, batch.add),
+        (_LABEL, batch.labels),
     ):
         if rows:
             many(statement, rows)
@@ -118,7 +123,7 @@ def _execute(connection: apsw.Connection, batch: _Batch) -> None:
 
 def clear(connection: apsw.Connection) -> None:
     """Empty the index's tables."""
-    for table in ("item", "idx", "packed"):
+    for table in ("item", "idx", "label", "packed"):
         connection.execute(f"DELETE FROM {table}")
 
 

@@ -1,0 +1,33 @@
+"""`:identifier` on references: what a reference names by a business identifier (https://hl7.org/fhir/R4/search.html#reference)."""
+
+from typing import Any
+
+from search.parameter import SearchParameter
+from search.query import Modifier, Term
+from search.types import token
+from search.types.text import Bases, Converter, Reading
+from search.values import TokenValue, Value
+
+KIND = "reference"
+
+
+def parse(text: str, parameter: SearchParameter, modifier: Modifier, reading: Reading) -> tuple[Term, ...]:
+    """`system|value`, `value`, `|value` or `system|`, as for tokens. Raises BadValue."""
+    return token.parse(text, parameter, modifier, reading)
+
+
+def converter(fhir_type: str, bases: Bases) -> Converter | None:
+    """Reference.identifier."""
+    return _identifier if fhir_type == "Reference" else None
+
+
+def match(term: Term, modifier: Modifier, value: Value) -> bool:
+    """As for tokens."""
+    return token.match(term, modifier, value)
+
+
+def _identifier(value: dict[str, Any]) -> tuple[Value, ...]:
+    identifier = value.get("identifier")
+    if identifier is None or "value" not in identifier:
+        return ()
+    return (TokenValue(identifier.get("system", ""), identifier["value"]),)
