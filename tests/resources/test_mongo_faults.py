@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 from pymongo import MongoClient
+from services.mongo.database import dropped_sockets
 from services.running import Restartable, own_server
 
 from resources.documents import draft
@@ -21,6 +22,13 @@ from resources.stores.mongo import MongoStore
 
 DURABLE = {"MONGO_OPTIONS": "--sync-on-commit"}
 EVENT = b'{"resourceType":"AuditEvent","action":"R"}'
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Clients are closed here while they connect."""
+    with dropped_sockets():
+        yield
 
 
 def change(id: str, family: str = "a", **options: Any) -> Change:

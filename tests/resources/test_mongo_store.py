@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from bson.decimal128 import Decimal128
 from pymongo import MongoClient
-from services.mongo.database import database, with_database
+from services.mongo.database import database, dropped_sockets, with_database
 from services.running import free_port, own_server
 
 from resources.documents import draft
@@ -24,6 +24,13 @@ from resources.stores.mongo.documents import LARGEST
 
 ROOT = Path(__file__).parents[2]
 EVENT = b'{"resourceType":"AuditEvent","action":"R"}'
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Clients are closed here while they connect."""
+    with dropped_sockets():
+        yield
 
 
 @pytest.fixture
