@@ -9,7 +9,7 @@ from fhir_server.interactions.patch import patch
 from fhir_server.interactions.read import read
 from fhir_server.interactions.update import update
 from fhir_server.interactions.vread import vread
-from fhir_server.operations import everything, meta, validate
+from fhir_server.operations import everything, lastn, meta, validate
 from fhir_server.rest.routing import Route
 
 COMPARTMENTS = ("Patient", "Encounter", "Practitioner", "RelatedPerson", "Device")
@@ -53,6 +53,11 @@ OPERATIONS = (
     ),
     Route(
         "POST", "[type]/[id]/$meta-delete", "operation", meta.remove, body="fhir", access="ru", definition=meta.DEFINITION_DELETE
+    ),
+    Route("GET", "[type]/$lastn", "operation", lastn.lastn, access="s", types=("Observation",), definition=lastn.DEFINITION),
+    Route(
+        "POST", "[type]/$lastn", "operation", lastn.lastn, body="fhir", access="s", types=("Observation",),
+        definition=lastn.DEFINITION,
     ),
     Route(
         "GET", "[type]/[id]/$everything", "operation", everything.everything, access="rs", types=("Patient",),

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from resources.store import Key, StoreUnavailable
+from search.parameter import SearchParameter
 from search.query import Compartment, Grants, Include, Query
 
 
@@ -27,6 +28,14 @@ class Included:
 
     keys: list[Key]
     truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The latest documents of each group, and `apart` those without any value, all of them; the latest first."""
+
+    groups: list[list[Key]]
+    apart: list[Key]
 
 
 class SearchIndex(Protocol):
@@ -82,8 +91,32 @@ class SearchIndex(Protocol):
         readers see when this is called); False if the bound passed first, and searches may then miss the latest."""
 
 
+@runtime_checkable
+class Extensible(Protocol):
+    """An index that takes search parameters beside the official ones, and makes their rows in the background."""
+
+    async def extend(self, parameters: Sequence[SearchParameter]) -> None:
+        """Have exactly these parameters (`SearchParameter.custom`). Searches by one whose documents are not indexed yet raise Preparing;
+        searches by others see every write that was answered before. Raises StoreUnavailable."""
+
+    async def reindex(self) -> list[str]:
+        """Index all documents anew for the parameters that were added, in the background; which these are, as `Type.code`."""
+
+
 class Preparing(StoreUnavailable):
     """What the search needs is being made; the text says how far that has come. HTTP 503 with Retry-After."""
+
+
+@runtime_checkable
+class Grouping(Protocol):
+    """What an index may promise beside, so that `$lastn` need not read every document."""
+
+    async def latest(self, query: Query, by: SearchParameter, most: int) -> Latest:
+        """Of all that the query finds, the `most` latest documents by `Entry.date` of each group, and those of the same date as the last.
+
+        Documents that have a value of the token parameter `by` in common are one group (`search.indexes.latest.latest_of`). The query's
+        own `sort`, `count`, `cursor` and `total` do not matter. Raises TooCostly where it finds too many.
+        """
 
 
 class TooCostly(Exception):

@@ -41,15 +41,20 @@ def simple(request: FhirRequest, known: Sequence[str]) -> dict[str, list[str]]:
 
     Raises FhirError 400 for a parameter that is not among `known`: ignoring it could answer something else than was asked.
     """
-    given = [(name, value) for name, value in pairs_of(request.query) if name not in ("_format", "_pretty")]
-    if request.body:
-        given += [(str(one.get("name", "")), _text(one)) for one in read(request)]
     out: dict[str, list[str]] = {}
-    for name, value in given:
+    for name, value in given(request):
         if name not in known:
             raise bad_request(f"The operation has no parameter {name[:64]}; it has {', '.join(known)}", code="not-supported")
         out.setdefault(name, []).append(value)
     return out
+
+
+def given(request: FhirRequest) -> list[tuple[str, str]]:
+    """The (name, value) pairs of the query string and, with POST, of the Parameters body, but `_format` and `_pretty`."""
+    found = [(name, value) for name, value in pairs_of(request.query) if name not in ("_format", "_pretty")]
+    if request.body:
+        found += [(str(one.get("name", "")), _text(one)) for one in read(request)]
+    return found
 
 
 def answer(name: str, member: str, value: Mapping[str, Any]) -> bytes:

@@ -9,8 +9,10 @@ from resources.documents import decode
 from resources.store import Key
 from resources.stores.participant import Applied
 from search.extract import Extractor
-from search.index import Included, Result
-from search.match import Document, allows, matches, sort_value, targets
+from search.index import Included, Latest, Result
+from search.indexes.latest import latest_of
+from search.match import Document, allows, matches, sort_value, targets, values_of
+from search.parameter import SearchParameter
 from search.parameters import Parameters
 from search.query import Compartment, Grants, Include, Query, SortKey
 
@@ -98,6 +100,13 @@ class MemoryIndex:
                 return Result(keys, (turn + 1,) if turn + 1 < len(queries) else None, None)
             place = []
         return Result(keys, None, None)
+
+    async def latest(self, query: Query, by: SearchParameter, most: int) -> Latest:
+        """See `search.index.Grouping`."""
+        found = [d for d in self._documents.values() if matches(query, d, self)]
+        found.sort(key=lambda d: (d.entry.date, d.key.hint), reverse=True)
+        groups, apart = latest_of(((d.key, d.entry.date, tuple(values_of(by.stored, d))) for d in found), most)
+        return Latest(groups, apart)
 
     async def include(
         self,

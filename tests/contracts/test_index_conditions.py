@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 from contracts.elastic_harness import Elastic
 from contracts.index_harness import EXTRACTOR, PARAMETERS, Database, Memory
+from hypothesis import given
+from hypothesis import strategies as st
 
 from resources.stores.participant import Applied
 from search.compartments import within
+from search.index import Latest
+from search.indexes.latest import latest_of
 from search.parse import parse
 from search.query import Query
 
@@ -163,3 +167,58 @@ def test_lists(filled: Filled, text: str, ids: str) -> None:
 def test_filters(filled: Filled, text: str, ids: str) -> None:
     """_filter finds what its expression says."""
     assert found(filled, asked(text)) == ids
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+@pytest.mark.parametrize(
+    ("text", "most", "groups", "apart"),
+    [
+        ("Observation?", 1, "2 3", ""),
+        ("Observation?", 2, "2,1 3", ""),
+        ("Observation?patient=1", 1, "3 1", ""),
+        ("Observation?patient.gender=female", 5, "2", ""),
+        ("Observation?code=9", 1, "", ""),
+        ("Encounter?", 1, "", "1"),
+    ],
+)
+def test_latest(kind: str, tmp_path: Path, text: str, most: int, groups: str, apart: str) -> None:
+    """An index that can group gives the latest documents of each code, groups in the order of their latest."""
+    made = Memory() if kind == "memory" else Database(tmp_path / "a.sqlite")
+    made.update([applied(row, address, document) for row, (address, document) in enumerate(DOCUMENTS.items(), 1)])
+    query = asked(text)
+
+    async def search() -> Latest:
+        await made.index.open()
+        try:
+            return await made.index.latest(
+                query, PARAMETERS.of(query.type)["code" if query.type == "Observation" else "type"], most
+            )
+        finally:
+            await made.index.close()
+
+    latest = asyncio.run(search())
+    assert " ".join(",".join(key.id for key in group) for group in latest.groups) == groups
+    assert " ".join(key.id for key in latest.apart) == apart
+    made.close()
+
+
+_codes = st.lists(st.sampled_from("abcdef"), max_size=3).map(tuple)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), _codes), max_size=12), st.integers(1, 3))
+def test_groups_are_connected_codes(made: list[tuple[int, tuple[str, ...]]], most: int) -> None:
+    """Documents are together exactly where codes in common lead from one to the other, and only the latest are left."""
+    documents = sorted(((number, *rest) for number, rest in enumerate(made)), key=lambda one: -one[1])
+    groups, apart = latest_of(documents, most)
+    assert apart == [number for number, _, codes in documents if not codes]
+    expected: list[set[int]] = []
+    for number, _, codes in documents:
+        near = [group for group in expected if any(set(codes) & set(made[other][1]) for other in group)]
+        if codes:
+            expected = [group for group in expected if group not in near] + [{number}.union(*near)]
+    left = []
+    for together in expected:
+        dates = sorted((made[number][0] for number in together), reverse=True)
+        last = dates[min(most, len(dates)) - 1]
+        left.append({number for number in together if made[number][0] >= last})
+    assert sorted(map(sorted, left)) == sorted(map(sorted, groups))

@@ -17,17 +17,20 @@ from resources.documents import decode
 from resources.store import Key, StoreUnavailable
 from resources.stores.participant import Applied
 from search.extract import Extractor
-from search.index import Included, Result, TooCostly
+from search.index import Included, Latest, Result, TooCostly
 from search.indexes.sqlite import write
 from search.indexes.sqlite.access import Access
 from search.indexes.sqlite.beside.explaining import explained_search
+from search.indexes.sqlite.beside.latest import latest
+from search.indexes.sqlite.custom.gathering import Custom, reset
 from search.indexes.sqlite.include import include
 from search.indexes.sqlite.pages import search, search_in_turn
 from search.indexes.sqlite.reader import Limits, OutOfTime, Reader
 from search.indexes.sqlite.schema import Codebook, install, set_state, state
 from search.indexes.sqlite.words.gathering import WAIT, Documents, Texts
+from search.parameter import SearchParameter
 from search.parameters import Parameters
-from search.query import Compartment, Grants, Include, Query, Text, leaves
+from search.query import Clause, Compartment, Grants, Include, Query, Text, leaves
 from search.recurring import Recurring
 
 log = logging.getLogger(__name__)
@@ -74,12 +77,14 @@ class SqliteIndex:
         self._spare: list[Reader] = []
         self._slots = asyncio.Semaphore(_MOST_READERS)
         self._texts: Texts | None = None
+        self._custom: Custom | None = None
         self._wait = wait
 
     def follow(self, store: Documents) -> None:
         """Where the words of documents are read from when somebody searches by `_text` or `_content`: the store of this file. Without
         it such searches raise StoreUnavailable."""
         self._texts = Texts(store, self._codes.books)
+        self._custom = Custom(store, self._codes, self._extractor.bases)
 
     # What the store calls, in its own transaction.
 
@@ -97,6 +102,7 @@ class SqliteIndex:
         Events that the store has not indexed yet must not be among them.
         """
         write.clear(connection)
+        reset(connection)
         prepared = (
             Applied(row, type, id, instant, self.prepare(type, body), True, True) for row, type, id, instant, body in documents
         )
@@ -124,10 +130,21 @@ class SqliteIndex:
         """Close all connections to read by."""
         if self._texts is not None:
             await self._texts.close()
+        if self._custom is not None:
+            await self._custom.close()
         for reader in [*self._spare, *([self._reader] if self._reader else [])]:
             reader.connection.close()
         self._spare.clear()
         self._reader = None
+
+    async def extend(self, parameters: Sequence[SearchParameter]) -> None:
+        """See `search.index.Extensible`."""
+        assert self._custom is not None, "without a store to follow nothing can be added"
+        await self._custom.extend(parameters)
+
+    async def reindex(self) -> list[str]:
+        """See `search.index.Extensible`."""
+        return await self._custom.reindex() if self._custom is not None else []
 
     async def search(self, query: Query) -> Result:
         """See `search.index.SearchIndex`."""
@@ -139,6 +156,11 @@ class SqliteIndex:
         """See `search.index.SearchIndex`."""
         await self._gather_words(queries)
         return await self._run(lambda reader: search_in_turn(reader, self._codes, queries, count, cursor))
+
+    async def latest(self, query: Query, by: SearchParameter, most: int) -> Latest:
+        """See `search.index.Grouping`."""
+        await self._gather_words((query,))
+        return await self._run(lambda reader: latest(reader, self._codes, query, by, most))
 
     async def include(
         self,
@@ -165,7 +187,11 @@ class SqliteIndex:
         return True
 
     async def _gather_words(self, queries: Sequence[Query]) -> None:
-        if any(isinstance(leaf, Text) for query in queries for leaf in leaves(query.clauses)):
+        named = [leaf for query in queries for leaf in leaves(query.clauses)]
+        custom = {leaf.parameter for leaf in named if isinstance(leaf, Clause) and leaf.parameter.custom}
+        if custom and self._custom is not None:
+            await self._custom.settle(custom, self._wait)
+        if any(isinstance(leaf, Text) for leaf in named):
             if self._texts is None:
                 raise StoreUnavailable("The search index has no access to the words of documents.")
             await self._texts.settle(self._wait)
