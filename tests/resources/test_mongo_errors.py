@@ -3,6 +3,7 @@
 import pytest
 from pymongo.errors import (
     AutoReconnect,
+    BulkWriteError,
     NetworkTimeout,
     NotPrimaryError,
     OperationFailure,
@@ -23,6 +24,7 @@ URL = "mongodb://clerk:wonderland@db.example:27017/records?tls=true"
     [
         (OperationFailure("disk", 14031), "disk of the database is full", True),
         (WriteError("could not write: No space left on device", 8), "disk of the database is full", True),
+        (BulkWriteError({"writeErrors": [{"code": 14031, "errmsg": "disk"}]}), "disk of the database is full", True),
         (OperationFailure("Authentication failed.", 18), "refuses this server's user", False),
         (OperationFailure("not authorized on records", 13), "refuses this server's user", False),
         (NotPrimaryError("not primary"), "choosing a new primary", False),

@@ -120,6 +120,44 @@ def test_a_document_beyond_mongodbs_limit_is_refused_and_leaves_nothing(url: str
     within(url, test)
 
 
+def test_an_answer_that_is_too_large_to_be_kept_refuses_its_own_commit_only(url: str) -> None:
+    """413 for who asked for it; whoever committed beside it is served."""
+    receipt = Receipt(b"k" * 32, b"d" * 32, b"x" * (17 << 20), 1 << 60)
+
+    async def test(store: MongoStore) -> None:
+        answers = await asyncio.gather(
+            store.commit([change("1")]), store.commit([change("2")], receipt=receipt), return_exceptions=True
+        )
+        assert [type(a) for a in answers] == [list, FhirError]
+        assert await store.read("Patient", "2") is None
+
+    within(url, test)
+
+
+def test_pages_of_many_packed_events_are_whole(url: str) -> None:
+    """Histories, the outbox and shards of a scan meet within groups of events, and nothing is lost or told twice."""
+
+    async def test(store: MongoStore) -> None:
+        for number in range(3):
+            await store.commit([change(str(number))], events=[EVENT] * 150)
+        seen: list[int] = []
+        before = None
+        while True:
+            page = await store.history("AuditEvent", None, before=before, limit=70)
+            seen += [v.position for v in page.versions]
+            if page.next is None:
+                break
+            before = page.next
+        assert len(seen) == 450
+        assert seen == sorted(seen, reverse=True)
+        told = [v.position for part in [p async for p in store.outbox(after=0, limit=64)] for v in part]
+        assert told == list(range(1, 454))
+        shards = [[v.position async for part in store.scan([], until=400, after=10, shard=(n, 3)) for v in part] for n in range(3)]
+        assert sorted(p for shard in shards for p in shard) == list(range(11, 401))
+
+    within(url, test)
+
+
 def test_one_bad_commit_of_a_group_does_not_keep_the_others_from_being_written(url: str) -> None:
     """Who sends what is no event gets the error; whoever happened to commit beside it does not."""
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pymongo.errors import (
+    BulkWriteError,
     ConnectionFailure,
-    DocumentTooLarge,
     ExecutionTimeout,
     NetworkTimeout,
     NotPrimaryError,
@@ -48,7 +48,9 @@ class Errors:
 
     def unavailable(self, problem: PyMongoError, *, uncertain: bool = False) -> StoreUnavailable:
         """What to tell a person. `uncertain`: a commit was under way and nobody knows whether it was kept."""
-        log.error("MongoDB at %s: %s: %s", self._place, type(problem).__name__, _brief(without_secrets(str(problem), self._url)))
+        log.error(
+            "MongoDB at %s: %s: %s", self._place, type(problem).__name__, _brief(without_secrets(_told(problem)[1], self._url))
+        )
         what, full = self._what(problem)
         if uncertain:
             return StoreUnavailable(f"{what.split(';')[0].rstrip('.')}, {_UNCERTAIN}", full=full, uncertain=True)
@@ -56,8 +58,8 @@ class Errors:
 
     def _what(self, problem: PyMongoError) -> tuple[str, bool]:
         """The sentence, and whether the disk is full."""
-        code = problem.code if isinstance(problem, OperationFailure) else None
-        if code in _FULL or "No space left" in str(problem):
+        code, text = _told(problem)
+        if code in _FULL or "No space left" in text:
             return "The disk of the database is full; nothing was written. Free some space and try again.", True
         if code in _UNAUTHORISED:
             return (
@@ -77,16 +79,22 @@ class Errors:
                 f"MongoDB at {self._place} cannot be reached with TLS; check tls, tlsCAFile and host name in FHIR_STORE_URL.",
                 False,
             )
-        if isinstance(problem, ServerSelectionTimeoutError) and "primary" in _brief(str(problem)).lower():
+        if isinstance(problem, ServerSelectionTimeoutError) and "primary" in _brief(text).lower():
             return (
                 f"MongoDB at {self._place} has no primary: an election is going on, or its replica set was never begun (rs.initiate()"
                 " in mongosh). Send the request again in a moment."
             ), False
         if isinstance(problem, ServerSelectionTimeoutError | ConnectionFailure):
             return f"MongoDB at {self._place} cannot be reached; check that it runs. Send the request again in a moment.", False
-        if isinstance(problem, DocumentTooLarge):
-            return "A document is larger than MongoDB keeps; nothing was written.", False
         return f"MongoDB at {self._place} refused; nothing was written. The server's log has the reason.", False
+
+
+def _told(problem: PyMongoError) -> tuple[int | None, str]:
+    """Number and text of what the server said; of several writes sent together, of the first that failed."""
+    if isinstance(problem, BulkWriteError) and problem.details and problem.details.get("writeErrors"):
+        first = problem.details["writeErrors"][0]
+        return first.get("code"), f"{first.get('code')} {str(first.get('errmsg', '')).partition('dup key')[0]}"
+    return (problem.code if isinstance(problem, OperationFailure) else None), str(problem)
 
 
 def _brief(text: str) -> str:

@@ -13,11 +13,12 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateOne
 
 from resources.instants import instant_text
+from resources.outcomes import error
 from resources.store import ABSENT, ANY, Change, Claim, Conflict, Receipt, Version, Written
 from resources.stores import events
 from resources.stores.adoption import check_next, check_order
 from resources.stores.bodies import Bodies
-from resources.stores.mongo.documents import native
+from resources.stores.mongo.documents import LARGEST, native
 from resources.stores.mongo.schema import CLAIMS, EVENTS, RECEIPTS, VERSIONS
 
 Write = InsertOne[Any] | ReplaceOne[Any] | UpdateOne | DeleteOne
@@ -233,6 +234,11 @@ def _native_write(id: str, document: RawBSONDocument | None, live: bool) -> Writ
 
 def _answered(receipt: Receipt, written: Sequence[Written]) -> Receipt:
     answer = receipt.answer(written) if callable(receipt.answer) else receipt.answer
+    if len(answer) > LARGEST:
+        raise error(
+            413, "too-long", f"The answer, {len(answer) // 1024:,} kB, is too large to be kept for its Idempotency-Key. Ask for less with"
+            " Prefer: return=minimal, or send fewer entries at a time."
+        )  # fmt: skip
     return Receipt(receipt.key, receipt.digest, answer, receipt.expires)
 
 

@@ -18,6 +18,9 @@ from resources.stores.mongo.schema import EVENTS, RECEIPTS, STATE, VERSIONS
 BATCH = 500
 """Versions in one list of a scan."""
 
+GROUPS = 64
+"""Packed groups of events that the server sends at a time."""
+
 _SNAPSHOT = ReadConcern("snapshot")
 _END = 1 << 62
 
@@ -119,9 +122,14 @@ class Reader:
             if position is None or position >= top:
                 return []
             filter = {"$and": [filter, {"_id": {"$gt": position - PACK, "$lte": position}, "last": {"$gte": position}}]}
-        cursor = self._events.find(filter, sort=[("_id", DESCENDING)], limit=limit)
-        found = [e for group in await cursor.to_list(None) for e in reversed(self._unpacked(group)) if e.position < top]
-        return found if id is None else [e for e in found if e.id == id]
+        cursor = self._events.find(filter, sort=[("_id", DESCENDING)], batch_size=GROUPS)
+        found: list[Version] = []
+        async for group in cursor:
+            found += (e for e in reversed(self._unpacked(group)) if e.position < top and (id is None or e.id == id))
+            if len(found) >= limit:
+                break
+        await cursor.close()
+        return found
 
     async def count(self, type: str | None, id: str | None, since: int | None, at: tuple[int, int] | None) -> int:
         """How many versions `history` has on all its pages."""
@@ -195,8 +203,14 @@ class Reader:
     async def _events_after(self, after: int, until: int, limit: int) -> list[Version]:
         """At least the first `limit` events after a position, or all up to `until`."""
         filter = {"_id": {"$gt": after - PACK, "$lte": until}, "last": {"$gt": after}}
-        groups = await self._events.find(filter, sort=[("_id", ASCENDING)], limit=limit).to_list(None)
-        return [event for group in groups for event in self._unpacked(group) if after < event.position <= until]
+        cursor = self._events.find(filter, sort=[("_id", ASCENDING)], batch_size=GROUPS)
+        found: list[Version] = []
+        async for group in cursor:
+            found += (event for event in self._unpacked(group) if after < event.position <= until)
+            if len(found) >= limit:
+                break
+        await cursor.close()
+        return found
 
     # -- documents of the database
 
