@@ -293,6 +293,25 @@ def test_what_the_driver_knows_stays_in_the_url() -> None:
     assert (read.shown, read.schema, read.size, read.prepared) == ("a:1,b:2/d", "s_1", 3, False)
 
 
+@pytest.mark.parametrize(
+    ("given", "exposed"),
+    [
+        ("postgresql://u@db.example/d", True),
+        ("postgresql://u@db.example/d?sslmode=prefer", True),
+        ("postgresql://u@localhost,db.example/d", True),
+        ("postgresql://u@db.example/d?sslmode=require", False),
+        ("postgresql://u@db.example:1,b:2/d?sslmode=verify-full", False),
+        ("postgresql://u@127.0.0.1:5432/d", False),
+        ("postgresql://u@[::1]:5432/d", False),
+        ("postgresql:///d?host=/run/postgresql", False),
+        ("postgresql:///d", False),
+    ],
+)
+def test_an_unencrypted_way_over_a_network_is_noticed(given: str, exposed: bool) -> None:
+    """The log warns of it at start."""
+    assert address(given).exposed is exposed
+
+
 @pytest.mark.parametrize("options", ["?pool_size=2", "?prepared=off&pool_size=2"])
 def test_many_requests_share_few_connections(url: str, options: str) -> None:
     """Reads and writes wait for each other's connections and all are answered; no statement need stay prepared."""

@@ -7,11 +7,11 @@ import asyncio
 import logging
 import re
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -53,7 +53,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A PostgreSQL URL taken apart: what the driver gets, and what is ours. `shown` may be logged: it has neither user nor password."""
+    """A PostgreSQL URL taken apart: what the driver gets, and what is ours. `shown` may be logged: it has neither user nor password.
+    `exposed`: documents may travel unencrypted over a network."""
 
     dsn: str
     shown: str
@@ -61,6 +62,7 @@ class Address:
     size: int
     prepared: bool
     jsonb: bool
+    exposed: bool
 
 
 _SCHEMA = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}", re.ASCII)
@@ -97,7 +99,21 @@ def address(url: str) -> Address:
             raise StoreUnavailable(f"FHIR_STORE_URL is wrong: a PostgreSQL URL {sentence}.")
     shown = parts.netloc.rpartition("@")[2] + parts.path
     dsn = urlunsplit(parts._replace(query=urlencode(options)))
-    return Address(dsn, shown, ours["schema"], int(ours["pool_size"]), ours["prepared"] == "on", ours["documents"] == "jsonb")
+    return Address(
+        dsn,
+        shown,
+        ours["schema"],
+        int(ours["pool_size"]),
+        ours["prepared"] == "on",
+        ours["documents"] == "jsonb",
+        _exposed(parts, options),
+    )
+
+
+def _exposed(parts: SplitResult, options: Mapping[str, str]) -> bool:
+    hosts = (options.get("host") or parts.netloc.rpartition("@")[2]).split(",")
+    near = all(host.startswith(("127.", "localhost", "[::1]", "::1", "/")) or not host for host in hosts)
+    return not near and options.get("sslmode") not in ("require", "verify-ca", "verify-full")
 
 
 class Connections:

@@ -77,6 +77,10 @@ class PostgresStore:
     async def _make_ready(self, connection: PoolConnectionProxy) -> None:
         await make_ready(connection, self._address.schema)
         self._writer.durable(await connection.fetchval("SHOW synchronous_commit") not in ("off", "local"))
+        if self._address.exposed:
+            log.warning(
+                "documents may travel to PostgreSQL at %s unencrypted; add sslmode=verify-full to its URL", self._address.shown
+            )
         if await connection.fetchval("SHOW fsync") == "off":
             log.warning("PostgreSQL at %s runs with fsync = off: a power cut may lose or spoil everything", self._address.shown)
 
