@@ -30,6 +30,11 @@ def observation(code: str, patient: str, **more: Any) -> dict[str, Any]:
     return {"status": "final", "code": coding, "subject": refer(f"Patient/{patient}"), **more}
 
 
+def slot(schedule: str, start: str, end: str, status: str = "free") -> dict[str, Any]:
+    service = [{"coding": [{"system": "http://s", "code": "57"}]}]
+    return {"schedule": refer(schedule), "status": status, "start": start, "end": end, "serviceType": service}
+
+
 DOCUMENTS: dict[str, dict[str, Any]] = {
     "Patient/1": {"name": [{"family": "Chalmers", "given": ["Peter", "James"]}], "gender": "male", "birthDate": "1974-12-25"},
     "Patient/2": {"name": [{"family": "Windsor", "given": ["Peter"]}], "gender": "female", "birthDate": "2010-05-01"},
@@ -39,6 +44,14 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
     "Observation/1": observation("1", "1", encounter=refer("Encounter/1"), valueQuantity={"value": 185, "unit": "lbs"}),
     "Observation/2": observation("1", "2", performer=[refer("Practitioner/1")], effectiveDateTime="2026-01-02"),
     "Observation/3": observation("2", "1", effectivePeriod={"start": "2026-01-01", "end": "2026-01-31"}),
+    "PractitionerRole/1": {"specialty": [{"coding": [{"code": "cardio"}]}], "practitioner": refer("Practitioner/1")},
+    "Location/1": {"name": "North", "address": {"city": "Bergen"}},
+    "Schedule/1": {"actor": [refer("PractitionerRole/1"), refer("Location/1")]},
+    "Schedule/2": {"actor": [refer("Location/1")]},
+    "Slot/1": slot("Schedule/1", "2026-03-01T10:00:00Z", "2026-03-01T10:30:00Z"),
+    "Slot/2": slot("Schedule/1", "2026-03-01T10:30:00.500Z", "2026-03-01T11:00:00Z"),
+    "Slot/3": slot("Schedule/1", "2026-03-01T11:00:00Z", "2026-03-01T11:30:00Z", "busy"),
+    "Slot/4": slot("Schedule/2", "2026-03-02T00:00:00+02:00", "2026-03-02T01:00:00+02:00"),
     "List/42": {"status": "current", "mode": "working", "entry": [{"item": refer("Patient/1")}, {"item": refer("Patient/3")}]},
     "List/43": {"status": "current", "mode": "working"},
 }
@@ -166,6 +179,30 @@ def test_lists(filled: Filled, text: str, ids: str) -> None:
 )
 def test_filters(filled: Filled, text: str, ids: str) -> None:
     """_filter finds what its expression says."""
+    assert found(filled, asked(text)) == ids
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        ("Slot?status=free&start=ge2026-03-01", "1 2 4"),
+        ("Slot?status=free&start=ge2026-03-01T10:30:00Z", "2 4"),
+        ("Slot?status=free&start=gt2026-03-01T10:30:00Z", "4"),
+        ("Slot?status=free&start=gt2026-03-01T10:30:00.499Z", "2 4"),
+        ("Slot?status=free&start=sa2026-03-01T10:30:00Z", "4"),
+        ("Slot?start=ap2026-03-01T10:30:00Z&start=le2026-03-01T10:30:00Z&start=ge2026-03-01T10:30:00Z", "2"),
+        ("Slot?start=eq2026-03-01T10:30:00Z", "2"),
+        ("Slot?start=2026-03-01", "1 2 3 4"),
+        ("Slot?start=ge2026-03-01T11:00:00Z&start=lt2026-03-02", "3 4"),
+        ("Slot?status=free&schedule.actor:PractitionerRole.specialty=cardio", "1 2"),
+        ("Slot?status=free&schedule.actor:PractitionerRole.practitioner.name=careful&start=gt2026-03-01T10:00:00Z", "2"),
+        ("Slot?service-type=http://s|57&status=free&schedule.actor:Location.address-city=berg", "1 2 4"),
+        ("Slot?status=free&schedule.actor=Location/1&start=lt2026-03-01T10:15:00Z", "1"),
+        ("Slot?_filter=status eq free and start ge 2026-03-01T10:30:00Z and schedule.actor re PractitionerRole/1", "2"),
+    ],
+)
+def test_free_slots(filled: Filled, text: str, ids: str) -> None:
+    """Slots by status, time, service and, through their schedule, by who offers them and where."""
     assert found(filled, asked(text)) == ids
 
 

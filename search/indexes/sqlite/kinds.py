@@ -1,8 +1,10 @@
 """Clauses of each kind of parameter as predicates."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
+from conformance.fhirpath import compile_paths
 from search.indexes.sqlite.intervals import NUMBERS, TIMES, Comparison, Encode, before, holds, sql
 from search.indexes.sqlite.predicates import MANY, Check, Facts, Predicate, Stream, either, json, points
 from search.indexes.sqlite.rows import CUT, UNIT, Row, ordered, unit_key, unordered, wide_system
@@ -10,6 +12,7 @@ from search.indexes.sqlite.schema import FOLDED, FOLDED_WIDE, NARROW, NORMAL, WI
 from search.indexes.sqlite.special.composites import composite
 from search.indexes.sqlite.special.labels import label, note
 from search.indexes.sqlite.special.places import position
+from search.parameter import SearchParameter
 from search.query import (
     Clause,
     Modifier,
@@ -175,13 +178,26 @@ def _date_check(clause: Clause, field: Field) -> Check:
     return _interval_check(TIMES, clause.terms, lambda row: (row[1], row[2]) if row[0] in pids else None)
 
 
+SECOND = 1_000_000
+"""The widest an instant can be, in microseconds."""
+
+
+@lru_cache(maxsize=1_024)
+def _widest(parameter: SearchParameter) -> int:
+    """The widest interval of a parameter's NORMAL rows. Of instants alone (free slots, appointments) it is so short that what began
+    long ago need not be looked at to find what is still to come."""
+    paths = compile_paths(parameter.expression, parameter.type)
+    return SECOND if paths and all(path.fhir_type == "instant" for path in paths) else NARROW
+
+
 def _plain_date(clause: Clause, field: Field, book: Book) -> Predicate:
-    return Predicate(4, tuple(s for t in clause.terms for s in _date_spans(t, field)), check=_date_check(clause, field))
+    narrow = _widest(clause.parameter)
+    return Predicate(4, tuple(s for t in clause.terms for s in _date_spans(t, field, narrow)), check=_date_check(clause, field))
 
 
-def _date_spans(term: Term, field: Field) -> tuple[Stream, Stream]:
+def _date_spans(term: Term, field: Field, widest: int) -> tuple[Stream, Stream]:
     bounds, rule = _bounds(term), TIMES[term.prefix]
-    narrow = sql(rule, bounds, "{0}.v", "{0}.w", narrow=NARROW)
+    narrow = sql(rule, bounds, "{0}.v", "{0}.w", narrow=widest)
     return Stream(field.pid, *narrow), Stream(field.pid + WIDE, *sql(rule, bounds, "{0}.v", "{0}.w"))
 
 
@@ -189,20 +205,21 @@ def clinical_date(clause: Clause, field: Field, book: Book, facts: Facts) -> Pre
     """The date in the key: rows of `walk` have it, any row can be tested by it."""
     many = facts(field.pid + NORMAL) or facts(field.pid + WIDE)
     wide = facts(field.pid + FOLDED_WIDE)
+    narrow = _widest(clause.parameter)
     streams: list[Stream] = []
     parts, args = list[str](), list[Any]()
     for term in clause.terms:
         bounds, rule = _bounds(term), TIMES[term.prefix]
-        text, values = sql(rule, bounds, "{0}.d", "{0}.w", narrow=NARROW)
+        text, values = sql(rule, bounds, "{0}.d", "{0}.w", narrow=narrow)
         streams.append(Stream(book.walk, f"{{0}}.d > {NO_DATE} AND {text}", values, 0, True))
         if wide and rule.by_width:
             streams.append(Stream(field.pid + FOLDED_WIDE, *sql(rule, bounds, "{0}.v", "{0}.w")))
         high = f"(SELECT x.w FROM idx x WHERE x.pid = {book.walk} AND x.v = 0 AND x.d = p.d AND x.rid = p.rid)"
-        text, values = sql(rule, bounds, "p.d", high, narrow=None if wide else NARROW)
+        text, values = sql(rule, bounds, "p.d", high, narrow=None if wide else narrow)
         parts.append(f"p.d > {NO_DATE} AND {text}")
         args += values
         if many:
-            for span in _date_spans(term, field):
+            for span in _date_spans(term, field, narrow):
                 streams.append(span)
                 parts.append(f"p.rid IN (SELECT m.rid FROM idx m WHERE m.pid = {span.pid} AND {span.test.format('m')})")
                 args += span.args

@@ -10,7 +10,7 @@ from search.indexes.sqlite.links import Linker
 from search.indexes.sqlite.pages import keys_of
 from search.indexes.sqlite.plan import make_plan, union
 from search.indexes.sqlite.reader import Reader
-from search.indexes.sqlite.rows import unpack_rows
+from search.indexes.sqlite.rows import unpack
 from search.indexes.sqlite.schema import FOLDED, NORMAL, Codebook
 from search.parameter import SearchParameter
 from search.query import Query
@@ -48,7 +48,8 @@ def _coded(reader: Reader, places: list[tuple[int, int]], pids: tuple[int, int])
         marks = ", ".join("?" * len(part))
         blobs = dict(reader.rows(f"SELECT rid, rows FROM packed WHERE rid IN ({marks})", [rid for _, rid in part]))
         for d, rid in part:
-            yield rid, d, tuple((v, w) for pid, v, w in unpack_rows(blobs[rid])[1] if pid in pids)
+            flat = unpack(blobs[rid])  # the date, then pid, v and w of each row: taking them apart would take longer
+            yield rid, d, tuple([(flat[i + 1], flat[i + 2]) for i in range(1, len(flat), 3) if flat[i] in pids])
 
 
 def _keys(reader: Reader, type: str, rids: list[int]) -> list[Key]:
