@@ -26,7 +26,7 @@ CHUNK = 100
 ROWS = 500
 """Rows, at most, in one statement."""
 
-LOCK = 8_000
+LOCK = 10_000
 """Milliseconds to wait for the other servers' groups."""
 
 _BEGIN = (
@@ -137,12 +137,13 @@ class _Group:
     claimed: dict[bytes, int] = field(default_factory=dict)
     answered: dict[bytes, Receipt] = field(default_factory=dict)
     events: list[bytes] = field(default_factory=list)
+    last: _Row | None = None
     logged: _Pack | None = None
 
     @property
     def witness(self) -> _Row | _Pack | None:
         """The last row that is written."""
-        return self.logged or (self.rows[-1] if self.rows else None)
+        return self.logged or self.last
 
 
 class Writer:
@@ -184,6 +185,7 @@ class Writer:
         for job in jobs:
             for _ in self._plan(group, job):
                 await asyncio.sleep(0)
+                await self._send(connection, group)
         await self._write(connection, group)
         return group
 
@@ -222,7 +224,7 @@ class Writer:
     @asynccontextmanager
     async def _transaction(self, connection: PoolConnectionProxy) -> AsyncIterator[None]:
         try:
-            await connection.execute(self._begin)
+            await connection.execute(self._begin, timeout=LOCK / 1000 + 2)
             yield
         except BaseException:
             await _roll_back(connection)
@@ -286,12 +288,12 @@ class Writer:
         return _Row(version.position, version.instant, version.version, version.type, version.id, version.method, packed, document)
 
     async def _write(self, connection: PoolConnectionProxy, group: _Group) -> None:
-        """Send the group's rows. Where every job conflicted, there are none."""
-        if not group.rows and not group.events and not group.claimed and not group.answered:
+        """Send the rest of the group. Where every job conflicted, there is nothing."""
+        await self._send(connection, group)
+        last = group.rows
+        group.last = last[-1] if last else group.last
+        if not group.last and not group.events and not group.claimed and not group.answered:
             return
-        for start in range(0, len(group.rows) - ROWS, ROWS):
-            await connection.execute(self._docs, *_columns(group.rows[start : start + ROWS]))
-        last = group.rows[(len(group.rows) - 1) // ROWS * ROWS :] if group.rows else []
         first, count = group.position + 1, len(group.events)
         logged = self._bodies.pack(events.stamp(group.events, first, group.instant)) if count else b""
         group.logged = _Pack(first, group.instant, count, logged) if count else None
@@ -301,6 +303,13 @@ class Writer:
             await connection.execute(self._claims, list(group.claimed), list(group.claimed.values()), group.instant)
         for kept in group.answered.values():
             await connection.execute(self._receipt, kept.key, kept.digest, kept.answer, kept.expires)
+
+    async def _send(self, connection: PoolConnectionProxy, group: _Group) -> None:
+        """Send rows while a large commit is still planned: it holds the lock, and the server must not take us for dead."""
+        while len(group.rows) > ROWS:
+            part, group.rows = group.rows[:ROWS], group.rows[ROWS:]
+            await connection.execute(self._docs, *_columns(part))
+            group.last = part[-1]
 
 
 def _check(group: _Group, number: int, change: Change) -> _State:
