@@ -8,6 +8,7 @@ from search.expansion.conditions import hierarchy
 from search.parameter import SearchParameter
 from search.parameters import Parameters
 from search.query import NAMING_CODES, Clause, Modifier, Term
+from search.reading.hints import SHAPING, close_to
 from search.types import reference
 from search.types.kinds import KINDS, MODIFYING, kind_of, takes
 from search.types.text import BadValue, Reading, split
@@ -35,6 +36,7 @@ class Notes:
     issues: list[Issue] = field(default_factory=list)
     applied: list[tuple[str, str]] = field(default_factory=list)
     ignored: list[tuple[str, str]] = field(default_factory=list)
+    hints: list[str] = field(default_factory=list)
 
     def refuse(self, name: str, text: str, code: str = "value") -> None:
         """The request fails; `name` is the parameter as it was sent. Long texts (they quote what was sent) are cut."""
@@ -86,7 +88,7 @@ def _unusable(type: str, code: str, parameter: SearchParameter | None, parameter
     if code in _UNSUPPORTED:
         return f"This server does not support {_UNSUPPORTED[code]}"
     close = parameters.suggest(type, code)
-    hint = f" (did you mean {' or '.join(close)}?)" if close else ""
+    hint = f" (did you mean {' or '.join(close)}?)" if close else close_to(code, SHAPING) if code[:1] == "_" else ""
     return f"{type} has no search parameter {code[:100]!r}{hint}"
 
 
@@ -106,7 +108,8 @@ def _bad_modifier(parameter: SearchParameter, suffix: str, parameters: Parameter
     if parameter.kind == "reference":
         allowed += [f":{type}" for type in parameter.targets[:5]] or [":Type"]
     choice = f"; it takes {', '.join(allowed)}" if allowed else "; it takes none"
-    return f"The modifier :{suffix[:100]} cannot be used with {parameter.code}{choice}"
+    named = [name.removeprefix(":") for name in allowed] + list(parameter.targets)
+    return f"The modifier :{suffix[:100]} cannot be used with {parameter.code}{choice}{close_to(suffix, named)}"
 
 
 def _missing(parameter: SearchParameter, name: str, value: str, notes: Notes) -> Clause | None:

@@ -15,6 +15,7 @@ from search.parameter import SearchParameter
 from search.parameters import Parameters
 from search.query import AnyOf, Chain, Condition, Has
 from search.reading.filters import read_filter
+from search.reading.hints import close_to
 from search.reading.lists import read_list
 from search.text.conditions import TEXTS, read_text
 from search.types.text import Reading
@@ -71,7 +72,8 @@ def _has(asked: _Asked, type: str, name: str, depth: int) -> Condition | None:
         return None
     _, source, code, rest = parts
     if source not in asked.parameters.types:
-        asked.notes.refuse(asked.name, f"{asked.name}: {source[:100]!r} is no resource type of FHIR R4")
+        near = close_to(source, asked.parameters.types, 1)
+        asked.notes.refuse(asked.name, f"{asked.name}: {source[:100]!r} is no resource type of FHIR R4{near}")
         return None
     reference = asked.parameters.find(source, code)
     if reference is None or not reference.includable:
@@ -92,7 +94,8 @@ def _chain(asked: _Asked, type: str, first: str, rest: str, depth: int) -> Condi
         return None
     if named:
         if named not in asked.parameters.types or (reference.targets and named not in reference.targets):
-            asked.notes.refuse(asked.name, f"{asked.name}: {type}.{code} never refers to a {named[:100]}")
+            hint = close_to(named, reference.targets or asked.parameters.types)
+            asked.notes.refuse(asked.name, f"{asked.name}: {type}.{code} never refers to a {named[:100]}{hint}")
             return None
         inner = _read(asked, named, rest, depth + 1)
         return Chain((reference,), named, (inner,)) if inner is not None else None

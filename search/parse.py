@@ -9,7 +9,8 @@ from search.clauses import Notes
 from search.conditions import read_condition
 from search.parameters import Parameters
 from search.query import AllOf, Condition, Parsed, Query
-from search.reading.includes import Includes
+from search.reading.hints import hints
+from search.reading.includes import Includes, ends
 from search.shaping import Shape, read_shape
 from search.types.text import Reading, bases_of
 
@@ -57,9 +58,21 @@ def parse(
             if clause is not None:
                 clauses += clause.conditions if isinstance(clause, AllOf) else (clause,)
                 notes.applied.append((name, value))
+    _agree(shape)
     if notes.issues:
         raise FhirError(400, notes.issues)
     return _parsed(shape, tuple(dict.fromkeys(clauses)))
+
+
+def _agree(shape: Shape) -> None:
+    """What two parameters together cannot mean (https://hl7.org/fhir/R4/search.html#summary)."""
+    notes = shape.notes
+    if shape.summary == "text" and shape.includes.found:
+        notes.refuse("_summary", "_summary=text cannot be asked for together with _include or _revinclude", "invalid")
+    if shape.elements and shape.summary not in (None, "false"):
+        notes.ignored.append(("_elements", "_summary says already what is shown"))
+        notes.applied[:] = [pair for pair in notes.applied if pair[0] != "_elements"]
+        shape.elements = ()
 
 
 def _parsed(shape: Shape, clauses: tuple[Condition, ...]) -> Parsed:
@@ -73,7 +86,9 @@ def _parsed(shape: Shape, clauses: tuple[Condition, ...]) -> Parsed:
         explain=shape.explain,
     )
     notes, includes = shape.notes, tuple(shape.includes.found)
-    return Parsed(query, tuple(notes.applied), tuple(notes.ignored), includes, shape.summary, shape.elements, shape.cursor)
+    shown = (*shape.includes.searched, *sorted(ends(includes) - set(shape.includes.searched)))
+    told = (*notes.hints, *hints(shown, clauses, shape.elements))
+    return Parsed(query, tuple(notes.applied), tuple(notes.ignored), includes, shape.summary, shape.elements, shape.cursor, told)
 
 
 def pairs_of(query: str | Pairs) -> Pairs:

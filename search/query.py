@@ -263,7 +263,8 @@ class Query:
 class Parsed:
     """A query string, read. `applied` are the (name, value) pairs that count, in order, for the self link; `ignored` those that do
     not (without a value, or unknown and handled leniently), each as (name, reason). `cursor` is the sealed place in the pages, as
-    `search.paging` wrote it. The rest shapes the answer, not the search."""
+    `search.paging` wrote it. `hints` are sentences on what may not be meant as it is written. The rest shapes the answer, not the
+    search."""
 
     query: Query
     applied: tuple[tuple[str, str], ...]
@@ -272,6 +273,7 @@ class Parsed:
     summary: str | None = None
     elements: tuple[str, ...] = field(default=())
     cursor: str | None = None
+    hints: tuple[str, ...] = ()
 
 
 def leaves(conditions: Sequence[Condition]) -> Iterator[Clause | Text]:

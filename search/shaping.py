@@ -67,6 +67,8 @@ def _count(shape: Shape, name: str, value: str) -> str | None:
         shape.notes.refuse(name, f"_count is a whole number from 0 on, not {value[:100]!r}")
         return None
     shape.count = count
+    if int(value) > count:
+        shape.notes.hints.append(f"_count is cut to {count}, the most matches that a page may have (FHIR_MAX_COUNT)")
     return str(count)
 
 
@@ -97,10 +99,8 @@ def _sort(shape: Shape, name: str, value: str) -> str | None:
     for text in filter(None, value.split(",")):
         code = text.removeprefix("-")
         parameter = shape.parameters.find(shape.type, code)
-        if parameter is None or not parameter.searchable or parameter.kind in _WITHOUT_ORDER:
-            close = [c for c in shape.parameters.suggest(shape.type, code) if c != code]
-            hint = f" (did you mean {' or '.join(close)}?)" if close else ""
-            shape.notes.pass_over(name, f"{shape.type} cannot be sorted by {code[:100]!r}{hint}")
+        if parameter is None or not parameter.searchable or parameter.custom or parameter.kind in _WITHOUT_ORDER:
+            shape.notes.pass_over(name, _unsorted(shape, code))
             continue
         applied.append(text)
         keys.setdefault(code, SortKey(parameter, text.startswith("-")))
@@ -111,9 +111,19 @@ def _sort(shape: Shape, name: str, value: str) -> str | None:
     return ",".join(applied) if applied else None
 
 
+def _unsorted(shape: Shape, code: str) -> str:
+    """Why documents cannot be sorted by this."""
+    if code == "_score":
+        return "There is no _score to sort by: what is found by words comes the newest first, or by the other keys of _sort"
+    close = [c for c in shape.parameters.suggest(shape.type, code) if c != code]
+    hint = f" (did you mean {' or '.join(close)}?)" if close else ""
+    return f"{shape.type} cannot be sorted by {code[:100]!r}{hint}"
+
+
 def _contained(shape: Shape, name: str, value: str) -> str | None:
     if value != "false":
-        shape.notes.refuse(name, "Contained resources cannot be searched for: _contained is false", "not-supported")
+        text = "Contained resources cannot be searched for: they have no address and are not indexed by themselves; _contained is false"
+        shape.notes.refuse(name, text, "not-supported")
         return None
     return value
 

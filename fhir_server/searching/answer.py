@@ -43,6 +43,7 @@ async def answer(ctx: Context, request: FhirRequest, asked: Asked) -> FhirResult
         took = f"the search took {(searched - begun) * 1e3:.1f} ms, reading its documents {(time.perf_counter() - searched) * 1e3:.1f} ms"
         told = f"{len(matches)} matches and {len(included)} included resources: {took}"
         page = replace(page, explained=(told, *page.explained))
+    parsed = replace(parsed, hints=tuple(dict.fromkeys(hint for each in asked.parsed for hint in each.hints)))
     outcome = _outcome(parsed, page, truncated, late, ctx.settings.include_limit)
     entries = [*_entries(request.base, parsed, matches, "match"), *_entries(request.base, parsed, included, "include"), *outcome]
     touched = tuple(f"{v.type}/{v.id}" for v in (*matches, *included))
@@ -95,5 +96,5 @@ def _outcome(parsed: Parsed, page: Result, truncated: bool, late: bool, limit: i
     if truncated:
         text = f"More than {limit} resources were to be included (FHIR_INCLUDE_LIMIT); the rest is left out. Ask for fewer matches"
         issues.append(Issue("warning", "incomplete", f"{text} with _count, or search for them directly"))
-    issues += [Issue("information", "informational", text) for text in page.explained]
+    issues += [Issue("information", "informational", text) for text in (*parsed.hints, *page.explained)]
     return [outcome_entry(operation_outcome(issues))] if issues else []

@@ -14,6 +14,7 @@ from search.clauses import Notes
 from search.parameter import SearchParameter
 from search.parameters import Parameters
 from search.query import Include
+from search.reading.hints import close_to
 
 MAX_INCLUDES = 50
 
@@ -57,7 +58,9 @@ class Includes:
             return [rule for rule in rules if rule.parameters]
         source, code, target = _parts(value)
         if iterate and source not in self.parameters.types:
-            return self._pass_over(name, f"{name} begins with a resource type, such as Patient:organization, not {value[:100]!r}")
+            return self._pass_over(
+                name, f"{name} begins with a resource type, such as Patient:organization, not {value[:100]!r}{self._near(source)}"
+            )
         if not iterate and source not in self.searched:
             types = " or ".join(f"{type}:parameter" for type in self.searched[:5])
             hint = "; from what is included itself, :iterate goes on" if source in self.parameters.types else ""
@@ -69,7 +72,9 @@ class Includes:
         if source == "*":
             return self._pass_over(name, f"{name}=* would look through every type: name one, such as Provenance:target")
         if source not in self.parameters.types:
-            return self._pass_over(name, f"{name} begins with a resource type, such as Provenance:target, not {value[:100]!r}")
+            return self._pass_over(
+                name, f"{name} begins with a resource type, such as Provenance:target, not {value[:100]!r}{self._near(source)}"
+            )
         if target and not iterate and target not in self.searched:
             types = " or ".join(self.searched[:5])
             return self._pass_over(name, f"{name}: the target can only be {types}, the type searched for, not {target[:100]!r}")
@@ -84,8 +89,11 @@ class Includes:
             text = f"{value[:100]!r} names no reference parameter of {rule.source} (to {wanted} resource)"
             return self._pass_over(name, f"{name}: {text}; canonical URLs are not followed{self._hint(rule.source, value)}")
         if rule.target and not any(not p.targets or rule.target in p.targets for p in rule.parameters):
-            return self._pass_over(name, f"{name}: {value[:100]!r} never refers to a {rule.target[:100]}")
+            return self._pass_over(name, f"{name}: {value[:100]!r} never refers to a {rule.target[:100]}{self._near(rule.target)}")
         return [rule]
+
+    def _near(self, type: str) -> str:
+        return close_to(type, self.parameters.types, 1)
 
     def _hint(self, source: str, value: str) -> str:
         close = [c for c in self.parameters.suggest(source, _parts(value)[1]) if self.parameters.of(source)[c].includable]

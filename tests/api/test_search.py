@@ -195,6 +195,14 @@ def test_explained(api: httpx.Client) -> None:
     assert "true or false" in problem(api.get("Patient?_explain=yes"))
 
 
+def test_hints(api: httpx.Client) -> None:
+    """What may not be meant is told in the Bundle, beside the answer."""
+    bundle = api.get(f"Patient?identifier={SYSTEM}|1&gender:not=femal").json()
+    assert ids(bundle) == ["se-1"]
+    [hint] = notes(bundle)
+    assert "did you mean female" in hint["details"]["text"]
+
+
 def test_format_in_the_form(api: httpx.Client) -> None:
     """_format counts wherever the parameters of a search stand."""
     assert api.post("Patient/_search", data={"_format": "json"}).status_code == 200

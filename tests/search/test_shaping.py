@@ -109,8 +109,9 @@ def test_includes_repeat() -> None:
 
 def test_other_shapes() -> None:
     """_summary and _elements are handed on; _format and _pretty are kept for links."""
-    found = read("_summary=text&_elements=code,status,code&_format=json&_pretty=true&_contained=false")
-    assert (found.summary, found.elements) == ("text", ("code", "status"))
+    found = read("_elements=code,status,code&_format=json&_pretty=true&_contained=false")
+    assert (found.summary, found.elements) == (None, ("code", "status"))
+    assert read("_summary=text").summary == "text"
     assert ("_format", "json") in found.applied and ("_pretty", "true") in found.applied
 
 
@@ -128,6 +129,7 @@ def test_other_shapes() -> None:
         ("_summary=all", "true, text, data, count, false"),
         ("_contained=both", "_contained"),
         ("_sort=date,code,status,subject,_id,_lastUpdated,category,method,focus", "at most 8"),
+        ("_summary=text&_include=Observation:subject", "together"),
         ("_include:recurse=Observation:subject", "but :iterate: that is how"),
         ("_revinclude:recurse=Provenance:target", "but :iterate: that is how"),
         ("_include:Patient=Observation:subject", "no modifier but :iterate"),
@@ -146,6 +148,7 @@ def test_refused_in_any_case(query: str, says: str) -> None:
     [
         ("_sort=dat", "did you mean date"),
         ("_sort=-", "cannot be sorted"),
+        ("_sort=-_score", "no _score"),
         ("_sort=code-value-quantity", "cannot be sorted"),
         ("_include=subject", "begins with the type"),
         ("_include=Patient:organization", "begins with the type"),
@@ -158,6 +161,8 @@ def test_refused_in_any_case(query: str, says: str) -> None:
         ("_include=Observation:subject:Practitioner", "never refers"),
         ("_revinclude=*", "every type"),
         ("_revinclude=Nonsense:target", "resource type"),
+        ("_revinclude=Provenanc:target", "did you mean Provenance"),
+        ("_include=Observation:subject:Patien", "did you mean Patient"),
         ("_revinclude=Immunization:patient", "no reference parameter"),
         ("_revinclude=Provenance:target:Patient", "only be Observation"),
     ],

@@ -1,0 +1,74 @@
+"""What a query may not mean as it is written."""
+
+import pytest
+
+from resources.outcomes import FhirError
+from search.parameters import registry
+from search.parse import parse
+from search.query import Parsed
+
+
+def read(query: str, type: str = "Patient") -> Parsed:
+    return parse(type, query, parameters=registry(), base_url="http://here/fhir", max_count=100)
+
+
+@pytest.mark.parametrize(
+    ("type", "query", "says"),
+    [
+        ("Patient", "gender=femal", "did you mean female"),
+        ("Patient", "gender=x,male", "there are female, male, other, unknown"),
+        ("Observation", "status=finl&patient.gender=male", "did you mean final"),
+        ("Observation", "patient.gender=mal", "did you mean male"),
+        ("Observation", "_filter=status eq finl", "did you mean final"),
+        ("Patient", "_elements=nme", "did you mean name"),
+        ("Patient", "_elements=Patient.nme", "did you mean name"),
+        ("Observation", "_elements=valueQuantit", "did you mean valueQuantity"),
+        ("Patient", "_count=101", "cut to 100"),
+    ],
+)
+def test_told(type: str, query: str, says: str) -> None:
+    """Codes that nothing can have, elements that do not exist and pages that are cut are told, not refused."""
+    [hint] = read(query, type).hints
+    assert says in hint
+
+
+@pytest.mark.parametrize(
+    ("type", "query"),
+    [
+        ("Patient", "gender=male&gender:not=http://hl7.org/fhir/administrative-gender|female&gender:missing=true"),
+        ("Observation", "code=whatever"),
+        ("Patient", "_elements=name,Patient.active,deceasedBoolean,id,meta"),
+        ("Observation", "_elements=status,name&_include=Observation:patient"),
+        ("Patient", "_count=100"),
+    ],
+)
+def test_nothing_to_tell(type: str, query: str) -> None:
+    """What can be meant is left alone."""
+    assert read(query, type).hints == ()
+
+
+def test_summary_before_elements() -> None:
+    """Both together cannot be had: _elements is ignored, and that is told."""
+    found = read("_summary=true&_elements=name")
+    assert found.elements == () and found.ignored == (("_elements", "_summary says already what is shown"),)
+    assert found.applied == (("_summary", "true"),)
+    assert read("_summary=false&_elements=name").elements == ("name",)
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("_coun=5", "did you mean _count"),
+        ("_filtr=x", "did you mean _filter"),
+        ("_includ=Patient:link", "did you mean _include"),
+        ("name:exat=x", "did you mean exact"),
+        ("organization:Organisation=1", "did you mean Organization"),
+        ("general-practitioner:Practitionr.name=x", "did you mean Practitioner"),
+        ("_has:Observaton:patient:code=1", "did you mean Observation"),
+    ],
+)
+def test_did_you_mean(query: str, says: str) -> None:
+    """What is refused because it is misspelled says what is close."""
+    with pytest.raises(FhirError) as refused:
+        read(query)
+    assert says in refused.value.issues[0].text
