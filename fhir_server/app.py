@@ -25,12 +25,13 @@ from fhir_server.randomness import random_bytes
 from fhir_server.rest.edge import Edge
 from fhir_server.rest.routing import Router
 from fhir_server.routes import ROUTES
+from fhir_server.searching.custom import CustomParameters
 from resources import instants
 from resources.store import ResourceStore, StoreUnavailable
 from resources.stores.memory import MemoryStore
 from resources.stores.sqlite import SqliteStore
 from search.extract import Extractor
-from search.index import SearchIndex, TooCostly
+from search.index import Extensible, SearchIndex, TooCostly
 from search.indexes.elastic.connection import Connection, Server
 from search.indexes.elastic.index import ElasticIndex
 from search.indexes.elastic.layout import Layout
@@ -117,9 +118,9 @@ def create_app(settings: Settings) -> Application:
 @asynccontextmanager
 async def open_context(settings: Settings) -> AsyncIterator[Context]:
     """A Context with its store open; for the server and for commands that work on the store itself. Raises StoreUnavailable."""
-    parameters = registry()
-    extractor = Extractor(parameters, settings.bases, texts=settings.elastic or settings.in_memory)
-    async with _engines(settings, parameters, extractor) as (store, index, feed):
+    official, parameters = registry(), registry().extensible()
+    extractor = Extractor(official, settings.bases, texts=settings.elastic or settings.in_memory)
+    async with _engines(settings, official, extractor) as (store, index, feed), _custom(store, index, parameters) as custom:
         yield Context(
             settings=settings,
             store=store,
@@ -134,7 +135,22 @@ async def open_context(settings: Settings) -> AsyncIterator[Context]:
             clock=instants.now,
             new_id=new_id,
             feed=feed,
+            custom=custom,
         )
+
+
+@asynccontextmanager
+async def _custom(store: ResourceStore, index: SearchIndex, parameters: Parameters) -> AsyncIterator[CustomParameters | None]:
+    """What follows the search parameters that are added to this server, where the index takes any."""
+    if not isinstance(index, Extensible):
+        yield None
+        return
+    custom = CustomParameters(store, index, parameters)
+    await custom.start()
+    try:
+        yield custom
+    finally:
+        await custom.stop()
 
 
 Engines = tuple[ResourceStore, SearchIndex, Feed | None]

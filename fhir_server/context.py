@@ -9,6 +9,7 @@ from fhir_server.config import Settings
 from fhir_server.indexing.feed import Feed
 from fhir_server.observability import Metrics
 from fhir_server.rest.routing import Router
+from fhir_server.searching.custom import CustomParameters
 from resources.store import ResourceStore
 from search.extract import Extractor
 from search.index import SearchIndex
@@ -19,7 +20,8 @@ from search.parameters import Parameters
 @dataclass(frozen=True, slots=True)
 class Context:
     """The parts of one running server. `clock` gives microseconds since the epoch, `new_id` an id for a new resource, `feed` is
-    what feeds the index where that is a server of its own."""
+    what feeds the index where that is a server of its own,
+    `custom` the search parameters that were added to this server, where the index takes any."""
 
     settings: Settings
     store: ResourceStore
@@ -34,3 +36,4 @@ class Context:
     clock: Callable[[], int]
     new_id: Callable[[], str]
     feed: Feed | None = None
+    custom: CustomParameters | None = None

@@ -9,7 +9,7 @@ from fhir_server.interactions.patch import patch
 from fhir_server.interactions.read import read
 from fhir_server.interactions.update import update
 from fhir_server.interactions.vread import vread
-from fhir_server.operations import everything, lastn, meta, validate
+from fhir_server.operations import everything, lastn, meta, reindex, validate
 from fhir_server.rest.routing import Route
 
 COMPARTMENTS = ("Patient", "Encounter", "Practitioner", "RelatedPerson", "Device")
@@ -45,6 +45,7 @@ OPERATIONS = (
     Route("POST", "[type]/$validate", "operation", validate.validate, body="fhir", definition=validate.DEFINITION),
     Route("GET", "[type]/[id]/$validate", "operation", validate.validate, access="r", definition=validate.DEFINITION),
     Route("POST", "[type]/[id]/$validate", "operation", validate.validate, body="fhir", access="r", definition=validate.DEFINITION),
+    Route("POST", "$reindex", "operation", reindex.reindex, access="u", definition=reindex.DEFINITION),
     Route("GET", "$meta", "operation", meta.several, access="s", definition=meta.DEFINITION),
     Route("GET", "[type]/$meta", "operation", meta.several, access="s", definition=meta.DEFINITION),
     Route("GET", "[type]/[id]/$meta", "operation", meta.instance, access="r", definition=meta.DEFINITION),

@@ -54,7 +54,7 @@ class Extractor:
     def __init__(self, parameters: Parameters, base_url: str | tuple[str, ...], *, texts: bool = False) -> None:
         self._parameters = parameters
         self._texts = texts
-        self._bases = bases_of(base_url)
+        self.bases = self._bases = bases_of(base_url)
         self._plans: dict[str, Plan] = {}
 
     def extract(self, type: str, document: dict[str, Any]) -> Entry:
@@ -140,6 +140,27 @@ def _plan(parameters: Parameters, type: str, bases: Bases) -> Plan:
 
 def _itself(value: Value) -> tuple[Value, ...]:
     return (value,)
+
+
+Reader = Callable[[dict[str, Any]], list[Value] | None]
+"""A document -> its values of one parameter, each once; None where it lacks the element."""
+
+
+def reader_of(parameter: SearchParameter, bases: Bases) -> Reader:
+    """What reads the values of one parameter by itself."""
+    steps = []
+    for path in compile_paths(parameter.expression, parameter.type):
+        convert = KINDS[parameter.kind].converter(path.fhir_type, bases)
+        if convert is not None:
+            steps.append(Step(path.get, convert, (parameter.code,)))
+
+    def read(document: dict[str, Any]) -> list[Value] | None:
+        values: dict[str, list[Value]] = {}
+        take(tuple(steps), document, values)
+        found = values.get(parameter.code)
+        return None if found is None else list(dict.fromkeys(found))
+
+    return read
 
 
 def _add(steps: dict[object, Step], path: Path, convert: Converter, parameter: SearchParameter, bases: Bases) -> None:

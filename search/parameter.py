@@ -27,6 +27,7 @@ class SearchParameter:
     `searchable`: whether a query may use it; those without an expression, such as `_query`, are not. `includable`:
     whether `_include` can follow it: a Reference, not a canonical, which names its target by a URL that any server may have given.
     `components`: of a composite, in order.
+    `custom`: whether a SearchParameter stored on this server defines it; documents are searched by these, but not sorted or chained.
     """
 
     type: str
@@ -42,3 +43,4 @@ class SearchParameter:
     searchable: bool = field(default=False, compare=False, repr=False)
     includable: bool = field(default=False, compare=False, repr=False)
     components: tuple[Component, ...] = field(default=(), compare=False, repr=False)
+    custom: bool = field(default=False, compare=False, repr=False)

@@ -5,7 +5,8 @@ them. Which of them can be searched is `SearchParameter.searchable`.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from difflib import get_close_matches
 from functools import lru_cache
 from types import MappingProxyType
@@ -31,7 +32,8 @@ _ONLY_TYPE = re.compile(r"\.where\(resolve\(\) is ([A-Za-z]+)\)$")
 
 
 class Parameters:
-    """All search parameters of all resource types. Immutable; `registry()` gives the one of the process."""
+    """All search parameters of all resource types. `registry()` gives the official ones, which never change; `extensible` a set of its
+    own beside them, to which those can be added that SearchParameter resources define."""
 
     def __init__(self, source: Definitions) -> None:
         self._by_type: dict[str, dict[str, SearchParameter]] = {name: {} for name in source.resource_types}
@@ -42,6 +44,27 @@ class Parameters:
             by_url = {parameter.url: parameter for parameter in mine.values()}
             composites = (parameter for parameter in by_url.values() if parameter.kind == "composite")
             mine.update({p.code: with_components(p, components[p.url], by_url) for p in composites})
+        self._official: dict[str, dict[str, SearchParameter]] | None = None
+
+    def extensible(self) -> "Parameters":
+        """The same parameters, to which others can be added without any effect on these."""
+        made = copy(self)
+        made._official, made._by_type = self._by_type, dict(self._by_type)
+        return made
+
+    def official(self) -> "Parameters":
+        """The official parameters only."""
+        made = copy(self)
+        made._by_type = self._official or self._by_type
+        return made
+
+    def extend(self, custom: Iterable[SearchParameter]) -> None:
+        """Have exactly these beside the official ones, in place of any that were added before; an official one is never replaced."""
+        assert self._official is not None, "only a set that is extensible can be extended"
+        added: dict[str, dict[str, SearchParameter]] = {}
+        for parameter in custom:
+            added.setdefault(parameter.type, {})[parameter.code] = parameter
+        self._by_type = {type: {**added.get(type, {}), **official} for type, official in self._official.items()}
 
     @property
     def types(self) -> tuple[str, ...]:

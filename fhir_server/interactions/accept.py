@@ -79,6 +79,8 @@ def _examine(ctx: Context, type: str, body: bytes) -> tuple[dict[str, Any], list
     if document.get("resourceType") != type:
         raise FhirError(400, [other_type(type, document)])
     issues += ctx.validator.check(type, document)
+    if type == "SearchParameter" and ctx.custom is not None and not errors(issues):
+        issues += ctx.custom.check(document)
     if errors(issues):
         raise unprocessable(issues)
     return document, issues

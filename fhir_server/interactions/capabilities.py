@@ -22,6 +22,8 @@ MODES = ("full", "normative", "terminology")
 DATE = "2026-11-22"
 """When what the statement says last changed."""
 
+Custom = tuple[SearchParameter, ...]
+
 _BASE = "urn:base"
 _OPEN = {"description": "Sign-in is off (FHIR_AUTH=off): everybody who reaches this address reads and writes everything."}
 
@@ -37,17 +39,19 @@ async def capabilities(ctx: Context, who: Identity, request: FhirRequest) -> Fhi
     if mode == "terminology":
         return FhirResult(200, (documents.encode(_terminology(request.base)),))
     settings = ctx.settings
-    return FhirResult(200, (_at(request.base, ctx.routes, ctx.parameters, settings.conditional_delete, settings.auth),))
+    custom = ctx.custom.defined if ctx.custom is not None else ()
+    return FhirResult(200, (_at(request.base, ctx.routes, ctx.parameters, custom, settings.conditional_delete, settings.auth),))
 
 
 @lru_cache(maxsize=8)
-def _at(base: str, routes: Router[Context], parameters: Parameters, conditional_delete: str, auth: str) -> bytes:
+def _at(base: str, routes: Router[Context], parameters: Parameters, custom: Custom, conditional_delete: str, auth: str) -> bytes:
     """The statement for one base URL (the Host header may name others)."""
-    return _statement(routes, parameters, conditional_delete, auth).replace(_BASE.encode(), base.encode())
+    return _statement(routes, parameters, custom, conditional_delete, auth).replace(_BASE.encode(), base.encode())
 
 
 @lru_cache(maxsize=2)
-def _statement(routes: Router[Context], parameters: Parameters, conditional_delete: str, auth: str) -> bytes:
+def _statement(routes: Router[Context], parameters: Parameters, custom: Custom, conditional_delete: str, auth: str) -> bytes:
+    """The statement; `custom` are those of the parameters that may change while the server runs."""
     changeable = tuple(t for t in parameters.types if t not in APPEND_ONLY)
     offered = [replace(row, types=changeable) if row.alters and not row.types else row for row in routes.routes]
     return documents.encode(

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from conformance.terminology.code_systems import CodeTree, code_tree
 from conformance.load import definitions
+from conformance.terminology.code_systems import CodeTree, code_tree
 from fhir_server.context import Context
 from resources.documents import decode
 from resources.outcomes import FhirError, error

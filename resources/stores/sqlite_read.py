@@ -143,7 +143,9 @@ class Reader:
         if not types:
             return []
         numbers = [n for t in types if (n := self._types.known(t)) is not None]
-        return [f"d.type IN ({', '.join(map(str, numbers))})"]
+        # of many types the rows are read in their own order: by type they would all have to be sorted, for each list anew
+        column = "d.type" if len(numbers) <= 3 else "+d.type"
+        return [f"{column} IN ({', '.join(map(str, numbers))})"]
 
     def outbox(self, after: int, limit: int) -> list[Version]:
         """The next versions and events after a position, in order."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from search.indexes.sqlite.custom.compiling import listed, presence
 from search.indexes.sqlite.intervals import TIMES, sql
 from search.indexes.sqlite.kinds import COMPILERS, clinical_date, members
 from search.indexes.sqlite.predicates import MANY, NEVER, Facts, Predicate, Stream, either, json, points, reads
@@ -132,6 +133,8 @@ def compile_clause(clause: Clause, book: Book, facts: Facts) -> Predicate | None
     field = book.fields.get(code)
     own = code in ("_id", "_lastUpdated")
     if clause.modifier is Modifier.MISSING:
+        if field is not None and field.custom:
+            return presence(field, clause.missing)
         return _missing(field, clause.missing) if not own else NEVER if clause.missing else None
     if not clause.terms or (field is None and not own):
         return None if clause.modifier is Modifier.NOT else NEVER
@@ -142,6 +145,8 @@ def compile_clause(clause: Clause, book: Book, facts: Facts) -> Predicate | None
         found = clinical_date(clause, field, book, facts) if field.clinical else COMPILERS[field.kind](clause, field, book)
     if len(found.streams) > MANY and reads(found.streams) > MANY:
         found = replace(found, rank=9, streams=())
+    if field is not None and field.custom:
+        found = listed(found, field)
     return _inverted(found) if clause.modifier is Modifier.NOT else found
 
 

@@ -27,7 +27,8 @@ from search.indexes.sqlite.include import include
 from search.indexes.sqlite.pages import search, search_in_turn
 from search.indexes.sqlite.reader import Limits, OutOfTime, Reader
 from search.indexes.sqlite.schema import Codebook, install, set_state, state
-from search.indexes.sqlite.words.gathering import WAIT, Documents, Texts
+from search.indexes.sqlite.words.batches import Documents
+from search.indexes.sqlite.words.gathering import WAIT, Texts
 from search.parameter import SearchParameter
 from search.parameters import Parameters
 from search.query import Clause, Compartment, Grants, Include, Query, Text, leaves

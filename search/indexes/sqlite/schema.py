@@ -75,6 +75,7 @@ class Field:
     parameters whose values are always among this one's (family is within name): a value that both have stands under theirs only.
     `kind` is the parameter's, or "label" for texts that are found by the codes beside them, and "note" for texts (of identifiers) that
     nothing finds. `beside` are the pids of these codes.
+    `custom`: its rows are written later (`search.indexes.sqlite.custom`), with one of `v` 0 at `there`, and none in `packed`.
     """
 
     code: str
@@ -85,6 +86,12 @@ class Field:
     clinical: bool
     within: tuple[tuple[str, int], ...] = ()
     beside: tuple[int, ...] = ()
+    custom: bool = False
+
+    @property
+    def there(self) -> int:
+        """The pid of the rows that say of a document that it has the element, for custom parameters."""
+        return self.pid + FOLDED
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -126,6 +133,18 @@ class Codebook:
         self.names = {book.number: name for name, book in self.books.items()}
         self.kinds: dict[int, str] = {f.pid: f.kind for book in self.books.values() for f in book.fields.values()}
         self.fingerprint = _fingerprint(self.books)
+        self._official = dict(self.books)
+
+    def extend(self, fields: Iterable[tuple[str, Field]]) -> None:
+        """Have exactly these (type, field) beside the official ones."""
+        added: dict[str, dict[str, Field]] = {}
+        for type, field in fields:
+            added.setdefault(type, {})[field.code] = field
+            self.kinds[field.pid] = field.kind
+        self.books = {
+            name: replace(book, fields={**book.fields, **added[name]}) if name in added else book
+            for name, book in self._official.items()
+        }
 
     def field(self, parameter: SearchParameter) -> Field:
         """The field under which a parameter's values are kept (for an alias that of the parameter it stands for)."""

@@ -10,8 +10,8 @@ the documents. Its rows have the numbers of `item`; what was deleted stays until
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import apsw
 
@@ -19,6 +19,7 @@ from resources.documents import decode
 from resources.store import StoreUnavailable, Version
 from search.index import Preparing
 from search.indexes.sqlite.schema import Book
+from search.indexes.sqlite.words.batches import Batches, Documents
 from search.text.conditions import UNSEARCHED
 from search.text.words import text_of
 from search.values import hash64
@@ -27,9 +28,6 @@ log = logging.getLogger(__name__)
 
 LAYOUT = 1
 """Goes up whenever other words are kept, or in another form: the table is then filled anew."""
-
-BATCH = 100
-"""Documents whose words are written in one transaction (some 15 ms)."""
 
 WAIT = 1.0
 """Seconds that a search waits for the words to be complete; a few thousand documents are done by then."""
@@ -48,28 +46,13 @@ CREATE TABLE txt_state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT R
 # Words are letters and digits, folded: to the tokenizer `ascii` all of these belong to a word, beyond ASCII too, and a space does not.
 _ADD = "INSERT OR REPLACE INTO txt (rowid, narrative, rest) SELECT rid, ?, ? FROM item WHERE h = ? AND id = ? AND type = ?"
 
-T = TypeVar("T")
-
-
-class Documents(Protocol):
-    """What is needed of the store in whose file the index is."""
-
-    async def position(self) -> int:
-        """See `resources.store.ResourceStore`."""
-
-    def scan(self, types: Sequence[str], *, until: int, after: int = 0) -> AsyncIterator[list[Version]]:
-        """See `resources.store.ResourceStore`."""
-
-    async def alongside(self, work: Callable[[apsw.Connection], T]) -> T:
-        """Run `work` in a transaction of its own on the file, between commits. Raises StoreUnavailable."""
-
 
 class Texts:
     """Keeps the words up, once somebody has asked for them. `books` are the types."""
 
     def __init__(self, store: Documents, books: dict[str, Book]) -> None:
         self._store, self._books = store, books
-        self._types = tuple(name for name in books if name != UNSEARCHED)
+        self._batches = Batches(store, tuple(name for name in books if name != UNSEARCHED))
         self._lock = asyncio.Lock()
         self._position = -1  # up to where this process knows the words to be complete; -1: not known
         self._rounds: asyncio.Task[None] | None = None
@@ -123,7 +106,7 @@ class Texts:
         if self._position < 0:
             self._position = await self._store.alongside(_prepare)
         while self._position < until:
-            found = await self._batch(until)
+            found = await self._batches.after(self._position, until)
             if not found:
                 self._position = until
                 break
@@ -134,11 +117,6 @@ class Texts:
             if self._position < until and not more():
                 return False
         return True
-
-    async def _batch(self, until: int) -> list[Version]:
-        async for versions in self._store.scan(self._types, until=until, after=self._position):
-            return versions[:BATCH]
-        return []
 
     def _row(self, version: Version) -> tuple[Any, ...]:
         assert version.body is not None

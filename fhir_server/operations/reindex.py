@@ -1,0 +1,25 @@
+"""$reindex: index what is stored anew for the search parameters that SearchParameter resources define.
+
+The rows of the official parameters are written in the very commit of their document and cannot fall behind; they are made anew when a new
+release of the server changes them. $reindex is for the parameters that were added, should anybody doubt what they find.
+"""
+
+from fhir_server.context import Context
+from fhir_server.messages import FhirRequest, FhirResult, Identity
+from resources.outcomes import Issue, error, operation_outcome
+
+DEFINITION = "urn:fhir-server:operation-definition:reindex"
+
+
+async def reindex(ctx: Context, who: Identity, request: FhirRequest) -> FhirResult:
+    """POST $reindex: 202 with an OperationOutcome that names the parameters; searches by them are answered 503 with their progress until
+    all documents are indexed. Raises FhirError 400 where search is in an engine to which no parameters can be added."""
+    if ctx.custom is None:
+        raise error(
+            400, "not-supported", "To this search engine no search parameters can be added, so there is nothing to index anew"
+        )
+    await ctx.custom.refresh()
+    names = await ctx.custom.reindex()
+    told = f"The documents are being indexed anew for {', '.join(names)}" if names else "No search parameters were added here"
+    text = f"{told}. Searches by a parameter say how far that has come until it is done" if names else told
+    return FhirResult(202 if names else 200, (operation_outcome([Issue("information", "informational", text)]),))

@@ -1,0 +1,39 @@
+"""Clauses on custom parameters: their rows are in `idx` alone, not in `packed`, so they are tested by lists of these rows."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from search.index import TooCostly
+from search.indexes.sqlite.predicates import Predicate, Stream, either, merged
+from search.indexes.sqlite.schema import Field
+
+
+def listed(found: Predicate, field: Field) -> Predicate:
+    """A predicate that tests by its streams. Raises TooCostly where it has none."""
+    if not found.streams:
+        raise TooCostly(f"So many alternatives cannot be looked for by {field.code}, which was added to this server.")
+    parts, args = list[str](), list[object]()
+    for test, values in _tests(found.streams):
+        parts.append(f"p.rid IN (SELECT m.rid FROM idx m WHERE {test})")
+        args += values
+    return replace(found, probe=either(parts), args=tuple(args), check=None, on_row=False)
+
+
+def _tests(streams: Sequence[Stream]) -> list[tuple[str, tuple[object, ...]]]:
+    found: list[tuple[str, tuple[object, ...]]] = [
+        (f"m.pid = ?{_also(stream.test)}", (stream.pid, *stream.args)) for stream in streams if not stream.point
+    ]
+    for pid, test, args, values in merged(stream for stream in streams if stream.point):
+        marks = ", ".join("?" * len(values))
+        found.append((f"m.pid = ? AND m.v IN ({marks}){_also(test)}", (pid, *values, *args)))
+    return found
+
+
+def _also(test: str) -> str:
+    return f" AND {test.format('m')}" if test else ""
+
+
+def presence(field: Field, missing: bool) -> Predicate:
+    """Whether a document has the element."""
+    test = "EXISTS (SELECT 1 FROM idx x WHERE x.pid = ? AND x.v = 0 AND x.d = p.d AND x.rid = p.rid)"
+    return Predicate(9, probe=f"{'NOT ' if missing else ''}{test}", args=(field.there,))

@@ -1,0 +1,221 @@
+"""Search parameters of one's own: http://hl7.org/fhir/R4/search.html#extensions and http://hl7.org/fhir/R4/searchparameter.html"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api.conftest import Running, problem
+
+Json = dict[str, Any]
+URL = "http://example.org/fhir/StructureDefinition"
+
+
+def definition(code: str, type: str, expression: str, *base: str, **more: Any) -> Json:
+    return {
+        "resourceType": "SearchParameter",
+        "id": code,
+        "url": f"http://example.org/fhir/SearchParameter/{code}",
+        "name": code.replace("-", ""),
+        "status": "active",
+        "description": "A test's own",
+        "code": code,
+        "base": list(base or ("Patient",)),
+        "type": type,
+        "expression": expression,
+        **more,
+    }
+
+
+def person(id: str, **more: Any) -> Json:
+    return {"resourceType": "Patient", "id": id, **more}
+
+
+def eye(color: str) -> Json:
+    return {"extension": [{"url": f"{URL}/eye", "valueCode": color}]}
+
+
+EYE = f"Patient.extension.where(url = '{URL}/eye').value"
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[httpx.Client]:
+    """A server of the test's own: added parameters concern all who use a server."""
+    one = Running(tmp_path)
+    one.start()
+    try:
+        with httpx.Client(base_url=f"{one.root}/fhir/", timeout=30) as client:
+            yield client
+    finally:
+        one.stop()
+
+
+def put(client: httpx.Client, resource: Json) -> httpx.Response:
+    answer = client.put(f"{resource['resourceType']}/{resource['id']}", json=resource)
+    assert answer.status_code in (200, 201), answer.text
+    return answer
+
+
+def found(client: httpx.Client, query: str) -> list[str]:
+    answer = client.get(query)
+    assert answer.status_code == 200, answer.text
+    ids = sorted(entry["resource"]["id"] for entry in answer.json().get("entry", []))
+    assert answer.json()["total"] == len(ids)
+    return ids
+
+
+KINDS = [
+    ("token", EYE, "x=brown", "1 2"),
+    ("token", EYE, "x=blue,green", "3"),
+    ("token", EYE, "x:not=brown", "3 4"),
+    ("token", EYE, "x:missing=true", "4"),
+    ("token", EYE, "x:missing=false&gender=male", "1 3"),
+    ("token", EYE, "x=brown&gender=male", "1"),
+    ("token", EYE, "x=brown&_id=2,3", "2"),
+    ("string", "Patient.maritalStatus.text", "x=wid", "2"),
+    ("string", "Patient.maritalStatus.text", "x:exact=Widowed", "2"),
+    ("string", "Patient.maritalStatus.text", "x:contains=IDO", "2"),
+    ("date", "Patient.identifier.period", "x=ge2020", "3"),
+    ("date", "Patient.identifier.period", "x=lt2020", "1"),
+    ("number", "Patient.multipleBirth as integer", "x=2", "1"),
+    ("number", "Patient.multipleBirth as integer", "x=gt2", "2"),
+    ("reference", "Patient.contact.organization", "x=Organization/9", "4"),
+    ("uri", "Patient.extension.url", f"x={URL}/eye", "1 2 3"),
+]
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A server with four patients."""
+    one = Running(tmp_path_factory.mktemp("custom"))
+    one.start()
+    with httpx.Client(base_url=f"{one.root}/fhir/", timeout=30) as client:
+        put(client, person("1", gender="male", multipleBirthInteger=2, identifier=[{"period": {"end": "2019"}}], **eye("brown")))
+        put(client, person("2", maritalStatus={"text": "Widowed"}, multipleBirthInteger=3, **eye("brown")))
+        put(client, person("3", gender="male", identifier=[{"period": {"start": "2021-05-01", "end": "2022"}}], **eye("blue")))
+        put(client, person("4", contact=[{"organization": {"reference": "Organization/9"}}]))
+        yield client
+    one.stop()
+
+
+@pytest.mark.parametrize(("type", "expression", "query", "ids"), KINDS)
+def test_kinds(people: httpx.Client, type: str, expression: str, query: str, ids: str) -> None:
+    """A parameter of any kind finds what was stored before it was added, alone and with others."""
+    put(people, definition("x", type, expression))
+    assert found(people, f"Patient?{query}") == ids.split()
+
+
+def test_life(own: httpx.Client) -> None:
+    """From the first definition to its deletion, each search sees every write before it, and the CapabilityStatement tells the truth."""
+
+    def offered() -> list[str]:
+        resources = {r["type"]: r for r in own.get("metadata").json()["rest"][0]["resource"]}
+        return [p["name"] for p in resources["Patient"]["searchParam"] if p["definition"].startswith("http://example.org/")]
+
+    put(own, person("a", **eye("brown")))
+    assert own.get("Patient?eye=brown").status_code == 400
+    put(own, definition("eye", "token", EYE))
+    assert offered() == ["eye"]
+    assert found(own, "Patient?eye=brown") == ["a"]
+    put(own, person("a", **eye("blue")))
+    put(own, person("b", **eye("brown")))
+    assert found(own, "Patient?eye=brown") == ["b"]
+    assert found(own, "Patient?eye=blue") == ["a"]
+    own.delete("Patient/a")
+    assert found(own, "Patient?eye=blue") == []
+    put(own, person("a", **eye("green")))
+    assert found(own, "Patient?eye=green,brown") == ["a", "b"]
+    put(own, definition("eye", "string", "Patient.name.text"))
+    assert found(own, "Patient?eye=green") == []
+    put(own, definition("eye", "token", EYE, status="retired"))
+    assert offered() == []
+    assert "no search parameter 'eye'" in problem(own.get("Patient?eye=green"))
+    put(own, definition("eye", "token", EYE))
+    assert found(own, "Patient?eye=green") == ["a"]
+    assert own.post("$reindex").status_code == 202
+    assert found(own, "Patient?eye=green") == ["a"]
+    own.delete("SearchParameter/eye")
+    assert (offered(), own.get("Patient?eye=green").status_code, own.post("$reindex").status_code) == ([], 400, 200)
+
+
+def test_many_documents(own: httpx.Client) -> None:
+    """Pages, totals and negation over more documents than one batch has."""
+    entries = [
+        {"resource": person(f"m{n}", **eye(f"c{n % 3}")), "request": {"method": "PUT", "url": f"Patient/m{n}"}} for n in range(330)
+    ]
+    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+    assert own.post("", json=bundle).status_code == 200
+    put(own, definition("eye", "token", EYE))
+    url: str | None = "Patient?eye=c1&_count=50"
+    seen: list[str] = []
+    while url:
+        page = own.get(url).json()
+        assert page["total"] == 110
+        seen += [entry["resource"]["id"] for entry in page["entry"]]
+        url = next((link["url"] for link in page["link"] if link["relation"] == "next"), None)
+    assert sorted(seen) == sorted(f"m{n}" for n in range(330) if n % 3 == 1)
+    assert own.get("Patient?eye:not=c1&_summary=count").json()["total"] == 220
+
+
+def test_other_processes(tmp_path: Path) -> None:
+    """Another server on the same data knows a definition within moments, also after a restart."""
+    servers = [Running(tmp_path), Running(tmp_path)]
+    for one in servers:
+        one.start()
+    try:
+        with httpx.Client(timeout=30) as client:
+            first, second = (f"{one.root}/fhir" for one in servers)
+            client.put(f"{first}/SearchParameter/eye", json=definition("eye", "token", EYE))
+            client.put(f"{first}/Patient/a", json=person("a", **eye("brown")))
+            for _ in range(50):
+                answer = client.get(f"{second}/Patient?eye=brown")
+                if answer.status_code == 200:
+                    break
+                time.sleep(0.1)
+            assert answer.json()["total"] == 1
+            client.put(f"{second}/Patient/b", json=person("b", **eye("brown")))
+            assert client.get(f"{first}/Patient?eye=brown").json()["total"] == 2
+    finally:
+        for one in servers:
+            one.stop()
+    again = Running(tmp_path)
+    again.start()
+    try:
+        assert httpx.get(f"{again.root}/fhir/Patient?eye=brown").json()["total"] == 2
+    finally:
+        again.stop()
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"expression": "Patient.nme"}, "cannot be used"),
+        ({"expression": "Patient.name.where("}, "cannot be used"),
+        ({"expression": "Observation.code"}, "speak of other types"),
+        ({"expression": "Patient.name"}, "HumanName, which a parameter of the type token cannot search"),
+        ({"expression": None}, "Without an expression"),
+        ({"code": "gender"}, "Patient has a search parameter gender already"),
+        ({"code": "a:b"}, "cannot be used in a URL"),
+        ({"code": "_x"}, "cannot be used in a URL"),
+        ({"base": ["Resource"]}, "not abstract ones"),
+        ({"base": ["AuditEvent"]}, "No parameter can be added to AuditEvent"),
+        ({"type": "special"}, "cannot be added"),
+    ],
+)
+def test_what_cannot_work(people: httpx.Client, changed: Json, text: str) -> None:
+    """A definition that cannot work is refused with every reason; as a draft it may be stored."""
+    made = {key: value for key, value in {**definition("bad", "token", EYE), **changed}.items() if value is not None}
+    answer = people.put("SearchParameter/bad", json=made)
+    assert answer.status_code == 422
+    assert text in "; ".join(issue["details"]["text"] for issue in answer.json()["issue"])
+    assert people.put("SearchParameter/bad", json={**made, "status": "draft"}).status_code in (200, 201)
+    people.delete("SearchParameter/bad")
+
+
+def test_not_sorted_by(people: httpx.Client) -> None:
+    """Documents cannot be sorted by an added parameter, and the answer says so."""
+    put(people, definition("x", "token", EYE))
+    assert "cannot be sorted by 'x'" in problem(people.get("Patient?_sort=x"))
