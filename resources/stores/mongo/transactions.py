@@ -31,8 +31,12 @@ log = logging.getLogger(__name__)
 PATIENCE = 10.0
 """Seconds for which a group is tried again before its commits are refused."""
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.002, 0.1
-"""Seconds between two tries: about the first at first, twice as long each time up to the last."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.002, 0.004
+"""Seconds between two tries: about the first at first, twice as long each time up to the last. Short, since whoever waits longer
+than the others never gets the lock."""
+
+TURN, SHARED = 0.003, 1.0
+"""Seconds that a server leaves to the others after a group of its own, and for how long after it has noticed them."""
 
 _TRANSIENT, _UNKNOWN = "TransientTransactionError", "UnknownTransactionCommitResult"
 
@@ -48,6 +52,7 @@ class Transactions:
         self._types, self._bodies = Types(database), Bodies()
         self.writers = Writers(client, database)
         self._turn = asyncio.Lock()
+        self._latest, self._shared = -1, 0.0
 
     async def write(self, jobs: Sequence[Job]) -> None:
         """Write the jobs in one transaction; each gets its `result`. Raises StoreUnavailable, ValueError (one of them is no document)."""
@@ -87,6 +92,8 @@ class Transactions:
     async def _run(self, types: set[str], size: int, work: Work) -> None:
         await self._types.make(types)
         async with self._turn:
+            if time.monotonic() < self._shared:
+                await asyncio.sleep(_about(TURN))
             await _Tries(self, await self.writers.session(), size, work).run()
 
     async def lock(self, session: Any, size: int) -> tuple[int, int]:
@@ -102,7 +109,11 @@ class Transactions:
             raise StoreUnavailable(
                 "The database has lost its position document: it was emptied while this server ran. Start it anew."
             )
-        return int(moved["position"]) - size, int(moved["instant"])
+        position = int(moved["position"]) - size
+        if position > self._latest >= 0:  # somebody else has written since
+            self._shared = time.monotonic() + SHARED
+        self._latest = position + size
+        return position, int(moved["instant"])
 
     async def _found(self, session: Any, keys: set[str]) -> Found:
         """The states of these resources."""
@@ -221,5 +232,10 @@ class _Tries:
             await self._wait()
 
     async def _wait(self) -> None:
-        await asyncio.sleep(self._pause * random.uniform(0.5, 1.5))  # noqa: S311 - only spreads the tries of several servers
+        await asyncio.sleep(_about(self._pause))
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
+
+
+def _about(seconds: float) -> float:
+    """A while of about that length, so that several servers do not try in step."""
+    return seconds * random.uniform(0.5, 1.5)  # noqa: S311 - no secret depends on it
