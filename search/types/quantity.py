@@ -1,9 +1,12 @@
 """Quantity parameters: a number, with a unit where one is given (https://hl7.org/fhir/R4/search.html#quantity).
 
-Units are compared as written: nothing is converted between units.
+A unit of UCUM stands for all that measure the same: what is asked for in grams is asked for in milligrams too, each in its own numbers
+(`search/units`). So a document's unit is compared as written, exactly, and other units to 12 digits. Units without a system, and those
+of other systems, are compared as written only.
 """
 
 import re
+from collections.abc import Iterator
 from math import inf, nextafter
 from typing import Any
 
@@ -11,6 +14,7 @@ from search.parameter import SearchParameter
 from search.query import Modifier, Term
 from search.types.number import as_float, compare, interval, range_ends
 from search.types.text import BadValue, Bases, Converter, Reading, prefixed, split, unescape
+from search.units import ucum
 from search.values import UNBOUNDED, QuantityValue, Value
 
 _SAMPLE = re.compile(r"-?\d{1,40}(?:\.\d{1,40})?(?:[eE][-+]?\d{1,3})?", re.ASCII)
@@ -21,7 +25,9 @@ MODIFIERS = frozenset({Modifier.MISSING})
 
 
 def parse(text: str, parameter: SearchParameter, modifier: Modifier, reading: Reading) -> tuple[Term, ...]:
-    """`5.4` (any unit), `5.4|system|code`, `5.4||unit` (as code or as unit for people), each with a prefix. Raises BadValue."""
+    """`5.4` (any unit), `5.4|system|code`, `5.4||unit` (as code or as unit for people), each with a prefix. Raises BadValue.
+
+    The first term is the one that was written."""
     prefix, written = prefixed(text)
     number, *unit = [unescape(part) for part in split(written, "|")]
     if len(unit) not in (0, 2):
@@ -31,7 +37,20 @@ def parse(text: str, parameter: SearchParameter, modifier: Modifier, reading: Re
         raise BadValue(f"'{text}' names a system of units but no unit: {_FORMS}")
     low, high, value = interval(number, prefix)
     asked = QuantityValue(system, code, "", low, high, value)
-    return (Term(asked, prefix, system_given=bool(system), unit_given=bool(code)),)
+    term = Term(asked, prefix, system_given=bool(system), unit_given=bool(code))
+    return (term, *_elsewhere(term, asked)) if system == ucum.SYSTEM else (term,)
+
+
+def _elsewhere(term: Term, asked: QuantityValue) -> Iterator[Term]:
+    """The same in every other unit that measures it."""
+    units = ucum.alike(asked.code)
+    own = units.get(asked.code)
+    for code, unit in units.items():
+        if own is None or code == asked.code:
+            continue
+        low, high, value = (as_float(ucum.convert(number, own, unit)) for number in asked[-3:])
+        there = QuantityValue(asked.system, code, "", low, min(max(high, nextafter(value, inf)), UNBOUNDED), value)
+        yield Term(there, term.prefix, system_given=True, unit_given=True)
 
 
 def converter(fhir_type: str, bases: Bases) -> Converter | None:

@@ -311,7 +311,27 @@ HIERARCHIES = [
 ]
 
 
-@pytest.mark.parametrize(("text", "ids"), COMPOSITES + PLACES + IDENTIFIERS + TEXTS + HIERARCHIES)
+UNITS = [
+    (f"Observation?component-value-quantity=gt18|{UCUM}|kPa", "1 2"),
+    (f"Observation?component-value-quantity=gt20|{UCUM}|kPa", ""),
+    (f"Observation?component-value-quantity=20.0|{UCUM}|kPa", "1 2"),
+    (f"Observation?component-value-quantity=37.5|{UCUM}|mm[Hg]", "5"),
+    (f"Observation?component-value-quantity=le40|{UCUM}|mm[Hg]", "5"),
+    ("Observation?component-value-quantity=le40||mm[Hg]", ""),
+    ("Observation?component-value-quantity=le40", "5"),
+    (f"Observation?component-value-quantity=le6000|{UCUM}|Pa&status=final", "5"),
+    (f"Observation?component-value-quantity=gt1|{UCUM}|g", ""),
+    (f"Observation?component-value-quantity=gt1|{UCUM}|nonsense", ""),
+    (f"Observation?component-value-quantity=ne120|{UCUM}|mm[Hg]", "1 2 5"),
+    (f"Observation?component-code-value-quantity=sys$gt18|{UCUM}|kPa", "1"),
+    (f"Observation?component-code-value-quantity=dia$gt18|{UCUM}|kPa", "2"),
+    (f"Observation?combo-code-value-quantity=sys$gt19|{UCUM}|kPa", "1 3"),
+    (f"Observation?value-quantity=gt0.1|{UCUM}|m[Hg]", "3"),
+    (f"ValueSet?context-type-quantity=age$480|{UCUM}|mo", "2"),
+]
+
+
+@pytest.mark.parametrize(("text", "ids"), UNITS + COMPOSITES + PLACES + IDENTIFIERS + TEXTS + HIERARCHIES)
 def test_found(filled: Database | Memory, text: str, ids: str) -> None:
     """A search finds the documents that it should, with the right total, on one page and on pages of one."""
 

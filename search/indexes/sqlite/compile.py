@@ -8,7 +8,8 @@ from search.indexes.sqlite.custom.compiling import listed, presence
 from search.indexes.sqlite.intervals import TIMES, sql
 from search.indexes.sqlite.kinds import COMPILERS, clinical_date, members
 from search.indexes.sqlite.predicates import MANY, NEVER, Facts, Predicate, Stream, either, json, points, reads
-from search.indexes.sqlite.schema import Book, Codebook, Field
+from search.indexes.sqlite.rows import unit_key
+from search.indexes.sqlite.schema import WIDE, Book, Codebook, Field
 from search.indexes.sqlite.words.compiling import compile_text
 from search.query import (
     AllOf,
@@ -142,12 +143,23 @@ def compile_clause(clause: Clause, book: Book, facts: Facts) -> Predicate | None
         found = _by_id(clause.terms, book) if code == "_id" else _by_update(clause.terms, book)
     else:
         assert field is not None
+        if field.kind == "quantity":
+            clause = _of_units(clause, field, facts)
         found = clinical_date(clause, field, book, facts) if field.clinical else COMPILERS[field.kind](clause, field, book)
     if len(found.streams) > MANY and reads(found.streams) > MANY:
         found = replace(found, rank=9, streams=())
     if field is not None and field.custom:
         found = listed(found, field)
     return _inverted(found) if clause.modifier is Modifier.NOT else found
+
+
+def _of_units(clause: Clause, field: Field, facts: Facts) -> Clause:
+    """Without the units that no document has: a unit of UCUM stands for dozens that measure the same."""
+    if len(clause.terms) == 1:
+        return clause
+    units = {str(members(term)[1]) for term in clause.terms if term.unit_given}
+    there = {unit for unit in units if any(facts(pid, unit_key(unit)) for pid in (field.pid, field.pid + WIDE))}
+    return replace(clause, terms=tuple(term for term in clause.terms if not term.unit_given or members(term)[1] in there))
 
 
 def _inverted(predicate: Predicate) -> Predicate:

@@ -5,15 +5,19 @@ Texts of SQL have `{0}` for the alias of the rows they speak of; a probe speaks 
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from search.indexes.sqlite.rows import Row
 
 Check = Callable[[list[Row]], bool]
-Facts = Callable[[int], bool]
-"""Whether there are any rows of a pid."""
+
+
+class Facts(Protocol):
+    """Whether there are any rows of a pid, or of those any whose `v` begins with these bytes."""
+
+    def __call__(self, pid: int, start: bytes = b"") -> bool: ...
 
 
 class Stream(NamedTuple):

@@ -32,6 +32,8 @@ class Limits:
     listed: int = 5_000
 
 
+_LAST = b"\xff" * 9
+
 Edge = Callable[[list[Row], Any], bool]
 
 
@@ -45,7 +47,7 @@ class Reader:
     def __init__(self, connection: apsw.Connection, limits: Limits = Limits()) -> None:
         self.connection, self.limits = connection, limits
         self._checks: list[Check | Edge] = []
-        self._facts: dict[int, bool] = {}
+        self._facts: dict[tuple[int, bytes], bool] = {}
         self._deadline = 0.0
         connection.create_scalar_function("fhir_fold", fold, 1, deterministic=True)
         connection.create_scalar_function("fhir_apart", _apart, 4, deterministic=True)
@@ -77,11 +79,13 @@ class Reader:
         value: int = self.connection.execute(sql, args).get
         return value
 
-    def any_of(self, pid: int) -> bool:
-        """Whether there are rows of this pid (remembered during a transaction)."""
-        known = self._facts.get(pid)
+    def any_of(self, pid: int, start: bytes = b"") -> bool:
+        """Whether there are rows of this pid, or of those any whose `v` begins with these bytes (remembered during a transaction)."""
+        known = self._facts.get((pid, start))
         if known is None:
-            known = self._facts[pid] = bool(self.number("SELECT EXISTS (SELECT 1 FROM idx WHERE pid = ?)", (pid,)))
+            test, args = ("AND v >= ? AND v < ?", (pid, start, start + _LAST)) if start else ("", (pid,))
+            found = self.number(f"SELECT EXISTS (SELECT 1 FROM idx WHERE pid = ? {test})", args)
+            known = self._facts[(pid, start)] = bool(found)
         return known
 
     def keep(self, check: Check | Edge) -> int:
