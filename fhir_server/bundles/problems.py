@@ -40,7 +40,7 @@ class Problems:
         if len(issues) > MOST:
             more = Issue("information", "informational", f"{len(issues) - MOST} more problems are not listed")
             issues = [*issues[:MOST], more]
-        raise FhirError(status, issues)
+        raise FhirError(status, issues, {"Retry-After": "1"} if status == 503 else {})
 
 
 def located(entry: Entry, issue: Issue, place: str) -> Issue:

@@ -28,7 +28,10 @@ async def build(store: ResourceStore, indices: Indices, writer: Writer, type: st
     state = (await indices.states()).get(type, State())
     if state.live is not None:
         return
-    index = state.fed or await indices.create(type, fed=True)
+    index = state.fed
+    if index is None:
+        index = await indices.create(type)
+        await indices.feed_into(type, index)  # once it is ready: writing to it any sooner would hold up all that is fed
     await fill(store, indices, writer, type, index, watch=watch)
     await indices.expose({type: index})
 

@@ -42,7 +42,7 @@ class Rebuild:
             await self._store.confirm(self._name, began)
         made = {}
         for type in types:
-            made[type] = unfinished.get(type) or await self._indices.create(type, fed=False, until=began)
+            made[type] = unfinished.get(type) or await self._indices.create(type, until=began)
             await fill(self._store, self._indices, self._writer, type, made[type], noted=True, watch=partial(watch, type))
         done = await self._follow(began, made)
         await self._take_turn()

@@ -66,7 +66,7 @@ class Elastic:
     async def _write(self, connection: Connection, operations: Sequence[Operation]) -> None:
         indices, types = Indices(connection, self.layout), {operation.type for operation in operations}
         for type in sorted(types - self._made):
-            await indices.expose({type: await indices.create(type, fed=True)})
+            await indices.expose({type: await indices.create(type)})
         self._made |= types
         answers = await Bulk(connection, self.layout).write(operations)
         assert all(answer.fate is Fate.DONE for answer in answers), answers

@@ -122,7 +122,7 @@ def test_what_cannot_be_indexed_is_set_aside(caplog: pytest.LogCaptureFixture) -
         await put(there.store, "Patient", "bad", gender="male")
         await put(there.store, "Patient", "fine")
         assert await process.found("Patient") == ["fine", "good"]
-        index = await process.indices.create("Basic", fed=False)
+        index = await process.indices.create("Basic")
         await process.indices.delete(index)
         await process.connection.call(  # an index that lacks a field
             "PUT", f"/{index}", b'{"mappings":{"dynamic":"strict","properties":{"id":{"type":"keyword"}}}}'

@@ -69,16 +69,19 @@ class Indices:
                 found[type] = State(before.live if fed else index, index if fed else before.fed)
         return found
 
-    async def create(self, type: str, *, fed: bool, until: int = 0) -> str:
-        """A new, empty index of the type, not yet searched. Returns its name.
+    async def create(self, type: str, *, until: int = 0) -> str:
+        """A new, empty index of the type, neither fed nor searched, once it is ready to be written to. Returns its name.
 
-        `fed`: the feed writes to it at once; `until`: it is noted that the index is to be filled from a snapshot at this position.
+        `until`: it is noted that the index is to be filled from a snapshot at this position.
         """
         name = f"{self.layout.alias(type)}-{secrets.token_hex(4)}"
-        aliases: dict[str, Any] = {self.layout.entrance(type): {}} if fed else {}
         meta = {"_meta": _meta(Scan(until))} if until else {}
-        await self._put(f"/{name}", {"mappings": {**self.layout.mapping(type), **meta}, "aliases": aliases})
+        await self._put(f"/{name}", {"mappings": {**self.layout.mapping(type), **meta}})
         return name
+
+    async def feed_into(self, type: str, index: str) -> None:
+        """From now on the feed writes documents of the type to the index."""
+        await self._put(f"/{index}/_alias/{self.layout.entrance(type)}", {})
 
     async def unfinished(self) -> dict[str, str]:
         """Type -> the index that a rebuild began to fill from a snapshot and did not bring to its end."""
