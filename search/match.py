@@ -138,12 +138,18 @@ def _clause_holds(clause: Clause, document: Document) -> bool:
     return found is not (clause.modifier is Modifier.NOT)
 
 
-def sort_value(sort: SortKey, document: Document) -> SortValue:
-    """What a document is sorted by: its smallest value, or its largest when descending; None (no value) comes last in both.
+def sort_value(sort: SortKey, document: Document, world: World | None = None, allowed: Grants | None = None) -> SortValue:
+    """What a document is sorted by: its smallest value, or its largest when descending; None (no value) comes last in both. A chained
+    key looks into the `world`, of which `allowed` tells what is there.
 
     Microseconds for dates (their low end), folded text for strings, the code, target or URI, the number.
     """
-    found = [_comparable(value) for value in values_of(sort.parameter.stored, document)]
+    ends = [document]
+    for via in sort.via:
+        names = {name for end in ends for name in targets((via.parameter,), end)}
+        others = world.of_type(via.target) if world is not None else ()
+        ends = [other for other in others if other.name in names and allows((), allowed, other)]
+    found = [_comparable(value) for end in ends for value in values_of(sort.parameter.stored, end)]
     if not found:
         return None
     return max(found, key=_same_kind) if sort.descending else min(found, key=_same_kind)

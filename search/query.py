@@ -201,15 +201,27 @@ def grants_of(allowed: Grants, type: str) -> Grants:
 
 
 @dataclass(frozen=True, slots=True)
+class Via:
+    """One link of a chained sort: a reference parameter, and the type of the documents that it leads to."""
+
+    parameter: SearchParameter
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
 class SortKey:
     """One key of `_sort`. Documents without a value come last in both directions.
 
     Ascending compares the smallest value of a document, descending the largest; dates compare their low end, strings their folded
     form, tokens their code, references their target, quantities and numbers their value. Ties: see `search.index.SearchIndex.search`.
+
+    With `via` the values are those of the documents that these references lead to (`_sort=patient:Patient.birthdate`), with access as in
+    a Chain. An index raises TooCostly where there are too many, or where it cannot sort so at all.
     """
 
     parameter: SearchParameter
     descending: bool
+    via: tuple[Via, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

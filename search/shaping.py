@@ -8,6 +8,7 @@ from search.clauses import Notes
 from search.parameters import Parameters
 from search.query import SortKey, Total
 from search.reading.includes import NAMES, Includes
+from search.reading.sorting import read_links
 
 MAX_SORT_KEYS = 8
 _WITHOUT_ORDER = ("composite", "special")
@@ -98,12 +99,13 @@ def _sort(shape: Shape, name: str, value: str) -> str | None:
     applied: list[str] = []
     for text in filter(None, value.split(",")):
         code = text.removeprefix("-")
-        parameter = shape.parameters.find(shape.type, code)
-        if parameter is None or not parameter.searchable or parameter.custom or parameter.kind in _WITHOUT_ORDER:
-            shape.notes.pass_over(name, _unsorted(shape, code))
+        via, type, last, wrong = read_links(shape.type, code, shape.parameters)
+        parameter = shape.parameters.find(type, last)
+        if wrong or parameter is None or not parameter.searchable or parameter.custom or parameter.kind in _WITHOUT_ORDER:
+            shape.notes.pass_over(name, wrong or _unsorted(shape, type, last))
             continue
         applied.append(text)
-        keys.setdefault(code, SortKey(parameter, text.startswith("-")))
+        keys.setdefault(code, SortKey(parameter, text.startswith("-"), via))
     if len(keys) > MAX_SORT_KEYS:
         shape.notes.refuse(name, f"_sort has {len(keys)} keys; at most {MAX_SORT_KEYS} are allowed", "too-costly")
         return None
@@ -111,13 +113,13 @@ def _sort(shape: Shape, name: str, value: str) -> str | None:
     return ",".join(applied) if applied else None
 
 
-def _unsorted(shape: Shape, code: str) -> str:
+def _unsorted(shape: Shape, type: str, code: str) -> str:
     """Why documents cannot be sorted by this."""
     if code == "_score":
         return "There is no _score to sort by: what is found by words comes the newest first, or by the other keys of _sort"
-    close = [c for c in shape.parameters.suggest(shape.type, code) if c != code]
+    close = [c for c in shape.parameters.suggest(type, code) if c != code]
     hint = f" (did you mean {' or '.join(close)}?)" if close else ""
-    return f"{shape.type} cannot be sorted by {code[:100]!r}{hint}"
+    return f"{type} cannot be sorted by {code[:100]!r}{hint}"
 
 
 def _contained(shape: Shape, name: str, value: str) -> str | None:

@@ -53,6 +53,7 @@ async def answer(ctx: Context, request: FhirRequest, asked: Asked) -> FhirResult
 def _types(asked: Asked) -> tuple[str, ...]:
     """All types that the answer depends on."""
     others = ends(asked.first.includes) | types_of([clause for query in asked.queries for clause in query.clauses])
+    others |= {via.target for key in asked.first.query.sort for via in key.via}
     return (*asked.types, *sorted(others - set(asked.types)))
 
 

@@ -77,7 +77,7 @@ class MemoryIndex:
     async def search(self, query: Query) -> Result:
         """See `search.index.SearchIndex`."""
         found = [d for d in self._documents.values() if matches(query, d, self)]
-        places = sorted((self._place(query.sort, document) for document in found), key=cmp_to_key(partial(_compare, query.sort)))
+        places = sorted((self._place(query, document) for document in found), key=cmp_to_key(partial(_compare, query.sort)))
         total = None if query.total == "none" and query.count > 0 else len(places)
         if query.cursor is not None:
             places = [place for place in places if _compare(query.sort, place, query.cursor) > 0]
@@ -149,8 +149,8 @@ class MemoryIndex:
         document = self._documents.get(self._rows.get(key, -1))
         return document is not None and allows(compartments, allowed, document)
 
-    def _place(self, keys: Sequence[SortKey], document: Document) -> Place:
-        values = (sort_value(key, document) for key in keys)
+    def _place(self, query: Query, document: Document) -> Place:
+        values = (sort_value(key, document, self, query.allowed) for key in query.sort)
         return (*values, document.entry.date, document.key.hint)
 
     def _included(self, rule: Include, keys: Sequence[Key]) -> Iterable[Key]:

@@ -195,6 +195,16 @@ def test_explained(api: httpx.Client) -> None:
     assert "true or false" in problem(api.get("Patient?_explain=yes"))
 
 
+def test_sorted_by_what_is_referred_to(api: httpx.Client) -> None:
+    """_sort may follow references; page links go on from there."""
+    for n in (2, 0, 1):
+        document = {"resourceType": "Condition", "id": f"se-c{n}", "subject": {"reference": f"Patient/se-{2 - n}"}}
+        assert api.put(f"Condition/se-c{n}", json=document).status_code == 201
+    url = "Condition?_id=se-c0,se-c1,se-c2&_count=2&_sort="
+    assert [id for page in pages(api, f"{url}patient.family") for id in ids(page)] == ["se-c2", "se-c1", "se-c0"]
+    assert [id for page in pages(api, f"{url}-subject:Patient.family") for id in ids(page)] == ["se-c0", "se-c1", "se-c2"]
+
+
 def test_hints(api: httpx.Client) -> None:
     """What may not be meant is told in the Bundle, beside the answer."""
     bundle = api.get(f"Patient?identifier={SYSTEM}|1&gender:not=femal").json()

@@ -36,6 +36,7 @@ from search.query import (
     Query,
     SortKey,
     Term,
+    Via,
 )
 from search.types.kinds import KINDS
 from search.values import (
@@ -309,7 +310,11 @@ def conditions(draw: st.DrawFn, type: str, depth: int = 2) -> Condition:
 def linked_queries(draw: st.DrawFn, type: str) -> Query:
     """A search of the type with any conditions."""
     query = draw(queries(type))
-    return replace(query, clauses=tuple(draw(st.lists(conditions(type), min_size=1, max_size=2))), sort=query.sort[:1])
+    sort = query.sort[:1]
+    if type != "Patient" and draw(st.booleans()):  # by what the patient has
+        reference, code = draw(st.sampled_from(("subject", "patient"))), draw(st.sampled_from((*CODES["Patient"], "_id")))
+        sort += (SortKey(parameter("Patient", code), draw(st.booleans()), (Via(parameter(type, reference), "Patient"),)),)
+    return replace(query, clauses=tuple(draw(st.lists(conditions(type), min_size=1, max_size=2))), sort=sort)
 
 
 @st.composite

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from contracts.elastic_harness import Elastic
-from contracts.index_harness import EXTRACTOR, PARAMETERS, Database, Memory
+from contracts.index_harness import EXTRACTOR, PARAMETERS, Database, Memory, all_pages
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +17,7 @@ from search.compartments import within
 from search.index import Latest
 from search.indexes.latest import latest_of
 from search.parse import parse
-from search.query import Query
+from search.query import Grant, Query
 
 Filled = Database | Memory | Elastic
 
@@ -56,6 +57,10 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
     "List/43": {"status": "current", "mode": "working"},
 }
 """By address; their rows are numbered in this order."""
+
+
+SORTABLE = {**DOCUMENTS, "Observation/4": observation("9", "99")}
+"""With an observation whose patient is not there."""
 
 
 def applied(row: int, address: str, document: dict[str, Any]) -> Applied:
@@ -204,6 +209,55 @@ def test_filters(filled: Filled, text: str, ids: str) -> None:
 def test_free_slots(filled: Filled, text: str, ids: str) -> None:
     """Slots by status, time, service and, through their schedule, by who offers them and where."""
     assert found(filled, asked(text)) == ids
+
+
+CHAINED = [
+    ("Observation?_sort=patient.birthdate,_id", "1 3 2 4"),
+    ("Observation?_sort=-patient.birthdate,_id", "2 1 3 4"),
+    ("Observation?_sort=subject:Patient.family,-_id", "3 1 2 4"),
+    ("Observation?_sort=patient._id,_id", "1 3 2 4"),
+    ("Observation?_sort=-patient._lastUpdated,_id", "2 1 3 4"),
+    ("Observation?_sort=encounter.patient.birthdate,_id", "1 2 3 4"),
+    ("Slot?_sort=-schedule.actor:PractitionerRole.practitioner.name,_id&status=free", "1 2 4"),
+    ("Patient?_sort=general-practitioner:Practitioner.name,_id", "3 1 2"),
+]
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+@pytest.mark.parametrize(("text", "ids"), CHAINED)
+@pytest.mark.parametrize("count", [1, 2, 20])
+def test_sorted_by_what_is_referred_to(kind: str, tmp_path: Path, text: str, ids: str, count: int) -> None:
+    """Chained sort keys take the values at the end of the references; what has none comes last; pages meet."""
+    made = Memory() if kind == "memory" else Database(tmp_path / "a.sqlite")
+    made.update([applied(row, address, document) for row, (address, document) in enumerate(SORTABLE.items(), 1)])
+
+    async def search() -> list[str]:
+        await made.index.open()
+        try:
+            return [key.id for page in await all_pages(made.index, replace(asked(text), count=count)) for key in page.keys]
+        finally:
+            await made.index.close()
+
+    assert " ".join(asyncio.run(search())) == ids
+    made.close()
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_chained_keys_do_not_leak(kind: str, tmp_path: Path) -> None:
+    """What access does not allow has no value to sort by."""
+    made = Memory() if kind == "memory" else Database(tmp_path / "a.sqlite")
+    made.update([applied(row, address, document) for row, (address, document) in enumerate(SORTABLE.items(), 1)])
+    query = replace(asked("Observation?_sort=patient.birthdate,_id"), allowed=(Grant("Observation"),))
+
+    async def search() -> list[str]:
+        await made.index.open()
+        try:
+            return [key.id for key in (await made.index.search(query)).keys]
+        finally:
+            await made.index.close()
+
+    assert asyncio.run(search()) == ["1", "2", "3", "4"]
+    made.close()
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])

@@ -51,10 +51,10 @@ class World:
         return [document(change) for change in self._made if change.type == type]
 
 
-def sort_values(query: Query, changes: dict[str, Applied], id: str) -> list[Any]:
+def sort_values(query: Query, changes: dict[str, Applied], id: str, world: World) -> list[Any]:
     """What the oracle sorts a document by; of long texts the first 200 characters count."""
     change = changes[id]
-    values = [sort_value(key, document(change)) for key in query.sort]
+    values = [sort_value(key, document(change), world, query.allowed) for key in query.sort]
     return [value[:200] if isinstance(value, str) else value for value in values]
 
 
@@ -93,7 +93,7 @@ async def check(query: Query, made: list[Applied], database: Database) -> None:
     expected = {c.id for c in made if matches(query, document(c), world)}
     found = [key.id for page in pages for key in page.keys]
     assert sorted(found) == sorted(expected)
-    values = [sort_values(query, changes, id) for id in found]
+    values = [sort_values(query, changes, id, world) for id in found]
     assert all(stands_before(query, a, b) for a, b in pairwise(values))
     assert all(len(page.keys) == query.count for page in pages[:-1])
     assert {page.total for page in pages} == ({None} if query.total == "none" else {len(expected)})

@@ -54,6 +54,20 @@ def test_sort(query: str, keys: list[tuple[str, bool]]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("query", "links"),
+    [
+        ("_sort=encounter.date", [("encounter", "Encounter")]),
+        ("_sort=-patient.birthdate", [("patient", "Patient")]),
+        ("_sort=subject:Patient.organization.name", [("subject", "Patient"), ("organization", "Organization")]),
+    ],
+)
+def test_chained_sort(query: str, links: list[tuple[str, str]]) -> None:
+    """References may lead to what is sorted by, each with the type it leads to."""
+    [key] = read(query).query.sort
+    assert [(via.parameter.code, via.target) for via in key.via] == links
+
+
+@pytest.mark.parametrize(
     ("query", "source", "codes", "target", "reverse"),
     [
         ("_include=Observation:subject", "Observation", {"subject"}, None, False),
@@ -148,6 +162,12 @@ def test_refused_in_any_case(query: str, says: str) -> None:
     [
         ("_sort=dat", "did you mean date"),
         ("_sort=-", "cannot be sorted"),
+        ("_sort=subject.name", "name the one to sort by"),
+        ("_sort=subject:Patien.name", "did you mean Patient"),
+        ("_sort=code.name", "no reference parameter"),
+        ("_sort=patiet.name", "did you mean patient"),
+        ("_sort=patient.nam", "Patient cannot be sorted by 'nam'"),
+        ("_sort=patient.link:Patient.link:Patient.link:Patient.name", "more than 3 links"),
         ("_sort=-_score", "no _score"),
         ("_sort=code-value-quantity", "cannot be sorted"),
         ("_include=subject", "begins with the type"),

@@ -41,7 +41,7 @@ def make_order(keys: Sequence[SortKey], book: Book, reader: Reader) -> Order:
     """The order that `keys` ask for."""
     if not keys:
         return Order((), by_date=True)
-    if len(keys) > 1:
+    if len(keys) > 1 or keys[0].via:
         return Order(tuple(keys))
     key = keys[0]
     code = key.parameter.stored or key.parameter.code
@@ -66,7 +66,11 @@ def _edge(pids: Sequence[int], descending: bool) -> Edge:
     return lambda rows, v: bool(v == pick(row[1] for row in rows if row[0] in pids))
 
 
-def positions(reader: Reader, order: Order, book: Book, found: Iterable[tuple[int, int]]) -> list[Position]:
+Follow = Callable[[SortKey, Book, list[Row]], Any]
+"""What a document of a type, given by its packed rows, is sorted by for a chained key."""
+
+
+def positions(reader: Reader, order: Order, book: Book, found: Iterable[tuple[int, int]], follow: Follow) -> list[Position]:
     """The positions of documents given as (d, rid), in no order."""
     found = list(found)
     if not order.keys:
@@ -84,11 +88,12 @@ def positions(reader: Reader, order: Order, book: Book, found: Iterable[tuple[in
         )
         for d, rid, id, updated, blob in rows:
             packed = unpack_rows(blob)[1]
-            out.append((*(_value(key, book, packed, id, updated) for key in order.keys), d, rid))
+            values = (follow(key, book, packed) if key.via else value_of(key, book, packed, id, updated) for key in order.keys)
+            out.append((*values, d, rid))
     return out
 
 
-def _value(key: SortKey, book: Book, rows: list[Row], id: str, updated: int) -> Any:
+def value_of(key: SortKey, book: Book, rows: list[Row], id: str, updated: int) -> Any:
     """What a document is sorted by for one key, None if it has nothing there."""
     code = key.parameter.stored or key.parameter.code
     if code == "_id":

@@ -6,13 +6,14 @@ from typing import Any
 
 from resources.store import Key
 from search.index import Result
+from search.indexes.sqlite.beside.following import Follower
 from search.indexes.sqlite.compile import compile_clause, compile_query
 from search.indexes.sqlite.links import Linker
 from search.indexes.sqlite.order import Position, after, in_order, make_order, positions
 from search.indexes.sqlite.plan import Plan, Source, count_plan, make_plan, tests_of, union, walk_of
 from search.indexes.sqlite.predicates import NEVER, Predicate, json
 from search.indexes.sqlite.reader import Reader
-from search.indexes.sqlite.schema import Book, Codebook
+from search.indexes.sqlite.schema import Codebook
 from search.query import Clause, Modifier, Query
 from search.values import NO_DATE, hash64
 
@@ -25,7 +26,7 @@ def search(reader: Reader, codes: Codebook, query: Query) -> Result:
     predicates = compile_query(query, codes, reader.any_of, Linker(reader, codes, query.allowed))
     if predicates is None:
         return Result([], None, None if query.total == "none" and query.count > 0 else 0)
-    search = _Search(reader, codes.books[query.type], query, predicates)
+    search = _Search(reader, codes, query, predicates)
     return search.page() if query.count > 0 else search.only_total()
 
 
@@ -64,8 +65,9 @@ def _promising(reader: Reader, codes: Codebook, queries: Sequence[Query], first:
 class _Search:
     """One search on one state of the database."""
 
-    def __init__(self, reader: Reader, book: Book, query: Query, predicates: list[Predicate]) -> None:
-        self.reader, self.book, self.query, self.predicates = reader, book, query, predicates
+    def __init__(self, reader: Reader, codes: Codebook, query: Query, predicates: list[Predicate]) -> None:
+        book = codes.books[query.type]
+        self.reader, self.codes, self.book, self.query, self.predicates = reader, codes, book, query, predicates
         self.order = make_order(query.sort, book, reader)
         self.cursor: Position | None = query.cursor
 
@@ -99,7 +101,8 @@ class _Search:
         """All matches read at once, then sorted and counted here."""
         rows = self.reader.rows(*union(plan)) if plan.sources else []
         total = len(rows)
-        found = in_order(self.order, positions(self.reader, self.order, self.book, rows))
+        follow = Follower(self.reader, self.codes, self.query, total)
+        found = in_order(self.order, positions(self.reader, self.order, self.book, rows, follow))
         if self.cursor is not None:
             found = after(self.order, found, self.cursor)
         return self._result(found[: self.query.count + 1], plan, total)
