@@ -73,7 +73,7 @@ class ValueSets:
             [version] = await self.ctx.store.read_many([Key("ValueSet", url.removeprefix("ValueSet/"))])
             return decode(version.body) if version is not None and version.body is not None else None
         version = await self._canonical("ValueSet", url)
-        return decode(version.body) if version is not None and version.body is not None else None
+        return _decoded(version.body) if version is not None and version.body is not None else None
 
     async def _canonical(self, type: str, url: str) -> Version | None:
         """The resource with a canonical URL: the newest here, or the one of the business version that the URL names."""
@@ -160,6 +160,12 @@ def _bounded(url: str, codes: set[Code]) -> set[Code]:
     if len(codes) > MOST_CODES:
         raise CannotExpand(f"{url} has {len(codes)} codes; at most {MOST_CODES} can be searched by")
     return codes
+
+
+@lru_cache(maxsize=16)
+def _decoded(body: bytes) -> Json:
+    """A ValueSet, to be read only."""
+    return decode(body)
 
 
 @lru_cache(maxsize=16)

@@ -165,7 +165,9 @@ def _of_units(clause: Clause, field: Field, facts: Facts) -> Clause:
 def _inverted(predicate: Predicate) -> Predicate:
     check = predicate.check
     if predicate.probe:
-        return Predicate(9, (), f"(({predicate.probe}) IS NOT TRUE)", predicate.args, check and (lambda rows: not check(rows)))
+        few = predicate.few and f"(({predicate.few}) IS NOT TRUE)"
+        probe = f"(({predicate.probe}) IS NOT TRUE)"
+        return Predicate(9, (), probe, predicate.args, check and (lambda rows: not check(rows)), few=few)
     assert check is not None
     return Predicate(9, check=lambda rows: not check(rows))
 

@@ -1,6 +1,6 @@
 """Clauses of each kind of parameter as predicates."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -28,35 +28,38 @@ def members(term: Term) -> tuple[Any, ...]:
 
 
 def _token(clause: Clause, field: Field, book: Book) -> Predicate:
-    own = (field.pid, field.pid + FOLDED)
-    wanted: set[tuple[str | None, int | None]] = set()
-    streams = list[Stream]()
-    systems: dict[int | None, list[int]] = {}
+    own, pids = (field.pid, field.pid + FOLDED), field.pids
+    wanted: dict[tuple[str | None, int | None], None] = {}
     for term in clause.terms:
-        system, code = members(term)[0], members(term)[1]
-        w = system_number(str(system)) if term.system_given else None
-        wanted.add((str(code) if term.code_given else None, w))
-        test, args = ("{0}.w = ?", (w,)) if w is not None else ("", ())
-        v = hash64(str(code)) if term.code_given else None
-        streams += [Stream(pid, test, args, v, v is not None) for pid in field.pids]
-        if v is not None:
-            systems.setdefault(w, []).append(v)
+        system, code = members(term)
+        wanted[(code if term.code_given else None, system_number(system) if term.system_given else None)] = None
 
     def check(rows: list[Row]) -> bool:
-        return any(p in own and not wanted.isdisjoint(((v, w), (v, None), (None, w))) for p, v, w in rows)
+        return any(p in own and not wanted.keys().isdisjoint(((v, w), (v, None), (None, w))) for p, v, w in rows)
 
-    if len(clause.terms) > MANY and all(stream.point for stream in streams):  # a value set, say
-        lists = [_listed(pid, w, values) for w, values in systems.items() for pid in field.pids]
-        return Predicate(3, tuple(lists), check=check)
+    if len(wanted) > MANY and all(code is not None for code, _ in wanted):  # a value set, say
+        return Predicate(3, _listed(wanted, pids), check=check)
+    streams = list[Stream]()
+    for code, w in wanted:
+        test, args = ("{0}.w = ?", (w,)) if w is not None else ("", ())
+        v = hash64(code) if code is not None else None
+        streams += [Stream(pid, test, args, v, v is not None) for pid in pids]
     if all(stream.point for stream in streams):
         return points(0 if field.code == "identifier" else 3, streams, check)
     return Predicate(7, tuple(streams), check=check)
 
 
-def _listed(pid: int, system: int | None, codes: Sequence[int]) -> Stream:
-    """Rows of any of very many codes of a system, as one list."""
-    test, args = "{0}.v IN (SELECT value FROM json_each(?))", (json(codes),)
-    return Stream(pid, test, args) if system is None else Stream(pid, f"{test} AND {{0}}.w = ?", (*args, system))
+def _listed(wanted: Iterable[tuple[str | None, int | None]], pids: Sequence[int]) -> tuple[Stream, ...]:
+    """Rows of any of very many codes, as one list for each system."""
+    systems: dict[int | None, list[int]] = {}
+    for code, system in wanted:
+        systems.setdefault(system, []).append(hash64(str(code)))
+    streams = []
+    for system, codes in systems.items():
+        test, args = "{0}.v IN (SELECT value FROM json_each(?))", (json(codes),)
+        also, own = (" AND {0}.w = ?", (system,)) if system is not None else ("", ())
+        streams += [Stream(pid, test + also, (*args, *own)) for pid in pids]
+    return tuple(streams)
 
 
 def _reference(clause: Clause, field: Field, book: Book) -> Predicate:

@@ -146,6 +146,8 @@ def tests_of(reader: Reader, predicates: Sequence[Predicate]) -> tuple[str, tupl
 
 
 def _test(reader: Reader, predicate: Predicate, rows: int | None) -> tuple[str, tuple[Any, ...]]:
+    if predicate.few and rows is not None and rows <= reader.limits.few:
+        return predicate.few, predicate.args
     if predicate.probe:
         return predicate.probe, predicate.args
     if predicate.any:

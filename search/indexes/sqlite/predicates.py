@@ -40,6 +40,7 @@ class Predicate:
     is the same as a condition on row `p` (`on_row`: mostly settled by what `p` itself has); `check` the same on a document's packed
     rows. `any` are alternatives instead: all predicates of one of them must hold. There is always one of the three. `rank` is the
     order in which it pays to count streams: 0 names one document, 9 nearly all. `counts` are streams that are read only to count.
+    `few` is `probe` in a form that is faster on few rows (the same `args`), where there is one.
     """
 
     rank: int
@@ -50,6 +51,7 @@ class Predicate:
     on_row: bool = False
     any: tuple[tuple["Predicate", ...], ...] = ()
     counts: tuple[Stream, ...] = ()
+    few: str = ""
 
 
 MANY = 200

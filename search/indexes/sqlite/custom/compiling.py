@@ -1,4 +1,4 @@
-"""Clauses on custom parameters: their rows are in `idx` alone, not in `packed`, so they are tested by lists of these rows."""
+"""Clauses on custom parameters: their rows are in `idx` and `crow`, not in `packed`, so a document is tested by its rows in `crow`."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,12 +9,12 @@ from search.indexes.sqlite.schema import Field
 
 
 def listed(found: Predicate, field: Field) -> Predicate:
-    """A predicate that tests by its streams. Raises TooCostly where it has none."""
+    """A predicate that tests by the same rows that its streams read. Raises TooCostly where it has none."""
     if not found.streams:
         raise TooCostly(f"So many alternatives cannot be looked for by {field.code}, which was added to this server.")
     parts, args = list[str](), list[object]()
     for test, values in _tests(found.streams):
-        parts.append(f"p.rid IN (SELECT m.rid FROM idx m WHERE {test})")
+        parts.append(f"EXISTS (SELECT 1 FROM crow m WHERE m.rid = p.rid AND {test})")
         args += values
     return replace(found, probe=either(parts), args=tuple(args), check=None, on_row=False)
 

@@ -13,7 +13,13 @@ def compile_text(condition: Text, book: Book) -> Predicate:
     columns = "{narrative}" if condition.narrative else "{narrative rest}"
     wanted = f"{columns} : ({_match(condition.expression)})"
     stream = Stream(0, "1", (wanted, book.number), table=_JOINED)
-    return Predicate(3, (stream,), "p.rid IN (SELECT t.rowid FROM txt t WHERE t.txt MATCH ?)", (wanted,))
+    return Predicate(
+        3,
+        (stream,),
+        "p.rid IN (SELECT t.rowid FROM txt t WHERE t.txt MATCH ?)",  # read once, however many rows are tested
+        (wanted,),
+        few="EXISTS (SELECT 1 FROM txt t WHERE t.txt MATCH ? AND t.rowid = p.rid)",  # some 17 µs a row
+    )
 
 
 def _match(expression: Expression) -> str:
