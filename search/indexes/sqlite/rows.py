@@ -199,6 +199,7 @@ _MAKERS: dict[str, Callable[[Field, Sequence[Any]], list[Row]]] = {
     "note": _note,
 }
 
+
 def maker(kind: str) -> Callable[[Field, Sequence[Any]], list[Row]]:
     """What makes the packed rows of a parameter's values, by its kind."""
     return _MAKERS[kind]
