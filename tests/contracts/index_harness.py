@@ -307,11 +307,11 @@ def conditions(draw: st.DrawFn, type: str, depth: int = 2) -> Condition:
 
 
 @st.composite
-def linked_queries(draw: st.DrawFn, type: str) -> Query:
-    """A search of the type with any conditions."""
+def linked_queries(draw: st.DrawFn, type: str, *, sorted_by_others: bool = True) -> Query:
+    """A search of the type with any conditions, perhaps sorted by what its documents refer to."""
     query = draw(queries(type))
     sort = query.sort[:1]
-    if type != "Patient" and draw(st.booleans()):  # by what the patient has
+    if sorted_by_others and type != "Patient" and draw(st.booleans()):  # by what the patient has
         reference, code = draw(st.sampled_from(("subject", "patient"))), draw(st.sampled_from((*CODES["Patient"], "_id")))
         sort += (SortKey(parameter("Patient", code), draw(st.booleans()), (Via(parameter(type, reference), "Patient"),)),)
     return replace(query, clauses=tuple(draw(st.lists(conditions(type), min_size=1, max_size=2))), sort=sort)
