@@ -6,7 +6,6 @@ addresses.
 
 from collections.abc import Mapping, Sequence
 
-from search.index import TooCostly
 from search.indexes.elastic.terms import EVERYTHING, NOTHING, TERMS, Json, any_of, instants, one_of
 from search.indexes.elastic.texts import compile_text
 from search.query import (
@@ -97,10 +96,9 @@ def _terms(clause: Clause, code: str) -> list[Json]:
         return one_of("id", (str(tuple(term.value)[1]) for term in clause.terms if not term.system_given or not term.value[0]))
     if code == "_lastUpdated":
         return instants("updated", clause.terms)
-    if clause.parameter.kind not in TERMS or clause.modifier in FACETS:
-        asked = f"{code}:{clause.modifier}" if clause.modifier else code
-        raise TooCostly(f"The search index on Elasticsearch has no fields for {asked}.")
-    return TERMS[clause.parameter.kind](f"p.{code}", clause.modifier, clause.terms)
+    kind = FACETS.get(clause.modifier, clause.parameter.kind)
+    modifier = Modifier.NONE if clause.modifier in FACETS else clause.modifier
+    return TERMS[kind](f"p.{clause.held}", modifier, clause.terms)
 
 
 def _not(part: Json) -> Json:

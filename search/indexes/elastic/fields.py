@@ -13,16 +13,31 @@ unit is a range of 128-bit numbers, which Elasticsearch has as `ip_range`: the u
 | quantity | `r` interval, `u` interval by unit |
 | reference | `t` target, `i` the id of a relative one |
 | uri | `t` |
+| composite | `k` hash of the components' keys, then a component's text; `u` interval by hash of the keys |
+| label (`:text`) | `f` folded |
+| special (`near`) | `g` place |
 | all | `o` the smallest and the largest value, to sort by |
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import product
 from struct import Struct
 from typing import Any
 
-from search.values import DateValue, NumberValue, QuantityValue, ReferenceValue, StringValue, TokenValue, UriValue
+from search.values import (
+    CompositeValue,
+    DateValue,
+    LabelValue,
+    NumberValue,
+    PositionValue,
+    QuantityValue,
+    ReferenceValue,
+    StringValue,
+    TokenValue,
+    UriValue,
+)
 
 LONGEST = 8_000
 """Characters of a keyword: Lucene's terms end at 32,766 bytes. A longer one is kept as its hash."""
@@ -51,6 +66,9 @@ MAPPINGS: Mapping[str, Mapping[str, Any]] = {
     "quantity": {"r": _DOUBLES, "u": {"type": "ip_range", "doc_values": False}, "o": _DOUBLE_ORDER},
     "reference": {"t": {"type": "keyword"}, "i": _KEYWORD, "o": _TEXT_ORDER},
     "uri": {"t": _KEYWORD, "o": _TEXT_ORDER},
+    "composite": {"k": _KEYWORD, "u": {"type": "ip_range", "doc_values": False}},
+    "label": {"f": _KEYWORD},
+    "special": {"g": {"type": "geo_point", "doc_values": False}},
 }
 
 Fields = dict[str, Any]
@@ -92,7 +110,12 @@ def sortable(number: float) -> int:
 
 def address(unit: int, number: float) -> str:
     """A number with its unit as an IPv6 address."""
-    text = f"{unit << 64 | sortable(number):032x}"
+    return place(unit, sortable(number))
+
+
+def place(upper: int, lower: int) -> str:
+    """Twice 64 bits as an IPv6 address."""
+    text = f"{upper << 64 | lower:032x}"
     return ":".join([text[at : at + 4] for at in range(0, 32, 4)])
 
 
@@ -169,6 +192,68 @@ def _uri(values: Sequence[UriValue]) -> Fields:
     return {"t": [keyword(value.uri) for value in values], "o": _texts(value.uri for value in values)}
 
 
+def moment(microseconds: int) -> int:
+    """64 bits that compare as the moments do."""
+    return microseconds + _SIGN
+
+
+def keys(value: Any) -> list[str] | None:
+    """The keys by which a component may be asked for that is a token, a reference or a URI; None for one of another kind."""
+    if isinstance(value, TokenValue):
+        return [f"c{value.code}", f"t{value.system}{SEPARATOR}{value.code}", f"s{value.system}"]
+    if isinstance(value, ReferenceValue):
+        return [f"r{value.target}"]
+    return [f"u{value.uri}"] if isinstance(value, UriValue) else None
+
+
+def together(parts: Sequence[str]) -> int:
+    """64 bits that stand for the keys of several components."""
+    return _hash(f"k{SEPARATOR.join(parts)}")
+
+
+def compared(values: Sequence[Any]) -> Any | None:
+    """The one component that is compared otherwise than by its key (None: all are compared by keys). Raises TypeError where there are
+    several of them: no field holds these together."""
+    others = [value for value in values if keys(value) is None]
+    if len(others) > 1:
+        raise TypeError("a composite of two ranges")
+    return others[0] if others else None
+
+
+def _composite(values: Sequence[CompositeValue]) -> Fields:
+    texts, ranges = list[str](), list[Fields]()
+    for value in values:
+        try:
+            other = compared(value.parts)
+        except TypeError:
+            continue
+        for parts in product(*(found for part in value.parts if (found := keys(part)) is not None)):
+            start = together(parts)
+            if other is None or isinstance(other, StringValue):
+                texts.append(f"{start:016x}{other.folded[: LONGEST - 16] if other else ''}")
+            else:
+                ranges += _ranges(start, other)
+    return {name: found for name, found in (("k", list(dict.fromkeys(texts))), ("u", ranges)) if found}
+
+
+def _ranges(start: int, value: DateValue | NumberValue | QuantityValue) -> list[Fields]:
+    if isinstance(value, DateValue):
+        return [{"gte": place(start, moment(value.low)), "lte": place(start, moment(value.high - 1))}]
+    uppers = [start]
+    if isinstance(value, QuantityValue):
+        uppers += [start ^ unit_key(None, unit) for unit in {value.code, value.unit} if unit]
+        uppers += [start ^ unit_key(value.system, value.code)] if value.code else []
+    return [{"gte": address(upper, value.low), "lte": address(upper, value.high)} for upper in uppers]
+
+
+def _label(values: Sequence[LabelValue]) -> Fields:
+    return {"f": list(dict.fromkeys(value.folded[:LONGEST] for value in values))}
+
+
+def _places(values: Sequence[PositionValue]) -> Fields:
+    return {"g": [{"lat": value.latitude, "lon": value.longitude} for value in values]}
+
+
 FIELDS: Mapping[str, Callable[[Sequence[Any]], Fields]] = {
     "token": _token,
     "string": _string,
@@ -177,5 +262,8 @@ FIELDS: Mapping[str, Callable[[Sequence[Any]], Fields]] = {
     "quantity": _quantity,
     "reference": _reference,
     "uri": _uri,
+    "composite": _composite,
+    "label": _label,
+    "special": _places,
 }
 """Kind -> what makes the fields of a document's values (at least one)."""

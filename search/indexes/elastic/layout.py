@@ -17,6 +17,8 @@ from typing import Any
 from search.indexes.elastic.fields import MAPPINGS
 from search.indexes.elastic.texts import MAPPING
 from search.parameters import Parameters
+from search.query import FACETS
+from search.types.kinds import MODIFYING
 
 LAYOUT = 1
 """Goes up whenever the fields of a document change their meaning without their mapping."""
@@ -93,12 +95,16 @@ class Layout:
 
 
 def kinds(parameters: Parameters, type: str) -> Mapping[str, str]:
-    """Code -> kind of the parameters whose values an index of the type keeps."""
-    return {
-        p.code: p.kind
+    """Key of `Entry.values` -> kind of the values that an index of the type keeps: those of parameters, and what modifiers look at."""
+    mine = [
+        p
         for p in parameters.of(type).values()
         if p.searchable and p.kind in MAPPINGS and p.stored in ("", p.code) and p.code not in ("_id", "_lastUpdated")
+    ]
+    facets = {
+        f"{p.code}:{modifier}": FACETS[modifier] for p in mine for modifier, facet in MODIFYING.items() if p.kind == facet.KIND
     }
+    return {**{p.code: p.kind for p in mine}, **facets}
 
 
 def _properties(parameters: Parameters, type: str) -> dict[str, Any]:

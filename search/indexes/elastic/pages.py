@@ -200,7 +200,9 @@ def order(keys: Sequence[SortKey]) -> list[Json]:
 
 def _sorted(key: SortKey) -> Json:
     if key.via:
-        raise TooCostly("Elasticsearch cannot sort by what documents refer to; sort by parameters of the type that is searched for.")
+        raise TooCostly(
+            "Elasticsearch cannot sort by what documents refer to; sort by parameters of the type that is searched for."
+        )
     code, way = key.parameter.stored or key.parameter.code, "desc" if key.descending else "asc"
     if code == "_id":
         return {"id": way}

@@ -1,14 +1,28 @@
 """The terms of a clause as Elasticsearch queries, by kind: each the same comparison as `match` of the kind's module in `search/types`."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import product
 from math import inf, nextafter
 from typing import Any
 
 from conformance.load import definitions
 from search.index import TooCostly
-from search.indexes.elastic.fields import OVERLAP, address, joined, keyword, unit_key
+from search.indexes.elastic.fields import (
+    OVERLAP,
+    SEPARATOR,
+    address,
+    compared,
+    joined,
+    keys,
+    keyword,
+    moment,
+    place,
+    together,
+    unit_key,
+)
 from search.query import Modifier, Prefix, Term
-from search.values import DateValue, NumberValue, QuantityValue
+from search.values import DateValue, NumberValue, PositionValue, QuantityValue, StringValue, TokenValue
 
 Json = dict[str, Any]
 
@@ -81,16 +95,16 @@ def _range(field: str, low: Any, high: Any, relation: str) -> Json:
 
 
 def _date(path: str, modifier: Modifier, terms: Sequence[Term]) -> list[Json]:
-    return [query for term in terms for query in _one_date(f"{path}.r", term)]
+    return [query for term in terms for query in _one_date(partial(_range, f"{path}.r"), term)]
 
 
-def _one_date(field: str, term: Term) -> list[Json]:
+def _one_date(between: Callable[[int | None, int | None, str], Json], term: Term) -> list[Json]:
     """A document's [low, high) stands as the closed [low, high - 1]."""
     asked = term.value
     assert isinstance(asked, DateValue)
     low, high = asked
-    inside = _range(field, low, high - 1, "within")
-    before, after = _range(field, None, low - 1, "intersects"), _range(field, high, None, "intersects")
+    inside = between(low, high - 1, "within")
+    before, after = between(None, low - 1, "intersects"), between(high, None, "intersects")
     return {
         Prefix.EQ: [inside],
         Prefix.NE: [before, after],
@@ -98,9 +112,9 @@ def _one_date(field: str, term: Term) -> list[Json]:
         Prefix.LT: [before],
         Prefix.GE: [after, inside],
         Prefix.LE: [before, inside],
-        Prefix.SA: [_range(field, high, None, "within")],
-        Prefix.EB: [_range(field, None, low - 1, "within")],
-        Prefix.AP: [_range(field, low, high - 1, "intersects")],
+        Prefix.SA: [between(high, None, "within")],
+        Prefix.EB: [between(None, low - 1, "within")],
+        Prefix.AP: [between(low, high - 1, "intersects")],
     }[term.prefix]
 
 
@@ -210,6 +224,75 @@ def _uri(path: str, modifier: Modifier, terms: Sequence[Term]) -> list[Json]:
     return [*one_of(f"{path}.t", map(keyword, whole)), *({"prefix": {f"{path}.t": f"{start}/"}} for start in starts)]
 
 
+def _label(path: str, modifier: Modifier, terms: Sequence[Term]) -> list[Json]:
+    texts = dict.fromkeys(str(next(iter(term.value))) for term in terms)
+    _check_length(texts)
+    return [{"prefix": {f"{path}.f": text}} for text in texts]
+
+
+def _near(path: str, modifier: Modifier, terms: Sequence[Term]) -> list[Json]:
+    made: list[Json] = []
+    for term in terms:
+        asked = term.value
+        assert isinstance(asked, PositionValue)
+        point = {"lat": asked.latitude, "lon": asked.longitude}
+        made.append({"geo_distance": {"distance": f"{max(asked.radius, 0.01)}m", f"{path}.g": point}})
+    return made
+
+
+def _composite(path: str, modifier: Modifier, terms: Sequence[Term]) -> list[Json]:
+    return [query for term in terms for query in _one_composite(path, term)]
+
+
+def _one_composite(path: str, term: Term) -> list[Json]:
+    try:
+        other = compared([part.value for part in term.parts])
+    except TypeError:
+        raise TooCostly("The search index on Elasticsearch cannot hold two ranges of one element together.") from None
+    found = [_asked_keys(part) for part in term.parts if keys(part.value) is not None]
+    starts = [together(parts) for parts in product(*found)]
+    if other is None:
+        return one_of(f"{path}.k", (f"{start:016x}" for start in starts))
+    if isinstance(other, StringValue):
+        _check_length([other.folded])
+        return [{"prefix": {f"{path}.k": f"{start:016x}{other.folded}"}} for start in starts]
+    part = next(part for part in term.parts if part.value is other)
+    return [query for start in starts for query in _ranged(f"{path}.u", start, part)]
+
+
+def _asked_keys(part: Term) -> list[str]:
+    """The keys of `fields.keys` that a term asks for: any of them."""
+    value = part.value
+    if isinstance(value, TokenValue):
+        if not part.system_given:
+            return [f"c{value.code}"]
+        return [f"t{value.system}{SEPARATOR}{value.code}"] if part.code_given else [f"s{value.system}"]
+    if part.types:
+        return [f"r{type}/{next(iter(value))}" for type in part.types]
+    return keys(value) or []
+
+
+def _ranged(field: str, start: int, part: Term) -> list[Json]:
+    asked = part.value
+    if isinstance(asked, DateValue):
+        ends = (place(start, 0), place(start, (1 << 64) - 1))
+
+        def between(low: int | None, high: int | None, relation: str) -> Json:
+            low_end = ends[0] if low is None else place(start, moment(low))
+            return _range(field, low_end, ends[1] if high is None else place(start, moment(high)), relation)
+
+        return _one_date(between, part)
+    assert isinstance(asked, NumberValue | QuantityValue)
+    if isinstance(asked, QuantityValue) and part.unit_given:
+        start ^= unit_key(asked.system if part.system_given else None, asked.code)
+    return _compared(part, asked, _by_unit(field, start))
+
+
+def _check_length(texts: Iterable[str]) -> None:
+    if any(len(text) > OVERLAP for text in texts):
+        raise TooCostly(f"The search index finds texts of up to {OVERLAP} characters; ask for a shorter one, or :exact.")
+
+
 TERMS: Mapping[str, Callable[[str, Modifier, Sequence[Term]], list[Json]]] = {
     "token": _token,
     "string": _string,
@@ -218,5 +301,8 @@ TERMS: Mapping[str, Callable[[str, Modifier, Sequence[Term]], list[Json]]] = {
     "quantity": _quantity,
     "reference": _reference,
     "uri": _uri,
+    "composite": _composite,
+    "label": _label,
+    "special": _near,
 }
 """Kind -> (path of the parameter's fields, modifier, terms) -> the queries one of which must hold."""
