@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import apsw
 import httpx
 import pytest
 
@@ -219,3 +221,64 @@ def test_not_sorted_by(people: httpx.Client) -> None:
     """Documents cannot be sorted by an added parameter, and the answer says so."""
     put(people, definition("x", "token", EYE))
     assert "cannot be sorted by 'x'" in problem(people.get("Patient?_sort=x"))
+
+
+def test_survives_an_index_made_anew(tmp_path: Path) -> None:
+    """Where a release makes the index anew at its start, added parameters and words are found as before."""
+    query = "Patient?eye=brown&_text=told"
+    narrative = {"status": "generated", "div": '<div xmlns="http://www.w3.org/1999/xhtml">told</div>'}
+    for round in range(2):
+        one = Running(tmp_path)
+        one.start()
+        try:
+            with httpx.Client(base_url=f"{one.root}/fhir/", timeout=30) as client:
+                if round == 0:
+                    put(client, definition("eye", "token", EYE))
+                    put(client, person("a", text=narrative, **eye("brown")))
+                assert found(client, query) == ["a"]
+                put(client, person(f"b{round}", text=narrative, **eye("brown")))
+                assert found(client, query) == ["a", f"b{round}"]
+                client.delete(f"Patient/b{round}")
+                assert found(client, query) == ["a"]
+        finally:
+            one.stop()
+        connection = apsw.Connection(str(tmp_path / "fhir.db"))
+        connection.execute("UPDATE idx_state SET value = 'of an older release'")
+        connection.close()
+
+
+def test_many_servers_write_and_search_at_once(tmp_path: Path) -> None:
+    """Two servers on one file, each writing and searching by an added parameter and by words: no write is ever missed."""
+    servers = [Running(tmp_path), Running(tmp_path)]
+    for one in servers:
+        one.start()
+    missed: list[str] = []
+
+    def work(number: int) -> None:
+        with httpx.Client(timeout=30) as client:
+            own, other = (f"{servers[n].root}/fhir" for n in (number, 1 - number))
+            for turn in range(40):
+                name = f"w{number}x{turn}"
+                text = {"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{name}</div>'}
+                client.put(f"{own}/Patient/{name}", json=person(name, text=text, **eye(name))).raise_for_status()
+                for query in (f"eye={name}", f"_text={name}"):
+                    answer = client.get(f"{other}/Patient?{query}")
+                    if answer.status_code != 200 or answer.json()["total"] != 1:
+                        missed.append(f"{query}: {answer.text[:200]}")
+                client.put(f"{other}/Patient/{name}", json=person(name, **eye("none"))).raise_for_status()
+                answer = client.get(f"{own}/Patient?eye={name}")
+                if answer.json().get("total") != 0:
+                    missed.append(f"stale {name}: {answer.text[:200]}")
+
+    try:
+        httpx.put(f"{servers[0].root}/fhir/SearchParameter/eye", json=definition("eye", "token", EYE))
+        deadline = time.monotonic() + 10
+        while httpx.get(f"{servers[1].root}/fhir/Patient?eye=x").status_code != 200:
+            assert time.monotonic() < deadline, "the other server never knew"
+            time.sleep(0.1)
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(work, range(2)))
+    finally:
+        for one in servers:
+            one.stop()
+    assert missed == []

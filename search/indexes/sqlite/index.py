@@ -149,18 +149,18 @@ class SqliteIndex:
 
     async def search(self, query: Query) -> Result:
         """See `search.index.SearchIndex`."""
-        await self._gather_words((query,))
+        await self._gather((query,))
         carry_out = explained_search if query.explain else search
         return await self._run(lambda reader: carry_out(reader, self._codes, query))
 
     async def search_in_turn(self, queries: Sequence[Query], *, count: int, cursor: tuple[Any, ...] | None = None) -> Result:
         """See `search.index.SearchIndex`."""
-        await self._gather_words(queries)
+        await self._gather(queries)
         return await self._run(lambda reader: search_in_turn(reader, self._codes, queries, count, cursor))
 
     async def latest(self, query: Query, by: SearchParameter, most: int) -> Latest:
         """See `search.index.Grouping`."""
-        await self._gather_words((query,))
+        await self._gather((query,))
         return await self._run(lambda reader: latest(reader, self._codes, query, by, most))
 
     async def include(
@@ -187,8 +187,10 @@ class SqliteIndex:
             await self._settle()
         return True
 
-    async def _gather_words(self, queries: Sequence[Query]) -> None:
+    async def _gather(self, queries: Sequence[Query]) -> None:
+        """Catch up with what is indexed after the commit, as far as the queries look at it."""
         named = [leaf for query in queries for leaf in leaves(query.clauses)]
+        named += [clause for query in queries for grant in query.allowed or () for clause in grant.clauses]
         custom = {leaf.parameter for leaf in named if isinstance(leaf, Clause) and leaf.parameter.custom}
         if custom and self._custom is not None:
             await self._custom.settle(custom, self._wait)
