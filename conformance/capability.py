@@ -64,6 +64,7 @@ def build(
     patch_formats: Sequence[str] = ("application/json-patch+json", "application/fhir+json"),
     security: Json | None = None,
     compartments: Sequence[str] = (),
+    everywhere: Mapping[str, str] = {},
     conditional_delete: str = "single",
     reference_policy: Sequence[str] = ("literal", "logical"),
     title: str = "FHIR R4 server",
@@ -71,7 +72,8 @@ def build(
     """The CapabilityStatement of this instance, a valid R4 document.
 
     `search_parameters`: resource type -> its parameters. `base_url`: the FHIR base without a slash at the end. `date`: FHIR dateTime
-    of the last change of capabilities. `security`: CapabilityStatement.rest.security. `compartments`: canonical URLs. Raises
+    of the last change of capabilities. `security`: CapabilityStatement.rest.security. `compartments`: canonical URLs.
+    `everywhere`: parameters of every type that no SearchParameter defines, and what each finds. Raises
     ValueError for an operation without a definition.
     """
     rows, ops = tuple(interactions), tuple(operations)
@@ -83,6 +85,7 @@ def build(
         rest["security"] = security
     rest["resource"] = [_resource(name, rows, ops, parameters[name], reverse.get(name, []), policy) for name in resource_types]
     rest["interaction"] = [{"code": code} for code in _SYSTEM_CODES if code in _system_codes(rows)]
+    _put(rest, "searchParam", [{"name": n, "type": "special", "documentation": text} for n, text in sorted(everywhere.items())])
     _put(rest, "operation", _operations(ops, ""))
     _put(rest, "compartment", list(compartments))
     return {

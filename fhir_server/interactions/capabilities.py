@@ -24,6 +24,13 @@ DATE = "2026-11-22"
 
 Custom = tuple[SearchParameter, ...]
 
+EVERYWHERE = {
+    "_filter": "An expression over the parameters of the type: https://hl7.org/fhir/R4/search_filter.html",
+    "_has": "What others refer to: _has:Observation:patient:code=1234, to any depth",
+    "_list": "The items of a List, by its id; no functional lists",
+}
+"""Parameters of every type that have no definition of their own in R4."""
+
 _BASE = "urn:base"
 _OPEN = {"description": "Sign-in is off (FHIR_AUTH=off): everybody who reaches this address reads and writes everything."}
 
@@ -64,6 +71,7 @@ def _statement(routes: Router[Context], parameters: Parameters, custom: Custom, 
             version=server_version(),
             date=DATE,
             security=_OPEN if auth == "off" else None,
+            everywhere=EVERYWHERE,
             compartments=[f"http://hl7.org/fhir/CompartmentDefinition/{name}" for name in _compartments(routes)],
             conditional_delete=conditional_delete,
         )

@@ -31,6 +31,8 @@ def test_says_what_is_there(api: httpx.Client) -> None:
     events = {one["code"] for one in by_type["AuditEvent"]["interaction"]}
     assert {"create", "read"} <= events
     assert not events & {"update", "patch", "delete"}
+    assert {one["name"] for one in rest["searchParam"]} == {"_filter", "_has", "_list"}
+    assert len(rest["compartment"]) == 5
     assert {one["code"] for one in rest["interaction"]} == {"batch", "transaction", "history-system", "search-system"}
 
 
