@@ -173,6 +173,14 @@ def test_compartment_pages(api: httpx.Client) -> None:
     assert api.post("Encounter/ac-e/*/_search", data={"_count": "1"}).json()["total"] == first["total"]
 
 
+def test_within_a_batch(api: httpx.Client, base: str) -> None:
+    """Entries of a batch search the same way."""
+    urls = [f"?_type=Patient,Encounter&_tag={TAG}", "Encounter/ac-e/*", "Practitioner/ac-dr/Encounter"]
+    body = {"resourceType": "Bundle", "type": "batch", "entry": [{"request": {"method": "GET", "url": url}} for url in urls]}
+    answers = [entry["resource"] for entry in api.post(base, json=body).json()["entry"]]
+    assert [answer.get("total") for answer in answers] == [5, 4, 1]
+
+
 @pytest.mark.parametrize(
     ("path", "says"),
     [

@@ -17,7 +17,7 @@ from search.compartments import within
 from search.index import Latest
 from search.indexes.latest import latest_of
 from search.parse import parse
-from search.query import Grant, Query
+from search.query import Grant, Grants, Query
 
 Filled = Database | Memory | Elastic
 
@@ -209,6 +209,26 @@ def test_filters(filled: Filled, text: str, ids: str) -> None:
 def test_free_slots(filled: Filled, text: str, ids: str) -> None:
     """Slots by status, time, service and, through their schedule, by who offers them and where."""
     assert found(filled, asked(text)) == ids
+
+
+@pytest.mark.parametrize(("allowed", "tells"), [(None, True), ((Grant("Patient"),), False), ((), False)])
+def test_explained(tmp_path: Path, allowed: Grants | None, tells: bool) -> None:
+    """What drove a search and how many rows it had is told, but not where access is limited: rows are others' documents too."""
+    made = Database(tmp_path / "a.sqlite")
+    made.update([applied(row, address, document) for row, (address, document) in enumerate(DOCUMENTS.items(), 1)])
+
+    async def search() -> str:
+        await made.index.open()
+        try:
+            query = replace(asked("Patient?gender=male&_filter=given eq peter or family eq x"), explain=True, allowed=allowed)
+            return " ".join((await made.index.search(query)).explained)
+        finally:
+            await made.index.close()
+
+    text = asyncio.run(search())
+    assert " ms" in text and "peter" not in text
+    assert ("gender: 1 row" in text, "Driven by" in text, "steps" in text) == (tells, tells, tells)
+    made.close()
 
 
 CHAINED = [

@@ -35,6 +35,10 @@ def explained_search(reader: Reader, codes: Codebook, query: Query) -> Result:
         took = (time.perf_counter() - begun) * 1000
     finally:
         reader.connection.trace_v2(0, None, id=explained_search)
+    if query.allowed is not None:  # numbers of rows would tell of documents that the caller may not see
+        return replace(
+            found, explained=(f"Embedded index on SQLite: {took:.2f} ms", "What drove it is not told where access is limited")
+        )
     cost = f"{took:.2f} ms, {work['statements']} statements, {work['steps']} steps of SQLite's machine, no table scanned"
     cost = cost if not work["scanned"] else cost.replace("no table scanned", f"{work['scanned']} rows scanned")
     return replace(found, explained=(f"Embedded index on SQLite: {cost}", *_plan(reader, codes, query)))
