@@ -19,6 +19,7 @@ from search.indexes.elastic.layout import Layout
 from search.indexes.elastic.links import links_of
 from search.indexes.elastic.terms import Json
 from search.query import Query, SortKey
+from search.text.scoring import SCORE
 
 ESTIMATE = 10_000
 """An estimated total is exact up to this many, and this many where there are more."""
@@ -27,7 +28,7 @@ _PARAMS = {
     "ignore_unavailable": "true",
     "allow_no_indices": "true",
     "allow_partial_search_results": "false",
-    "filter_path": "timed_out,_shards.total,hits.total,hits.hits.sort",
+    "filter_path": "took,timed_out,_shards.total,hits.total,hits.hits.sort",
 }
 
 _encode = msgspec.json.Encoder().encode
@@ -57,6 +58,7 @@ class _State(msgspec.Struct):
 
 
 class _Answer(_State):
+    took: int = 0
     hits: _Hits = msgspec.field(default_factory=_Hits)
 
 
@@ -80,12 +82,14 @@ class Searcher:
 
     async def search(self, query: Query) -> Result:
         """The page that the query asks for. Raises Missing, TooCostly, StoreUnavailable."""
-        answer = await self.ask(query.type, request(query, await links_of(self, query)))
+        links = await links_of(self, query)
+        answer = await self.ask(query.type, request(query, links))
         places = [hit.sort for hit in answer.hits.hits]
         page = places[: query.count]
         cursor = tuple(page[-1]) if query.count and len(places) > query.count else None
         total, exact = _total(query, answer.hits.total)
-        return Result([Key(query.type, place[-1]) for place in page], cursor, total, exact)
+        told = _told(query, links, answer) if query.explain else ()
+        return Result([Key(query.type, place[-1]) for place in page], cursor, total, exact, told)
 
     async def in_turn(
         self,
@@ -175,6 +179,18 @@ class _Many(msgspec.Struct):
 _decode_many = msgspec.json.Decoder(_Many).decode
 
 
+def _told(query: Query, links: Links, answer: "_Answer") -> tuple[str, ...]:
+    """How the search was done, for people."""
+    steps = [f"Elasticsearch searched {answer.shards.total} shard of the index of {query.type} in {answer.took} ms."]
+    if links:
+        steps.insert(0, f"{len(links)} chains were looked up first; what they lead to became a list of addresses in the query.")
+    if answer.hits.total is not None:
+        counted = "Exactly" if answer.hits.total.relation == "eq" else "At least"
+        steps.append(f"{counted} {answer.hits.total.value} documents were counted; {len(answer.hits.hits)} were read for the page.")
+    by = f"{len(query.sort)} sort keys, then " if query.sort else ""
+    return (*steps, f"The order is by {by}the clinical date and the id.")
+
+
 def request(query: Query, links: Links = NO_LINKS) -> Json:
     """The body of the request for a page: one document more than it holds, to know whether another follows."""
     body: Json = {
@@ -204,6 +220,8 @@ def _sorted(key: SortKey) -> Json:
             "Elasticsearch cannot sort by what documents refer to; sort by parameters of the type that is searched for."
         )
     code, way = key.parameter.stored or key.parameter.code, "desc" if key.descending else "asc"
+    if code == SCORE:
+        raise TooCostly("This search engine finds words but does not rank what it finds; sort by something else than _score.")
     if code == "_id":
         return {"id": way}
     if code == "_lastUpdated":
