@@ -33,7 +33,7 @@ MOST_READ = 10_000
 
 _PAGE = 1_000
 _SUBJECTS = ("patient", "subject")
-_NOT_HERE = ("_sort", "_count", "_total", "_cursor")
+_NOT_HERE = ("_sort", "_count", "_total", "_cursor", "_explain")
 
 
 async def lastn(ctx: Context, who: Identity, request: FhirRequest) -> FhirResult:
@@ -47,11 +47,13 @@ async def lastn(ctx: Context, who: Identity, request: FhirRequest) -> FhirResult
     versions += [version for group in by_text for version in group]
     limit = ctx.settings.max_count
     issues = [Issue("warning", "not-supported", f"{name} was ignored: {reason}") for name, reason in parsed.ignored]
+    issues += [Issue("information", "informational", hint) for hint in parsed.hints]
     issues += [LATE] if late else []
-    if len(versions) > limit:
+    if len(versions) > limit and parsed.summary != "count":
         text = f"{len(versions)} observations are the latest; {limit} are shown (FHIR_MAX_COUNT). Narrow it by category or code"
         issues.append(Issue("warning", "incomplete", text))
-    return await _answer(ctx, request, parsed, (most, versions[:limit], len(versions)), issues)
+    shown = [] if parsed.summary == "count" else versions[:limit]
+    return await _answer(ctx, request, parsed, (most, shown, len(versions)), issues)
 
 
 def _read(pairs: Pairs) -> tuple[int, Pairs]:

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from fhir_server.operations import lastn
-from tests.api.conftest import problem
+from tests.api.conftest import Running, problem
 
 LOINC, LOCAL = "http://loinc.org", "urn:local"
 
@@ -90,6 +90,21 @@ def test_post_and_include(api: httpx.Client) -> None:
     assert own["relation"] == "self" and "$lastn?max=2&patient=ln-1&code=bp" in own["url"]
 
 
+def test_only_the_total(api: httpx.Client) -> None:
+    """_summary=count answers how many there are."""
+    bundle = api.get("Observation/$lastn?patient=ln-1&max=3&_summary=count").json()
+    assert bundle["total"] == 10 and "entry" not in bundle
+
+
+def test_cut(api: httpx.Client, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than a page may hold are cut, and that is told."""
+    monkeypatch.setitem(running.app._ctx.settings.__dict__, "max_count", 4)
+    bundle = api.get("Observation/$lastn?patient=ln-1").json()
+    assert bundle["total"] == 6
+    assert [e["search"]["mode"] for e in bundle["entry"]] == ["match"] * 4 + ["outcome"]
+    assert "6 observations" in bundle["entry"][-1]["resource"]["issue"][0]["details"]["text"]
+
+
 @pytest.mark.parametrize(
     ("query", "says"),
     [
@@ -99,6 +114,7 @@ def test_post_and_include(api: httpx.Client) -> None:
         ("patient=ln-1&max=x", "whole number"),
         ("patient=ln-1&max=1&max=2", "whole number"),
         ("patient=ln-1&_sort=date", "no _sort"),
+        ("patient=ln-1&_explain=true", "no _explain"),
         ("patient=ln-1&cod=x", "did you mean code"),
     ],
 )
