@@ -15,7 +15,7 @@ Mode = Literal["match", "include", "outcome"]
 
 _json = msgspec.json.Encoder().encode
 
-_ENTRY = b'{"fullUrl":%b,"resource":%b,"search":{"mode":"%b"}}'
+_ENTRY = b'{"fullUrl":%b,"resource":%b,"search":{"mode":"%b"%b}}'
 _OUTCOME = b'{"resource":%b,"search":{"mode":"outcome"}}'
 _HISTORY = (
     b'{"fullUrl":%b,%b"request":{"method":"%b","url":"%b"},"response":{"status":"%b","etag":"W/\\"%d\\"","lastModified":"%b"}}'
@@ -38,9 +38,10 @@ def bundle(kind: str, entries: Sequence[bytes], *, links: Iterable[Link] = (), t
     return b'%b,"entry":[%b]}' % (head, b",".join(entries)) if entries else head + b"}"
 
 
-def search_entry(base: str, type: str, id: str, body: bytes, mode: Mode = "match") -> bytes:
-    """An entry of a searchset: a match, or what was included."""
-    return _ENTRY % (_json(f"{base}/{type}/{id}"), body, mode.encode())
+def search_entry(base: str, type: str, id: str, body: bytes, mode: Mode = "match", score: float | None = None) -> bytes:
+    """An entry of a searchset: a match (with its score from 0 to 1, if it has one), or what was included."""
+    told = b"" if score is None else b',"score":%.6f' % score
+    return _ENTRY % (_json(f"{base}/{type}/{id}"), body, mode.encode(), told)
 
 
 def outcome_entry(outcome: bytes) -> bytes:

@@ -13,13 +13,15 @@ from search.query import Compartment, Grants, Include, Query
 class Result:
     """One page. `cursor` is the place to go on from (None: no more), in JSON-able values. `total` is None where none was asked for;
     `total_exact` is False for an estimate. `explained`, where `Query.explain` asks, are sentences for people that tell how the search
-    was done: what drove it, how many rows were counted and read, what was tested. They quote no values of documents."""
+    was done: what drove it, how many rows were counted and read, what was tested. They quote no values of documents. `scores` are
+    those of `keys`, in their order, where the query sorts by `_score`, else empty."""
 
     keys: list[Key]
     cursor: tuple[object, ...] | None
     total: int | None
     total_exact: bool = True
     explained: tuple[str, ...] = ()
+    scores: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from search.query import AllOf, Condition, Parsed, Query
 from search.reading.hints import hints
 from search.reading.includes import Includes, ends
 from search.shaping import Shape, read_shape
+from search.text.scoring import SCORE, texts_of
 from search.types.text import Reading, bases_of
 
 MAX_LENGTH = 131_072
@@ -59,9 +60,20 @@ def parse(
                 clauses += clause.conditions if isinstance(clause, AllOf) else (clause,)
                 notes.applied.append((name, value))
     _agree(shape)
+    if any(key.parameter.code == SCORE for key in shape.sort) and not any(texts_of(tuple(clauses))):
+        _unscored(shape)
     if notes.issues:
         raise FhirError(400, notes.issues)
     return _parsed(shape, tuple(dict.fromkeys(clauses)))
+
+
+def _unscored(shape: Shape) -> None:
+    """There are no words to score by: the key is none."""
+    notes = shape.notes
+    notes.pass_over("_sort", "Only what is found by words has a _score: give _text or _content, or sort by something else")
+    shape.sort = tuple(key for key in shape.sort if key.parameter.code != SCORE)
+    others = ",".join(key for name, value in notes.applied if name == "_sort" for key in value.split(",") if SCORE not in key)
+    notes.applied[:] = [pair for pair in notes.applied if pair[0] != "_sort"] + ([("_sort", others)] if others else [])
 
 
 def _agree(shape: Shape) -> None:

@@ -9,6 +9,7 @@ from search.parameters import Parameters
 from search.query import SortKey, Total
 from search.reading.includes import NAMES, Includes
 from search.reading.sorting import read_links
+from search.text.scoring import SCORE, score_key
 
 MAX_SORT_KEYS = 8
 _WITHOUT_ORDER = ("composite", "special")
@@ -99,6 +100,10 @@ def _sort(shape: Shape, name: str, value: str) -> str | None:
     applied: list[str] = []
     for text in filter(None, value.split(",")):
         code = text.removeprefix("-")
+        if code == SCORE:
+            applied.append(text)
+            keys.setdefault(code, score_key(shape.type, worst_first=text.startswith("-")))
+            continue
         via, type, last, wrong = read_links(shape.type, code, shape.parameters)
         parameter = shape.parameters.find(type, last)
         if wrong or parameter is None or not parameter.searchable or parameter.custom or parameter.kind in _WITHOUT_ORDER:
@@ -115,8 +120,6 @@ def _sort(shape: Shape, name: str, value: str) -> str | None:
 
 def _unsorted(shape: Shape, type: str, code: str) -> str:
     """Why documents cannot be sorted by this."""
-    if code == "_score":
-        return "There is no _score to sort by: what is found by words comes the newest first, or by the other keys of _sort"
     close = [c for c in shape.parameters.suggest(type, code) if c != code]
     hint = f" (did you mean {' or '.join(close)}?)" if close else ""
     return f"{type} cannot be sorted by {code[:100]!r}{hint}"

@@ -5,7 +5,7 @@ were cut off, the total is an estimate, or the search index lags behind. Next li
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import urlencode
 
@@ -18,13 +18,15 @@ from fhir_server.searching.asked import Asked
 from fhir_server.searching.codes import with_codes
 from resources.bundles import Mode, outcome_entry, search_entry, searchset
 from resources.outcomes import Issue, operation_outcome
-from resources.store import Version
+from resources.store import Key, Version
 from search.index import Included, Result
 from search.paging import page_context
 from search.query import Parsed, Query, types_of
 from search.reading.includes import ends
 
 _NOTHING = Included([])
+
+NO_SCORES: Mapping[Key, float | None] = {}
 
 
 async def answer(ctx: Context, request: FhirRequest, asked: Asked) -> FhirResult:
@@ -45,7 +47,8 @@ async def answer(ctx: Context, request: FhirRequest, asked: Asked) -> FhirResult
         page = replace(page, explained=(told, *page.explained))
     parsed = replace(parsed, hints=tuple(dict.fromkeys(hint for each in asked.parsed for hint in each.hints)))
     outcome = _outcome(parsed, page, truncated, late, ctx.settings.include_limit)
-    entries = [*_entries(request.base, parsed, matches, "match"), *_entries(request.base, parsed, included, "include"), *outcome]
+    scores = dict(zip(page.keys, page.scores, strict=False))
+    entries = [*_entries(request.base, parsed, matches, "match", scores), *_entries(request.base, parsed, included, "include"), *outcome]
     touched = tuple(f"{v.type}/{v.id}" for v in (*matches, *included))
     return FhirResult(200, (searchset(entries, links=links, total=page.total),), touched=touched)
 
@@ -79,11 +82,14 @@ async def _documents(ctx: Context, parsed: Parsed, page: Result) -> tuple[list[V
     return matches, await present(ctx, extra.keys), extra.truncated
 
 
-def _entries(base: str, parsed: Parsed, versions: Sequence[Version], mode: Mode) -> Iterator[bytes]:
+def _entries(
+    base: str, parsed: Parsed, versions: Sequence[Version], mode: Mode, scores: Mapping[Key, float | None] = NO_SCORES
+) -> Iterator[bytes]:
     for version in versions:
         assert version.body is not None
         body = shorten(version.type, version.body, parsed.summary, parsed.elements)
-        yield search_entry(base, version.type, version.id, body, mode)
+        score = scores.get(Key(version.type, version.id)) if scores else None
+        yield search_entry(base, version.type, version.id, body, mode, score)
 
 
 def _outcome(parsed: Parsed, page: Result, truncated: bool, late: bool, limit: int) -> list[bytes]:

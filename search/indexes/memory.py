@@ -15,6 +15,7 @@ from search.match import Document, allows, matches, sort_value, targets, values_
 from search.parameter import SearchParameter
 from search.parameters import Parameters
 from search.query import Compartment, Grants, Include, Query, SortKey
+from search.text.scoring import SCORE, score
 
 Place = tuple[Any, ...]
 """A document's values by the sort keys, its date, its row: what a cursor carries."""
@@ -84,7 +85,10 @@ class MemoryIndex:
         page = places[: query.count]
         cursor = page[-1] if query.count and len(places) > query.count else None
         told = (f"Index in memory: each of {len(self._documents)} documents was looked at",) if query.explain else ()
-        return Result([self._documents[place[-1]].key for place in page], cursor, total, explained=told)
+        keys = [self._documents[place[-1]].key for place in page]
+        at = next((n for n, key in enumerate(query.sort) if key.parameter.code == SCORE), None)
+        scores = tuple(place[at] for place in page) if at is not None else ()
+        return Result(keys, cursor, total, explained=told, scores=scores)
 
     async def search_in_turn(self, queries: Sequence[Query], *, count: int, cursor: tuple[Any, ...] | None = None) -> Result:
         """See `search.index.SearchIndex`."""
@@ -150,7 +154,10 @@ class MemoryIndex:
         return document is not None and allows(compartments, allowed, document)
 
     def _place(self, query: Query, document: Document) -> Place:
-        values = (sort_value(key, document, self, query.allowed) for key in query.sort)
+        values = (
+            score(query, document.entry.text) if key.parameter.code == SCORE else sort_value(key, document, self, query.allowed)
+            for key in query.sort
+        )
         return (*values, document.entry.date, document.key.hint)
 
     def _included(self, rule: Include, keys: Sequence[Key]) -> Iterable[Key]:

@@ -39,6 +39,18 @@ def test_sees_what_was_written_before(api: httpx.Client, put: Put) -> None:
     assert found(api, "Patient?_content=zebrina OR recovered") == ["tx-1"]
 
 
+def test_scores(api: httpx.Client, put: Put) -> None:
+    """With _sort=_score the best match comes first, and each entry has its score."""
+    put(told("tx-6", "okapi among many other animals of the forest"))
+    put(told("tx-7", "okapi okapi"))
+    bundle = api.get("Patient?_text=okapi&_sort=_score").json()
+    assert [entry["resource"]["id"] for entry in bundle["entry"]] == ["tx-7", "tx-6"]
+    scores = [entry["search"]["score"] for entry in bundle["entry"]]
+    assert 1 >= scores[0] > scores[1] >= 0
+    assert "score" not in api.get("Patient?_text=okapi").json()["entry"][0]["search"]
+    assert "Only what is found by words" in problem(api.get("Patient?_sort=_score"))
+
+
 def test_through_a_chain(api: httpx.Client, put: Put) -> None:
     """The words may be those of another resource."""
     put(told("tx-4", "Quagga syndrome"))

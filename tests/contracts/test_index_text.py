@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from contracts.index_harness import Database, Memory
-from contracts.test_index_contract import applied
+from contracts.index_harness import Database, Memory, all_pages
+from contracts.test_index_contract import applied, asked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from search.index import SearchIndex
 from search.query import Query, Text
 from search.text.expression import Either, Every, Expression, Phrase
 
@@ -68,3 +71,29 @@ def test_agrees_with_the_oracle(database: Database, documents: list[tuple[str, s
         asyncio.run(run())
     finally:
         database.update([change._replace(live=False, entry=None, created=False, new=False) for change in made])
+
+
+def test_best_first(tmp_path: Path) -> None:
+    """Sorted by their scores, documents that say it more often come first (or last), on one page as on pages of one."""
+    memory, sqlite = Memory(), Database(tmp_path / "a.sqlite")
+    told = ["pain and other words", "pain pain pain", "nothing", "pain and pain in words"]
+    made = [
+        applied(n, f"Patient/{n}", {"text": {"status": "generated", "div": f"<div>{each}</div>"}}) for n, each in enumerate(told, 1)
+    ]
+
+    async def check(index: SearchIndex) -> None:
+        await index.open()
+        for sort, ids in (("_score", ["2", "4", "1"]), ("-_score", ["1", "4", "2"])):
+            query = asked(f"Patient?_text=pain&_sort={sort}")
+            result = await index.search(query)
+            assert [key.id for key in result.keys] == ids
+            scores = [score or 0 for score in result.scores]
+            assert sorted(scores, reverse=sort == "_score") == scores
+            assert all(0 < score < 1 for score in scores)
+            assert [key.id for page in await all_pages(index, replace(query, count=1)) for key in page.keys] == ids
+        await index.close()
+
+    for each in (memory, sqlite):
+        each.update(made)
+        asyncio.run(check(each.index))
+        each.close()

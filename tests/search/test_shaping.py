@@ -168,7 +168,7 @@ def test_refused_in_any_case(query: str, says: str) -> None:
         ("_sort=patiet.name", "did you mean patient"),
         ("_sort=patient.nam", "Patient cannot be sorted by 'nam'"),
         ("_sort=patient.link:Patient.link:Patient.link:Patient.name", "more than 3 links"),
-        ("_sort=-_score", "no _score"),
+        ("_sort=-_score", "Only what is found by words has a _score"),
         ("_sort=code-value-quantity", "cannot be sorted"),
         ("_include=subject", "begins with the type"),
         ("_include=Patient:organization", "begins with the type"),

@@ -6,7 +6,7 @@ come in the order of (date in the key, row), in the direction of the first sort 
 A position is what a cursor carries: the values of the sort keys (None: no value), then date and row.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cmp_to_key, partial
 from typing import Any
@@ -15,6 +15,7 @@ from search.indexes.sqlite.reader import Edge, Reader
 from search.indexes.sqlite.rows import CUT, Row, unordered, unpack_rows
 from search.indexes.sqlite.schema import FOLDED, NORMAL, WIDE, Book
 from search.query import SortKey
+from search.text.scoring import SCORE
 from search.values import NO_DATE
 
 Position = tuple[Any, ...]
@@ -70,13 +71,16 @@ Follow = Callable[[SortKey, Book, list[Row]], Any]
 """What a document of a type, given by its packed rows, is sorted by for a chained key."""
 
 
-def positions(reader: Reader, order: Order, book: Book, found: Iterable[tuple[int, int]], follow: Follow) -> list[Position]:
-    """The positions of documents given as (d, rid), in no order."""
+def positions(
+    reader: Reader, order: Order, book: Book, found: Iterable[tuple[int, int]], follow: Follow, scores: Mapping[int, float]
+) -> list[Position]:
+    """The positions of documents given as (d, rid), in no order. `scores`: by rid, where a key asks for them."""
     found = list(found)
     if not order.keys:
         return list(found)
     if order.by_date:
         return [(None if d == NO_DATE else d, d, rid) for d, rid in found]
+    scored = [place for place, key in enumerate(order.keys) if key.parameter.code == SCORE]
     out: list[Position] = []
     for start in range(0, len(found), _CHUNK):
         reader.on_time()
@@ -89,7 +93,10 @@ def positions(reader: Reader, order: Order, book: Book, found: Iterable[tuple[in
         for d, rid, id, updated, blob in rows:
             packed = unpack_rows(blob)[1]
             values = (follow(key, book, packed) if key.via else value_of(key, book, packed, id, updated) for key in order.keys)
-            out.append((*values, d, rid))
+            position = [*values, d, rid]
+            for place in scored:
+                position[place] = scores.get(rid)
+            out.append(tuple(position))
     return out
 
 

@@ -14,7 +14,9 @@ from search.indexes.sqlite.plan import Plan, Source, count_plan, make_plan, test
 from search.indexes.sqlite.predicates import NEVER, Predicate, json
 from search.indexes.sqlite.reader import Reader
 from search.indexes.sqlite.schema import Codebook
+from search.indexes.sqlite.words.compiling import scores_of
 from search.query import Clause, Modifier, Query
+from search.text.scoring import SCORE, scored
 from search.values import NO_DATE, hash64
 
 ESTIMATE = 10_000
@@ -102,7 +104,8 @@ class _Search:
         rows = self.reader.rows(*union(plan)) if plan.sources else []
         total = len(rows)
         follow = Follower(self.reader, self.codes, self.query, total)
-        found = in_order(self.order, positions(self.reader, self.order, self.book, rows, follow))
+        scores = scores_of(self.reader, self.query, [rid for _, rid in rows]) if scored(self.query) else {}
+        found = in_order(self.order, positions(self.reader, self.order, self.book, rows, follow, scores))
         if self.cursor is not None:
             found = after(self.order, found, self.cursor)
         return self._result(found[: self.query.count + 1], plan, total)
@@ -121,7 +124,9 @@ class _Search:
         elif total is None:
             total = self.count(plan)
         keys = keys_of(self.reader, self.query.type, [position[-1] for position in page])
-        return Result(keys, page[-1] if more else None, total, exact)
+        place = next((n for n, key in enumerate(self.query.sort) if key.parameter.code == SCORE), None)
+        scores = tuple(position[place] for position in page) if place is not None else ()
+        return Result(keys, page[-1] if more else None, total, exact, scores=scores)
 
     def count(self, plan: Plan) -> int:
         """How many documents match, exactly."""
