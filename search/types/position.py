@@ -20,7 +20,7 @@ DEFAULT_RADIUS = 50_000.0
 """Metres within which a place is near where the query names no distance."""
 
 _METRES = {"km": 1_000.0, "m": 1.0, "mi": 1_609.344, "[mi_i]": 1_609.344, "[mi_us]": 6_336_000 / 3_937, "": 1_000.0}
-_NUMBER = re.compile(r"[+-]?\d{1,6}(?:\.\d{1,40})?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?\d{1,12}(?:\.\d{1,40})?", re.ASCII)
 _FORM = "write latitude|longitude|distance|unit, as in 48.2|16.37|10|km"
 
 MODIFIERS = frozenset({Modifier.MISSING})

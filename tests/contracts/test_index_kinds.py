@@ -229,6 +229,7 @@ PLACES = [
     ("Location?near=48.2|16.37", "1 2"),
     ("Location?near=48.2|16.37|200|km", "1 2 3"),
     ("Location?near=48.2|16.37|0|km", "1"),
+    ("Location?near=48.2|16.37|200000.5|m", "1 2 3"),
     ("Location?near=-17|180|11|km", "4 5"),
     ("Location?near=-17|-180|11|km", "4 5"),
     ("Location?near=-17|179.9|22|km", "4 5"),
