@@ -33,6 +33,9 @@ MAX_DEPTH = 30
 MAX_WAYS = 500
 """Most comparisons that an expression may stand for, each chain counted for every type that it may lead to."""
 
+MAX_LOOKS = 1_000
+"""Most types that the links of an expression are followed to, whether they have what follows or not."""
+
 _GRAMMAR = r"""
     ?start: joined
     joined: _unit (LOGIC _unit)*
@@ -119,11 +122,12 @@ def _near(text: str, at: int) -> str:
 
 @dataclass(slots=True)
 class _Reader:
-    """One expression. `ways` counts the comparisons made so far."""
+    """One expression. `ways` counts the comparisons made so far, `looks` the types that links were followed to."""
 
     parameters: Parameters
     reading: Reading
     ways: int = 0
+    looks: int = 0
 
     def joined(self, type: str, node: _Node, depth: int) -> Condition:
         """Units and the words between them, from left to right."""
@@ -174,13 +178,18 @@ class _Reader:
         found: list[Condition] = []
         refused: list[Impossible] = []
         for target in reference.targets or definitions().resource_types:
+            self.looks += 1
+            if self.looks > MAX_LOOKS:
+                raise Impossible("the links of the expression may lead to too many types", step.code.start_pos or 0, "too-costly")
             try:
                 inner = _parts(self.joined(target, step.inner, depth)) if step.inner is not None else ()
                 found.append(Chain((reference,), target, (*inner, *_parts(self._walk(target, rest, asked, depth)))))
             except Impossible as problem:
+                if problem.code == "too-costly":
+                    raise
                 refused.append(problem)
         if not found:
-            raise max(refused, key=lambda problem: (problem.code == "too-costly", problem.at))
+            raise max(refused, key=lambda problem: problem.at)
         return found[0] if len(found) == 1 else AnyOf(tuple(found))
 
 

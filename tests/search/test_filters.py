@@ -101,6 +101,7 @@ def test_read(type: str, expression: str, expected: str) -> None:
         ("Patient", "_id eq 1 or " * 900 + "_id eq 1", 1, "at most 8000"),
         ("Patient", "_id eq 1 or " * 600 + "_id eq 1", 6001, "500 comparisons"),
         ("Patient", 'name co "x', 9, "a value"),
+        ("Composition", "subject." * 25 + "name eq x", 1, "too many types"),
     ],
 )
 def test_refused(type: str, expression: str, at: int, says: str) -> None:
