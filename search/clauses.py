@@ -16,6 +16,9 @@ from search.types.text import BadValue, Reading, split
 MAX_TERMS = 1_000
 """Most alternatives (`a,b,c`) that one parameter may have."""
 
+MAX_COMPARISONS = 10_000
+"""Most comparisons that the alternatives may stand for together: a quantity in a unit of UCUM is one in each unit that measures the same."""
+
 _LONGEST_TEXT = 500
 
 _UNSUPPORTED = {
@@ -138,4 +141,10 @@ def _terms(
             notes.refuse(name, f"{name}: {problem}")
         else:
             found.update(dict.fromkeys(terms))
+            if len(found) > MAX_COMPARISONS:
+                text = (
+                    f"{name}: the alternatives stand for more than {MAX_COMPARISONS} comparisons, each in many units; ask for fewer"
+                )
+                notes.refuse(name, text, "too-costly")
+                return ()
     return tuple(found)

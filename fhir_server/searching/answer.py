@@ -48,7 +48,11 @@ async def answer(ctx: Context, request: FhirRequest, asked: Asked) -> FhirResult
     parsed = replace(parsed, hints=tuple(dict.fromkeys(hint for each in asked.parsed for hint in each.hints)))
     outcome = _outcome(parsed, page, truncated, late, ctx.settings.include_limit)
     scores = dict(zip(page.keys, page.scores, strict=False))
-    entries = [*_entries(request.base, parsed, matches, "match", scores), *_entries(request.base, parsed, included, "include"), *outcome]
+    entries = [
+        *_entries(request.base, parsed, matches, "match", scores),
+        *_entries(request.base, parsed, included, "include"),
+        *outcome,
+    ]
     touched = tuple(f"{v.type}/{v.id}" for v in (*matches, *included))
     return FhirResult(200, (searchset(entries, links=links, total=page.total),), touched=touched)
 

@@ -280,3 +280,11 @@ def test_nothing_but_fhir_errors(pairs: list[tuple[str, str]], lenient: bool) ->
         again = read(urlencode(parsed.applied), "Observation")
         assert again.query == parsed.query
         assert again.applied == parsed.applied
+
+
+def test_too_many_comparisons() -> None:
+    """Alternatives in units of UCUM stand for one in each unit that measures the same; there is a limit on all of them together."""
+    many = ",".join(f"{n}|http://unitsofmeasure.org|g" for n in range(1_000))
+    [(expression, code, text)] = problems(f"value-quantity={many}", "Observation")
+    assert (expression, code) == ("value-quantity", "too-costly") and "10000 comparisons" in text
+    assert len(read(f"value-quantity={many.replace('http://unitsofmeasure.org', 'urn:x')}", "Observation").query.clauses) == 1
