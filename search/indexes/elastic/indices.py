@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from search.indexes.elastic.connection import Connection, Refused
-from search.indexes.elastic.layout import Layout
+from search.indexes.elastic.layout import NEEDED, Layout
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -76,7 +76,7 @@ class Indices:
         """
         name = f"{self.layout.alias(type)}-{secrets.token_hex(4)}"
         meta = {"_meta": _meta(Scan(until))} if until else {}
-        await self._put(f"/{name}", {"mappings": {**self.layout.mapping(type), **meta}})
+        await self._put(f"/{name}", {"settings": NEEDED, "mappings": {**self.layout.mapping(type), **meta}})
         return name
 
     async def feed_into(self, type: str, index: str) -> None:

@@ -48,11 +48,14 @@ SETTINGS: Mapping[str, Any] = {
     "index.auto_expand_replicas": "0-1",
     "index.refresh_interval": "5s",
     "index.gc_deletes": "1h",
-    "index.max_terms_count": 65_536,
 }
 """What the index template says; a template of the people who run it with a higher priority wins.
 
 `gc_deletes`: how long a deletion is remembered, so that an older version that is sent late does not come back."""
+
+
+NEEDED: Mapping[str, Any] = {"index.max_terms_count": 65_536, "index.max_regex_length": 8_192}
+"""Limits that every index is made with, because searches rely on them (`max_regex_length` counts for prefixes too)."""
 
 
 class Layout:

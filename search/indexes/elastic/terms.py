@@ -32,6 +32,9 @@ EVERYTHING: Json = {"match_all": {}}
 _MOST_TERMS = 60_000
 """Values of one `terms` query; Elasticsearch's own limit is 65,536."""
 
+CONTAINED = 500
+"""Characters that `:contains` may look for: the automaton of a longer pattern can be more than Elasticsearch is willing to make."""
+
 _WILD = str.maketrans({"*": r"\*", "?": r"\?", "\\": r"\\"})
 
 
@@ -81,6 +84,7 @@ def _string(path: str, modifier: Modifier, terms: Sequence[Term]) -> list[Json]:
         return [{"wildcard": {f"{path}.f": {"value": f"*{text.translate(_WILD)}"}}} for text in texts]
     if modifier is not Modifier.CONTAINS:
         return [{"prefix": {f"{path}.f": text}} for text in texts]
+    _check_length(texts, CONTAINED)
     patterns = [f"*{text.translate(_WILD)}*" for text in texts]
     return [{"wildcard": {f"{path}.{field}": {"value": pattern}}} for pattern in patterns for field in ("f", "m")]
 
@@ -288,9 +292,9 @@ def _ranged(field: str, start: int, part: Term) -> list[Json]:
     return _compared(part, asked, _by_unit(field, start))
 
 
-def _check_length(texts: Iterable[str]) -> None:
-    if any(len(text) > OVERLAP for text in texts):
-        raise TooCostly(f"The search index finds texts of up to {OVERLAP} characters; ask for a shorter one, or :exact.")
+def _check_length(texts: Iterable[str], most: int = OVERLAP) -> None:
+    if any(len(text) > most for text in texts):
+        raise TooCostly(f"The search index looks for texts of up to {most} characters so; ask for a shorter one, or :exact.")
 
 
 TERMS: Mapping[str, Callable[[str, Modifier, Sequence[Term]], list[Json]]] = {
