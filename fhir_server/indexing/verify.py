@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
 from fhir_server.indexing.writer import Writer
-from resources.store import Key, ResourceStore, Version
+from resources.store import Key, ResourceStore, StoreUnavailable, Version
 from search.indexes.elastic.indices import Indices
 
 _AT_A_TIME = 500
@@ -45,9 +45,11 @@ class Comparison:
     async def run(self) -> Drift:
         """Compare and, if asked to, repair. Raises StoreUnavailable."""
         type = self.drift.type
-        await self._indices.refresh(type)
+        there = await self._indices.refresh(type)
         ours, theirs = _Lists(self._live()), _Lists(self._indices.contents(type))
         wrong: dict[str, None] = {}
+        if not there and await ours.head():
+            raise StoreUnavailable(f"The search index of {type} is being built; compare it again later.")
         while (mine := await ours.head()) or await theirs.head():
             other = await theirs.head()
             if mine is not None and (other is None or mine < other):

@@ -80,7 +80,10 @@ class Access:
             return []
         lines = []
         for type, body in asked:
-            lines += [_encode({"index": self._layout.alias(type), "ignore_unavailable": True}), _encode(body)]
+            lines += [
+                _encode({"index": self._layout.alias(type), "ignore_unavailable": True, "allow_partial_search_results": False}),
+                _encode(body),
+            ]
         params = {"filter_path": "responses.hits.hits.fields,responses.error.type,responses.status"}
         sent = b"\n".join(lines) + b"\n"
         answer = await self._connection.call("POST", "/_msearch", sent, params=params, lines=True, within=self._limit)

@@ -146,7 +146,7 @@ class Indices:
         while True:
             body: dict[str, Any] = {"size": size, "sort": [{"position": "asc"}, {"id": "asc"}], "track_total_hits": False}
             body |= {"_source": False, "stored_fields": "_none_"} | ({"search_after": after} if after else {})
-            params = {"filter_path": "hits.hits.sort", "ignore_unavailable": "true"}
+            params = {"filter_path": "hits.hits.sort", "ignore_unavailable": "true", "allow_partial_search_results": "false"}
             path = f"/{self.layout.alias(type)}/_search"
             answer = _decode(await self._connection.call("POST", path, _encode(body), params=params, within=_MAKING))
             rows: Sequence[Any] = [hit["sort"] for hit in answer.get("hits", {}).get("hits", [])]

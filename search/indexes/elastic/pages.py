@@ -117,7 +117,11 @@ class Searcher:
         """The numbers, from `first` on, of queries that find anything: asked in one request."""
         parts = []
         for query in queries[first:]:
-            parts.append(_encode({"index": self._layout.alias(query.type), "ignore_unavailable": True}))
+            parts.append(
+                _encode(
+                    {"index": self._layout.alias(query.type), "ignore_unavailable": True, "allow_partial_search_results": False}
+                )
+            )
             links = await links_of(self, query)
             body = {"size": 0, "query": compile_query(query, links), "track_total_hits": 1, "timeout": self._timeout}
             parts.append(_encode(body))
