@@ -17,7 +17,7 @@ MAX_TERMS = 1_000
 """Most alternatives (`a,b,c`) that one parameter may have."""
 
 MAX_COMPARISONS = 10_000
-"""Most comparisons that the alternatives may stand for together: a quantity in a unit of UCUM is one in each unit that measures the same."""
+"""Most comparisons that alternatives may stand for together: a quantity in a unit of UCUM is one in each that measures the same."""
 
 _LONGEST_TEXT = 500
 
@@ -142,9 +142,7 @@ def _terms(
         else:
             found.update(dict.fromkeys(terms))
             if len(found) > MAX_COMPARISONS:
-                text = (
-                    f"{name}: the alternatives stand for more than {MAX_COMPARISONS} comparisons, each in many units; ask for fewer"
-                )
-                notes.refuse(name, text, "too-costly")
+                many = f"more than {MAX_COMPARISONS} comparisons, each in many units"
+                notes.refuse(name, f"{name}: the alternatives stand for {many}; ask for fewer", "too-costly")
                 return ()
     return tuple(found)

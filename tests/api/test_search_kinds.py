@@ -84,6 +84,27 @@ def test_found(api: httpx.Client, text: str, ids: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "Observation?component-code-value-quantity=a$lt9",
+        f"Observation?combo-code-value-quantity=a$1|{UCUM}|g,b$9",
+        "Observation?code:text=weigh",
+        "Patient?identifier:text=x",
+        "Location?near=48.2|16.4|5|km",
+        "Location?partof:below=Location/ki-1",
+        "Patient?identifier:of-type=urn:role|MR|ki77",
+        "ValueSet?url:below=http://a.org/b",
+    ],
+)
+def test_explained(api: httpx.Client, text: str) -> None:
+    """How such a search was done can be told too."""
+    answer = api.get(f"{text}&_explain=true")
+    assert answer.status_code == 200, answer.text
+    [outcome] = [e["resource"] for e in answer.json()["entry"] if e["search"]["mode"] == "outcome"]
+    assert text.partition("?")[2].partition("=")[0].partition(":")[0] in str(outcome)
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         ("Observation?code-value-quantity=a", "code-value-quantity takes 2: <code>$<value-quantity>"),
