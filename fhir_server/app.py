@@ -7,8 +7,8 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from fastapi import FastAPI, Response
@@ -19,7 +19,6 @@ from conformance.validate import Validator
 from fhir_server.audit import Audit
 from fhir_server.config import Settings
 from fhir_server.context import Context
-from fhir_server.indexing.feed import Feed
 from fhir_server.observability import Metrics, log_lost_failure
 from fhir_server.randomness import random_bytes
 from fhir_server.rest.edge import Edge
@@ -32,15 +31,15 @@ from resources.stores.memory import MemoryStore
 from resources.stores.sqlite import SqliteStore
 from search.extract import Extractor
 from search.index import Extensible, SearchIndex, TooCostly
-from search.indexes.elastic.connection import Connection, Server
-from search.indexes.elastic.index import ElasticIndex
-from search.indexes.elastic.layout import Layout
 from search.indexes.memory import MemoryIndex
 from search.indexes.sqlite.index import SqliteIndex
 from search.paging import Cursors
 from search.parameters import Parameters, registry
 from search.parse import parse
 from search.query import Query
+
+if TYPE_CHECKING:
+    from fhir_server.indexing.feed import Feed
 
 PREFIX = "/fhir"
 
@@ -153,16 +152,26 @@ async def _custom(store: ResourceStore, index: SearchIndex, parameters: Paramete
         await custom.stop()
 
 
-Engines = tuple[ResourceStore, SearchIndex, Feed | None]
+Engines = tuple[ResourceStore, SearchIndex, "Feed | None"]
 
 
 @asynccontextmanager
 async def _engines(settings: Settings, parameters: Parameters, extractor: Extractor) -> AsyncIterator[Engines]:
-    """The store, the index, and what feeds the index if it is outside the store, as the settings choose them, open."""
+    """The store, the index, and what feeds the index if it is outside the store, as the settings choose them, open.
+
+    Elasticsearch's client is loaded only where it is used: it takes 25 MB and a second.
+    """
+    store: ResourceStore
+    index: SearchIndex
+    feed: Feed | None
     if settings.elastic:
-        store, index, feed = _with_elasticsearch(settings, parameters, extractor)
+        from fhir_server.indexing.wiring import with_elasticsearch
+
+        store = make_store(settings)
+        index, feed = with_elasticsearch(store, settings, parameters, extractor)
     else:
-        (store, index), feed = _embedded(settings, parameters, extractor), None
+        store, index = _embedded(settings, parameters, extractor)
+        feed = None
     await store.open()
     try:
         await index.open()
@@ -191,17 +200,6 @@ def _embedded(settings: Settings, parameters: Parameters, extractor: Extractor) 
     return store, index
 
 
-def _with_elasticsearch(
-    settings: Settings, parameters: Parameters, extractor: Extractor
-) -> tuple[ResourceStore, SearchIndex, Feed]:
-    """Documents in any store, search in Elasticsearch."""
-    store = make_store(settings)
-    elastic = Elastic.of(settings, parameters)
-    feed = Feed(store, elastic.connection, elastic.layout, extractor, wait=settings.search_wait)
-    index = ElasticIndex(elastic.connection, elastic.layout, limit=settings.search_timeout, follow=feed.caught_up, lost=feed.lost)
-    return store, index, feed
-
-
 def make_store(settings: Settings) -> ResourceStore:
     """The store that the settings choose, without a search index in it. Drivers are loaded only where they are used."""
     if settings.store == "mongodb":
@@ -221,20 +219,6 @@ def make_target(settings: Settings) -> ResourceStore:
         return make_store(settings)
     parameters = registry()
     return _embedded(settings, parameters, Extractor(parameters, settings.bases))[0]
-
-
-@dataclass(frozen=True, slots=True)
-class Elastic:
-    """Elasticsearch as the settings name it."""
-
-    connection: Connection
-    layout: Layout
-
-    @classmethod
-    def of(cls, settings: Settings, parameters: Parameters) -> "Elastic":
-        key = settings.search_api_key.get_secret_value() if settings.search_api_key is not None else None
-        server = Server(settings.search_url, key, settings.search_ca_file)
-        return cls(Connection(server), Layout(parameters, settings.search_prefix))
 
 
 def _secret(settings: Settings) -> bytes:

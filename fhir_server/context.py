@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from conformance.validate import Validator
 from fhir_server.audit import Audit
 from fhir_server.config import Settings
-from fhir_server.indexing.feed import Feed
 from fhir_server.observability import Metrics
 from fhir_server.rest.routing import Router
 from fhir_server.searching.custom import CustomParameters
@@ -15,6 +15,9 @@ from search.extract import Extractor
 from search.index import SearchIndex
 from search.paging import Cursors
 from search.parameters import Parameters
+
+if TYPE_CHECKING:  # it brings Elasticsearch's client along, which the embedded engine needs not
+    from fhir_server.indexing.feed import Feed
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,5 +38,5 @@ class Context:
     metrics: Metrics
     clock: Callable[[], int]
     new_id: Callable[[], str]
-    feed: Feed | None = None
+    feed: "Feed | None" = None
     custom: CustomParameters | None = None

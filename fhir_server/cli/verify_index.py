@@ -4,15 +4,17 @@ import asyncio
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from fhir_server.cli.show import WRONG, fail, out
 from fhir_server.config import Settings, load_settings
-from fhir_server.indexing.verify import Drift
-from search.indexes.elastic.asides import Aside
+
+if TYPE_CHECKING:  # both bring Elasticsearch's client along, which other commands need not
+    from fhir_server.indexing.verify import Drift
+    from search.indexes.elastic.asides import Aside
 
 PATIENCE = 60.0
 """Seconds for which the index may take to catch up with the store first."""
@@ -42,7 +44,7 @@ def verify_index(
     raise typer.Exit(WRONG if wrong else 0)
 
 
-def _show(found: list[Drift], asides: list[Aside]) -> None:
+def _show(found: "list[Drift]", asides: "list[Aside]") -> None:
     table = Table("type", "documents", "missing", "surplus", "repaired", "refused")
     for drift in found:
         numbers = (drift.documents, drift.missing, drift.surplus, drift.repaired, drift.refused)
@@ -52,7 +54,7 @@ def _show(found: list[Drift], asides: list[Aside]) -> None:
         out.print(f"not indexed: {aside.type}/{aside.id} (position {aside.position}): {aside.reason}")
 
 
-async def _run(settings: Settings, named: list[str], repair: bool) -> tuple[list[Drift], list[Aside]]:
+async def _run(settings: Settings, named: list[str], repair: bool) -> "tuple[list[Drift], list[Aside]]":
     from fhir_server.app import open_context
     from fhir_server.observability import configure_logging
 
