@@ -206,12 +206,17 @@ class Feed:
         """Wait until the index has what the store has now; returns its position. Raises StoreUnavailable if that takes longer."""
         position = await self._store.position()
         deadline = time.monotonic() + seconds
-        while await self._store.confirmed(self.name) < position or any(not build.done() for build in self._builds.values()):
+        while await self._store.confirmed(self.name) < position or not await self._all_there():
             if time.monotonic() > deadline:
                 raise StoreUnavailable("The search index (Elasticsearch) cannot be reached, or is far behind the store.")
             self._wake.set()
             await asyncio.sleep(IDLE)
         return position
+
+    async def _all_there(self) -> bool:
+        """Whether every type that has documents has an index to search in; another process may be building it."""
+        states = await self.indices.states()
+        return all(type in states and states[type].live is not None for type in await self.types())
 
     # -- waiting
 
