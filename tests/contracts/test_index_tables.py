@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from contracts.elastic_harness import Elastic
 from contracts.index_harness import EXTRACTOR, PARAMETERS, Database, Memory
 
 from resources.stores.participant import Applied
@@ -313,17 +314,20 @@ DOCUMENTS.update({f"Patient/{id}": document for id, document in PEOPLE.items()})
 DOCUMENTS.update({f"ValueSet/{id}": document for id, document in VALUE_SETS.items()})
 
 
-@pytest.fixture(scope="module", params=["memory", "sqlite"])
-def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database | Memory]:
+@pytest.fixture(scope="module", params=["memory", "sqlite", "elastic"])
+def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database | Memory | Elastic]:
     """An index of each kind with DOCUMENTS in it."""
-    made = Memory() if request.param == "memory" else Database(tmp_path_factory.mktemp("index") / "a.sqlite")
+    if request.param == "memory":
+        made: Database | Memory | Elastic = Memory()
+    else:
+        made = Elastic() if request.param == "elastic" else Database(tmp_path_factory.mktemp("index") / "a.sqlite")
     made.update([applied(row, address, document) for row, (address, document) in enumerate(DOCUMENTS.items(), 1)])
     yield made
     made.close()
 
 
 @pytest.mark.parametrize(("text", "ids"), ORDERED + PLAIN)
-def test_found(filled: Database | Memory, text: str, ids: str) -> None:
+def test_found(filled: Database | Memory | Elastic, text: str, ids: str) -> None:
     """Each query finds what its table says, and says how many."""
 
     async def run() -> None:
