@@ -216,7 +216,7 @@ class SortKey:
     form, tokens their code, references their target, quantities and numbers their value. Ties: see `search.index.SearchIndex.search`.
 
     With `via` the values are those of the documents that these references lead to (`_sort=patient:Patient.birthdate`), with access as in
-    a Chain. An index raises TooCostly where there are too many, or where it cannot sort so at all.
+    a Chain. An index raises TooCostly where there are too many.
     """
 
     parameter: SearchParameter

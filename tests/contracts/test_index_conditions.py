@@ -243,41 +243,48 @@ CHAINED = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
-@pytest.mark.parametrize(("text", "ids"), CHAINED)
-@pytest.mark.parametrize("count", [1, 2, 20])
-def test_sorted_by_what_is_referred_to(kind: str, tmp_path: Path, text: str, ids: str, count: int) -> None:
-    """Chained sort keys take the values at the end of the references; what has none comes last; pages meet."""
-    made = Memory() if kind == "memory" else Database(tmp_path / "a.sqlite")
-    made.update([applied(row, address, document) for row, (address, document) in enumerate(SORTABLE.items(), 1)])
-
-    async def search() -> list[str]:
-        await made.index.open()
-        try:
-            return [key.id for page in await all_pages(made.index, replace(asked(text), count=count)) for key in page.keys]
-        finally:
-            await made.index.close()
-
-    assert " ".join(asyncio.run(search())) == ids
+@pytest.fixture(params=["memory", "sqlite", "elastic"])
+def sortable(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Filled]:
+    """An index of each kind with SORTABLE in it."""
+    content = [applied(row, address, document) for row, (address, document) in enumerate(SORTABLE.items(), 1)]
+    if request.param == "elastic":
+        shared: Elastic = request.getfixturevalue("elastic")
+        shared.fill(content)
+        yield shared
+        return
+    made = Memory() if request.param == "memory" else Database(tmp_path / "a.sqlite")
+    made.update(content)
+    yield made
     made.close()
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
-def test_chained_keys_do_not_leak(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("text", "ids"), CHAINED)
+@pytest.mark.parametrize("count", [1, 2, 20])
+def test_sorted_by_what_is_referred_to(sortable: Filled, text: str, ids: str, count: int) -> None:
+    """Chained sort keys take the values at the end of the references; what has none comes last; pages meet."""
+
+    async def search() -> list[str]:
+        await sortable.index.open()
+        try:
+            return [key.id for page in await all_pages(sortable.index, replace(asked(text), count=count)) for key in page.keys]
+        finally:
+            await sortable.index.close()
+
+    assert " ".join(asyncio.run(search())) == ids
+
+
+def test_chained_keys_do_not_leak(sortable: Filled) -> None:
     """What access does not allow has no value to sort by."""
-    made = Memory() if kind == "memory" else Database(tmp_path / "a.sqlite")
-    made.update([applied(row, address, document) for row, (address, document) in enumerate(SORTABLE.items(), 1)])
     query = replace(asked("Observation?_sort=patient.birthdate,_id"), allowed=(Grant("Observation"),))
 
     async def search() -> list[str]:
-        await made.index.open()
+        await sortable.index.open()
         try:
-            return [key.id for key in (await made.index.search(query)).keys]
+            return [key.id for key in (await sortable.index.search(query)).keys]
         finally:
-            await made.index.close()
+            await sortable.index.close()
 
     assert asyncio.run(search()) == ["1", "2", "3", "4"]
-    made.close()
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from contracts.elastic_harness import Elastic
 from contracts.index_harness import Database, Memory, all_pages
 from contracts.test_index_contract import applied, asked
 from hypothesis import given, settings
@@ -73,9 +74,10 @@ def test_agrees_with_the_oracle(database: Database, documents: list[tuple[str, s
         database.update([change._replace(live=False, entry=None, created=False, new=False) for change in made])
 
 
-def test_best_first(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "elastic"])
+def test_best_first(kind: str, tmp_path: Path) -> None:
     """Sorted by their scores, documents that say it more often come first (or last), on one page as on pages of one."""
-    memory, sqlite = Memory(), Database(tmp_path / "a.sqlite")
+    index = Memory() if kind == "memory" else Elastic() if kind == "elastic" else Database(tmp_path / "a.sqlite")
     told = ["pain and other words", "pain pain pain", "nothing", "pain and pain in words"]
     made = [
         applied(n, f"Patient/{n}", {"text": {"status": "generated", "div": f"<div>{each}</div>"}}) for n, each in enumerate(told, 1)
@@ -93,7 +95,8 @@ def test_best_first(tmp_path: Path) -> None:
             assert [key.id for page in await all_pages(index, replace(query, count=1)) for key in page.keys] == ids
         await index.close()
 
-    for each in (memory, sqlite):
-        each.update(made)
-        asyncio.run(check(each.index))
-        each.close()
+    index.update(made)
+    try:
+        asyncio.run(check(index.index))
+    finally:
+        index.close()

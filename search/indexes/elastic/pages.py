@@ -13,13 +13,16 @@ import msgspec
 
 from resources.store import Key
 from search.index import Result, TooCostly
+from search.indexes.elastic.beside.chained import chained, compare, places
+from search.indexes.elastic.beside.scores import ranked, scores
 from search.indexes.elastic.compile import NO_LINKS, Links, compile_query
 from search.indexes.elastic.connection import Connection
+from search.indexes.elastic.include import Access
 from search.indexes.elastic.layout import Layout
 from search.indexes.elastic.links import links_of
 from search.indexes.elastic.terms import Json
 from search.query import Query, SortKey
-from search.text.scoring import SCORE
+from search.text.scoring import SCORE, scored
 
 ESTIMATE = 10_000
 """An estimated total is exact up to this many, and this many where there are more."""
@@ -83,13 +86,22 @@ class Searcher:
     async def search(self, query: Query) -> Result:
         """The page that the query asks for. Raises Missing, TooCostly, StoreUnavailable."""
         links = await links_of(self, query)
-        answer = await self.ask(query.type, request(query, links))
-        places = [hit.sort for hit in answer.hits.hits]
-        page = places[: query.count]
-        cursor = tuple(page[-1]) if query.count and len(places) > query.count else None
+        by_others = query.count > 0 and chained(query)
+        asked = replace(query, count=0, sort=(), total="accurate") if by_others else query
+        answer = await self.ask(query.type, request(asked, links))
+        rows = await self._by_others(query, links) if by_others else [hit.sort for hit in answer.hits.hits]
+        page = rows[: query.count]
+        cursor = tuple(page[-1]) if query.count and len(rows) > query.count else None
         total, exact = _total(query, answer.hits.total)
         told = _told(query, links, answer) if query.explain else ()
-        return Result([Key(query.type, place[-1]) for place in page], cursor, total, exact, told)
+        return Result([Key(query.type, row[-1]) for row in page], cursor, total, exact, told, scores(query, page))
+
+    async def _by_others(self, query: Query, links: Links) -> Sequence[Sequence[Any]]:
+        """The places from the cursor on, of a search that sorts by what documents refer to."""
+        access = Access(self._connection, self._layout, self._limit, (), query.allowed)
+        found = await places(access, query, compile_query(query, links))
+        after = query.cursor
+        return found if after is None else [place for place in found if compare(query.sort, place, after) > 0]
 
     async def in_turn(
         self,
@@ -197,9 +209,10 @@ def _told(query: Query, links: Links, answer: "_Answer") -> tuple[str, ...]:
 
 def request(query: Query, links: Links = NO_LINKS) -> Json:
     """The body of the request for a page: one document more than it holds, to know whether another follows."""
+    found = compile_query(query, links)
     body: Json = {
         "size": query.count + 1 if query.count else 0,
-        "query": compile_query(query, links),
+        "query": ranked(query, found) if query.count and scored(query) else found,
         "track_total_hits": _tracked(query),
         "_source": False,
         "stored_fields": "_none_",
@@ -219,13 +232,9 @@ def order(keys: Sequence[SortKey]) -> list[Json]:
 
 
 def _sorted(key: SortKey) -> Json:
-    if key.via:
-        raise TooCostly(
-            "Elasticsearch cannot sort by what documents refer to; sort by parameters of the type that is searched for."
-        )
     code, way = key.parameter.stored or key.parameter.code, "desc" if key.descending else "asc"
     if code == SCORE:
-        raise TooCostly("This search engine finds words but does not rank what it finds; sort by something else than _score.")
+        return {"_score": way}
     if code == "_id":
         return {"id": way}
     if code == "_lastUpdated":
