@@ -50,7 +50,7 @@ def test_finds_the_row_and_its_parts(method: str, path: str, interaction: str, n
         ("GET", "Patient//_history", 404),
         ("GET", "Patient/$nothing", 404),
         ("GET", "Practitioner/1/$everything", 404),
-        ("GET", "Practitioner/1/Observation", 404),
+        ("GET", "Organization/1/Observation", 404),
         ("GET", "Patient/a_b", 404),
         ("PUT", "Patient/a_b", 400),
         ("PATCH", "metadata", 405),
