@@ -7,6 +7,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from conformance.load import fhirpath
 from fhir_server.context import Context
+from fhir_server.searching.custom import refused
 from resources import documents, structure
 from resources.outcomes import FhirError, Issue, bad_request, unprocessable
 from resources.store import Draft
@@ -79,8 +80,8 @@ def _examine(ctx: Context, type: str, body: bytes) -> tuple[dict[str, Any], list
     if document.get("resourceType") != type:
         raise FhirError(400, [other_type(type, document)])
     issues += ctx.validator.check(type, document)
-    if type == "SearchParameter" and ctx.custom is not None and not errors(issues):
-        issues += ctx.custom.check(document)
+    if type == "SearchParameter" and not errors(issues):
+        issues += ctx.custom.check(document) if ctx.custom is not None else refused(document, ctx.parameters)
     if errors(issues):
         raise unprocessable(issues)
     return document, issues

@@ -25,6 +25,19 @@ TICK = 1.0
 """Seconds after which a process knows of a definition that another one took in."""
 
 
+def refused(document: dict[str, Any], parameters: Parameters) -> list[Issue]:
+    """Why a SearchParameter resource cannot be stored where search is in an engine that takes no parameters beside the official ones:
+    it defines one, and nobody could search by it. Drafts and the official definitions are no reason."""
+    try:
+        if not read_definition(document, parameters):
+            return []
+    except BadDefinition as bad:
+        return bad.issues
+    where = "They work on the embedded engine; with status draft the definition can be stored here"
+    text = f"No search parameters can be added where search is in Elasticsearch, or all data in memory. {where}"
+    return [Issue("error", "not-supported", text, "SearchParameter.status")]
+
+
 class CustomParameters:
     """Keeps `parameters` (an extensible set) and the index up with the SearchParameter resources in the store."""
 

@@ -17,7 +17,7 @@ from fhir_server.context import Context
 from fhir_server.interactions.accept import LARGE
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.perform import answer
-from resources.outcomes import Issue
+from resources.outcomes import FhirError, Issue
 
 FHIR = {"content-type": "application/fhir+json"}
 WRITERS = 12
@@ -119,3 +119,33 @@ def test_a_lost_race_does_not_check_again(tmp_path: Path, method: str) -> None:
     threads, answers = watched(tmp_path, work)
     assert sorted(a.status for a in answers) == [200] * (WRITERS - 1) + [201]
     assert len(threads) == WRITERS if method == "PUT" else 1 <= len(threads) <= WRITERS
+
+
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [({}, 422), ({"status": "draft"}, 201), ({"url": "http://hl7.org/fhir/SearchParameter/Patient-active"}, 201)],
+)
+def test_no_parameter_is_added_where_none_can_be(tmp_path: Path, more: dict[str, str], status: int) -> None:
+    """An index that takes official search parameters only refuses others when they are stored, not when they are searched by."""
+    own = {
+        "resourceType": "SearchParameter",
+        "url": "http://example.org/fhir/SearchParameter/x",
+        "name": "x",
+        "description": "Whether somebody is there",
+        "status": "active",
+        "code": "x",
+        "base": ["Patient"],
+        "type": "token",
+        "expression": "Patient.active",
+        **more,
+    }
+
+    async def work(ctx: Context) -> list[FhirResult]:
+        return [await send(ctx, "POST", "SearchParameter", own)]
+
+    if status == 422:
+        with pytest.raises(FhirError, match="with status draft") as refusal:
+            watched(tmp_path, work)
+        assert refusal.value.status == 422
+    else:
+        assert [result.status for result in watched(tmp_path, work)[1]] == [status]
