@@ -1,7 +1,7 @@
 """`:text` on tokens: the text beside a code, compared from its start, without case and accents
 (https://hl7.org/fhir/R4/search.html#token: CodeableConcept.text, Coding.display, Identifier.type.text)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from search.parameter import SearchParameter
@@ -31,22 +31,23 @@ def match(term: Term, modifier: Modifier, value: Value) -> bool:
     return value.folded.startswith(term.value.folded)
 
 
-def _labels(text: str | None, code: str | None) -> Iterator[LabelValue]:
-    if text is not None and (folded := fold(text)):
-        yield LabelValue(folded, code)
-
-
 def _coding(value: dict[str, Any]) -> list[Value]:
-    return list(_labels(value.get("display"), value.get("code", "")))
+    return _labels(((value.get("display"), value.get("code", "")),))
 
 
 def _concept(value: dict[str, Any]) -> list[Value]:
-    codings = value.get("coding", ())
+    text, codings = value.get("text"), value.get("coding", ())
     first = next((coding["code"] for coding in codings if "code" in coding), "")
-    found: list[Value] = list(_labels(value.get("text"), first))
+    found = [(text, first)]
     for coding in codings:
-        found += _labels(coding.get("display"), coding.get("code", first))
-    return found
+        display = coding.get("display")
+        if display != text:  # mostly they are the same
+            found.append((display, coding.get("code", first)))
+    return _labels(found)
+
+
+def _labels(found: Iterable[tuple[str | None, str]]) -> list[Value]:
+    return [LabelValue(folded, code) for text, code in found if text is not None and (folded := fold(text))]
 
 
 def _identifier(value: dict[str, Any]) -> list[Value]:

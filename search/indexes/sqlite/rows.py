@@ -18,7 +18,7 @@ from typing import Any, cast
 
 import msgspec
 
-from search.indexes.sqlite.schema import FOLDED, FOLDED_WIDE, NARROW, WIDE, Book, Field, system_number
+from search.indexes.sqlite.schema import FIRST_FACET, FOLDED, FOLDED_WIDE, NARROW, WIDE, Book, Field, system_number
 from search.values import (
     NO_DATE,
     CompositeValue,
@@ -215,7 +215,7 @@ def labels_of(kinds: Mapping[int, str], rows: Iterable[Row]) -> list[tuple[int, 
     """The (pid, text, v) of table `label` that packed rows make needed."""
     out: list[tuple[int, str, int]] = []
     for pid, v, w in rows:
-        if pid >= 0 and kinds[pid & ~3] == "label":
+        if pid >= FIRST_FACET and kinds[pid & ~3] == "label":
             coded = pid & 3 == FOLDED
             out.append(((pid & ~3) + CODED, v[:CUT], hash64(w)) if coded else (pid, v[:CUT], hash64(v)))
     return out

@@ -179,6 +179,9 @@ def _book(name: str, number: int, parameters: Parameters) -> Book:
 _FACETS = 1 << 20
 """More than there are parameters: what the modifiers of parameter n look at is numbered n + 1 * _FACETS and so on."""
 
+FIRST_FACET = 4 * _FACETS
+"""Pids from here on are of what modifiers look at."""
+
 
 def _facets(parameter: SearchParameter, field: Field) -> Iterator[Field]:
     for place, (modifier, kind) in enumerate(FACETS.items(), 1):
