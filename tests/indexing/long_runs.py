@@ -1,6 +1,7 @@
 """The long versions of what tests/indexing tests shortly, on two server processes or one, with a real Elasticsearch.
 
     python tests/indexing/long_runs.py read-your-writes --rounds 10000
+    python tests/indexing/long_runs.py read-your-writes --rounds 10000 --search sqlite
     python tests/indexing/long_runs.py kills --rounds 1000
 
 Prints what was done and ends with exit code 1 at the first thing that does not hold.
@@ -39,6 +40,8 @@ def read_your_writes(folder: Path, settings: dict[str, str], rounds: int) -> str
             slowest = max(slowest, time.monotonic() - asked)
             if found != 1:
                 sys.exit(f"round {n}: {found} found instead of 1")
+            if n % 500 == 499:
+                print(f"{n + 1} rounds, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     seconds = time.monotonic() - began
     return f"{rounds} times written and found through another process in {seconds:.0f} s; slowest search {slowest:.2f} s"
 
@@ -87,7 +90,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", choices=RUNS)
     parser.add_argument("--rounds", type=int, default=1000)
+    parser.add_argument("--search", choices=["elasticsearch", "sqlite"], default="elasticsearch")
     chosen = parser.parse_args()
+    if chosen.search == "sqlite":
+        with tempfile.TemporaryDirectory() as folder:
+            print(RUNS[chosen.run](Path(folder), {"FHIR_LOG_LEVEL": "warning"}, chosen.rounds))
+        return
     begin_run()
     url, prefix = service("elasticsearch"), f"long{secrets.token_hex(4)}"
     settings = {"FHIR_SEARCH_URL": url, "FHIR_SEARCH_PREFIX": prefix, "FHIR_SEARCH_WAIT": "30", "FHIR_LOG_LEVEL": "warning"}

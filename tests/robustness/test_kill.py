@@ -14,4 +14,3 @@ def test_killed_under_load(tmp_path: Path, workers: int, kills: int) -> None:
     assert outcome.problems == []
     assert outcome.counts["kills"] == kills
     assert outcome.counts["create 201"] > kills
-    assert min(outcome.starts) < 2.5
