@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from robustness.running import ROOT, Server, clean_environment
+from robustness.running import ROOT, Server, clean_environment, interruptible
 
 from fhir_server.app import open_context
 from fhir_server.config import Settings
@@ -177,7 +177,13 @@ def test_stopped_with_ctrl_c_it_says_how_to_go_on(tmp_path: Path) -> None:
     many.write_bytes(b"\n".join(patient(f"p{n}") for n in range(10_000)))  # some seconds of work, or it might be done first
     command = [*COMMAND, "--data-dir", str(data), str(SAMPLE), str(many)]
     process = subprocess.Popen(
-        command, cwd=tmp_path, env=clean_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+        command,
+        cwd=tmp_path,
+        env=clean_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=interruptible,
     )
     while _journal_lines(data) < 3:
         assert process.poll() is None

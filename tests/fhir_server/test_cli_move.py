@@ -16,7 +16,7 @@ import httpx
 import pytest
 from contracts.store_harness import KINDS, setting
 from contracts.test_store_contract import EVENT, change, removal
-from robustness.running import Server, clean_environment
+from robustness.running import Server, clean_environment, interruptible
 
 from resources.store import ResourceStore
 from resources.stores.sqlite import SqliteStore
@@ -98,6 +98,7 @@ def test_an_interrupted_move_goes_on(tmp_path: Path) -> None:
         env=clean_environment(),
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
+        preexec_fn=interruptible,
     )
     while not (tmp_path / "to.db").exists() or _rows(tmp_path / "to.db") < 1_000:
         assert process.poll() is None

@@ -31,6 +31,11 @@ def clean_environment(**more: str) -> dict[str, str]:
     return kept | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | more
 
 
+def interruptible() -> None:
+    """For `preexec_fn`: Ctrl-C counts in the new process, also where the tests themselves run in the background, which ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Server:
     """`fhir-server serve --auth off` on a free port of 127.0.0.1; use it in a `with` statement.
 
