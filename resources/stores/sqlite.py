@@ -10,7 +10,6 @@ import fcntl
 import logging
 import os
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -22,13 +21,14 @@ import apsw
 from resources.instants import now
 from resources.store import Change, Claim, HistoryPage, Key, Receipt, StoreUnavailable, Version, Written
 from resources.stores.bodies import Bodies
+from resources.stores.commits import Commits, Job
 from resources.stores.participant import Participant
 from resources.stores.sqlite_count import count_history
 from resources.stores.sqlite_maintenance import Maintenance
 from resources.stores.sqlite_read import Reader
 from resources.stores.sqlite_schema import connect, migrate
 from resources.stores.sqlite_types import Types
-from resources.stores.sqlite_write import CHUNK, Job, Writer
+from resources.stores.sqlite_write import CHUNK, Writer
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +39,6 @@ GROUP = 64
 
 TURNS = 8
 """Times that a group waits for two turns of the event loop, at most, for others to join it."""
-
-WAITING = 10_000
-"""Commits that may wait before new ones are refused (503): a bound on memory when the disk does not keep up."""
 
 QUICK = 0.002
 """Seconds: on a disk that syncs faster (a running mean) the loop waits itself, which is cheaper than a thread's way there and back."""
@@ -67,10 +64,8 @@ class SqliteStore:
     ) -> None:
         self._path = Path(path)
         self._participant, self._full, self._clock, self._cache_kib = participant, synchronous == "FULL", clock, cache_kib
-        self._queue: deque[tuple[Job, asyncio.Future[list[Written]]]] = deque()
-        self._flusher: asyncio.Task[None] | None = None
+        self._commits = Commits(self._write, most=GROUP, turns=TURNS, slow="the disk")
         self._maintenance: Maintenance | None = None
-        self._closing = False
         self._turn, self._counting = asyncio.Lock(), asyncio.Lock()
         self._doubtful = False
         self.log_pages = 0
@@ -137,9 +132,7 @@ class SqliteStore:
 
     async def close(self) -> None:
         """See ResourceStore.close."""
-        self._closing = True
-        while self._flusher is not None:
-            await asyncio.wait([self._flusher])
+        await self._commits.close()
         if self._maintenance is not None:
             await self._maintenance.stop()
         self._disk.shutdown()
@@ -160,17 +153,8 @@ class SqliteStore:
         receipt: Receipt | None = None,
     ) -> list[Written]:
         """See ResourceStore.commit."""
-        if len(changes) > 1 and len({(c.type, c.id) for c in changes}) < len(changes):
-            raise ValueError("a commit may hold one change of a resource only")
-        if self._closing:
-            raise StoreUnavailable("The server is stopping; send the request again in a moment.")
-        if len(self._queue) >= WAITING:
-            raise StoreUnavailable("Too many writes are waiting for the disk; send the request again in a moment.")
-        future: asyncio.Future[list[Written]] = asyncio.get_running_loop().create_future()
-        self._queue.append((Job(changes, events, claims, receipt), future))
-        if self._flusher is None:
-            self._flusher = asyncio.get_running_loop().create_task(self._flush())
-        return await asyncio.shield(future) if changes else await future
+        self._commits.check(changes)
+        return await self._commits.add(Job(changes, events, claims, receipt))
 
     async def adopt(self, versions: Sequence[Version]) -> None:
         """See ResourceStore.adopt."""
@@ -178,56 +162,16 @@ class SqliteStore:
             await self._transact(self._writer.adopt(versions), large=True)
         await self._sync()
 
-    async def _flush(self) -> None:
-        """Write group after group until nothing waits. Everything that comes in while one group goes to disk makes the next."""
-        try:
-            while self._queue:
-                await self._let_others_join()
-                await self._write_group(self._take_group())
-        finally:
-            self._flusher = None
-
-    async def _let_others_join(self) -> None:
-        """Let the requests that have arrived already reach their commit: one transaction and one sync for all of them is far cheaper.
-
-        Goes on while more come in; where nobody else is there, it costs two empty turns of the loop (some microseconds).
-        """
-        for _ in range(TURNS):
-            before = len(self._queue)
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            if len(self._queue) == before or before >= GROUP:
-                return
-
-    def _take_group(self) -> list[tuple[Job, asyncio.Future[list[Written]]]]:
-        group: list[tuple[Job, asyncio.Future[list[Written]]]] = []
-        changes = 0
-        while self._queue and (not group or changes + len(self._queue[0][0].changes) <= GROUP):
-            group.append(self._queue.popleft())
-            changes += max(1, len(group[-1][0].changes))
-        return group
-
-    async def _write_group(self, group: list[tuple[Job, asyncio.Future[list[Written]]]]) -> None:
-        failed: Exception | None = None
+    async def _write(self, jobs: Sequence[Job]) -> None:
+        """Write a group of commits, durable when this returns. Raises StoreUnavailable, or what one of them is at fault for."""
         try:
             if self._doubtful:
                 await self._start_log_over()
-            await self._transact(self._writer.run([job for job, _ in group]), large=len(group[0][0].changes) > CHUNK)
+            await self._transact(self._writer.run(jobs), large=len(jobs[0].changes) > CHUNK)
             if self._full:
                 await self._sync()
-        except StoreUnavailable as problem:
-            failed = problem
         except (apsw.Error, OSError) as problem:
-            failed = _unavailable(problem)
-        except Exception as problem:
-            failed = problem
-        if failed is not None and len(group) > 1 and not isinstance(failed, StoreUnavailable):
-            for one in group:  # one of them is at fault: each alone, so that the others are written
-                await self._write_group([one])
-            return
-        for job, future in group:
-            if not future.cancelled():
-                _settle(future, failed if failed is not None else job.result)
+            raise _unavailable(problem) from None
 
     async def _transact(self, steps: Generator[None, None, None], *, large: bool) -> None:
         """Run a transaction's steps under the file's write lock; a large one lets the loop breathe between its steps."""
@@ -324,7 +268,7 @@ class SqliteStore:
     async def alongside(self, work: Callable[[apsw.Connection], T]) -> T:
         """Run `work` in a transaction of its own on this file, between commits: for tables that are a participant's own. Short, since
         commits wait meanwhile. Raises StoreUnavailable."""
-        if self._closing:
+        if self._commits.closing:
             raise StoreUnavailable("The server is stopping; send the request again in a moment.")
         async with self._alone():
             try:
@@ -461,10 +405,3 @@ def _unavailable(problem: Exception) -> StoreUnavailable:
     if isinstance(problem, apsw.ReadOnlyError):
         return StoreUnavailable("The database file cannot be written; nothing was written.")
     return StoreUnavailable("The database cannot be reached; nothing was written. The server's log has the reason.")
-
-
-def _settle(future: asyncio.Future[list[Written]], result: list[Written] | Exception | None) -> None:
-    if isinstance(result, list):
-        future.set_result(result)
-    else:
-        future.set_exception(result if result is not None else RuntimeError("a commit ended without a result"))

@@ -12,10 +12,11 @@ from typing import NamedTuple
 import apsw
 
 from resources.instants import instant_text
-from resources.store import ABSENT, ANY, Change, Claim, Conflict, Receipt, Version, Written
+from resources.store import ABSENT, ANY, Change, Conflict, Version, Written
 from resources.stores import events
 from resources.stores.adoption import check_next, check_order
 from resources.stores.bodies import Bodies
+from resources.stores.commits import Job
 from resources.stores.participant import Applied, Participant
 from resources.stores.sqlite_schema import confirmed_name, rows
 from resources.stores.sqlite_types import METHODS, Types, row_hash
@@ -37,17 +38,6 @@ _RECEIPT = (
     "INSERT INTO receipt (key, digest, answer, expires) VALUES (?, ?, ?, ?) "
     "ON CONFLICT (key) DO UPDATE SET digest = excluded.digest, answer = excluded.answer, expires = excluded.expires"
 )
-
-
-@dataclass(slots=True)
-class Job:
-    """One call of `commit`, waiting for its group. After the group, `result` holds what it wrote or the Conflict that refused it."""
-
-    changes: Sequence[Change]
-    events: Sequence[bytes]
-    claims: Sequence[Claim]
-    receipt: Receipt | None
-    result: list[Written] | Exception | None = None
 
 
 class _State(NamedTuple):

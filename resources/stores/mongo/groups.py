@@ -14,10 +14,11 @@ from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateOne
 
 from resources.instants import instant_text
 from resources.outcomes import error
-from resources.store import ABSENT, ANY, Change, Claim, Conflict, Receipt, Version, Written
+from resources.store import ABSENT, ANY, Change, Conflict, Receipt, Version, Written
 from resources.stores import events
 from resources.stores.adoption import check_next, check_order
 from resources.stores.bodies import Bodies
+from resources.stores.commits import Job
 from resources.stores.mongo.documents import LARGEST, native
 from resources.stores.mongo.schema import CLAIMS, EVENTS, RECEIPTS, VERSIONS
 
@@ -28,21 +29,6 @@ CHUNK = 100
 
 PACK = 64
 """Events in one document of the log, at most: whoever looks for an event's document looks so far back."""
-
-
-@dataclass(slots=True)
-class Job:
-    """One call of `commit`, waiting for its group. After the group, `result` holds what it wrote or the Conflict that refused it."""
-
-    changes: Sequence[Change]
-    events: Sequence[bytes]
-    claims: Sequence[Claim]
-    receipt: Receipt | None
-    result: list[Written] | Exception | None = None
-
-    def size(self) -> int:
-        """Positions that it takes."""
-        return len(self.changes) + len(self.events)
 
 
 class State(NamedTuple):

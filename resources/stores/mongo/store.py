@@ -1,9 +1,7 @@
 """The store on MongoDB: native documents for people, canonical bytes for the server, one transaction for a group of commits."""
 
-import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 
 import pymongo
@@ -12,10 +10,10 @@ from pymongo.errors import PyMongoError
 
 from resources.instants import now
 from resources.store import Change, Claim, HistoryPage, Key, Receipt, StoreUnavailable, Version, Written
+from resources.stores.commits import Commits, Job
 from resources.stores.mongo.documents import native
 from resources.stores.mongo.driver import ANSWER, COMMITTED, DURABLE, Driver, connect, database_name, place, settled
 from resources.stores.mongo.errors import Errors
-from resources.stores.mongo.groups import Job
 from resources.stores.mongo.reading import Reader
 from resources.stores.mongo.schema import CLAIMS, RECEIPTS, STATE, check_server, migrate
 from resources.stores.mongo.transactions import Transactions
@@ -24,9 +22,6 @@ log = logging.getLogger(__name__)
 
 GROUP = 256
 """Changes and events after which a group of commits is closed (one larger commit makes a group of its own)."""
-
-WAITING = 10_000
-"""Commits that may wait before new ones are refused (503): a bound on memory when the database does not keep up."""
 
 LARGE = 2_000_000
 """Bytes of JSON from which on a document's size in BSON is looked at before its commit begins."""
@@ -48,9 +43,7 @@ class MongoStore:
     def __init__(self, url: str, *, driver: Driver = "pymongo", clock: Callable[[], int] = now) -> None:
         self._url, self._driver, self._clock = url, driver, clock
         self._errors = Errors(url)
-        self._queue: deque[tuple[Job, asyncio.Future[list[Written]]]] = deque()
-        self._flusher: asyncio.Task[None] | None = None
-        self._closing = False
+        self._commits = Commits(self._write, most=GROUP, size=Job.positions, slow="the database", after=self._sweep)
         self._swept = time.monotonic()
 
     @property
@@ -78,9 +71,7 @@ class MongoStore:
 
     async def close(self) -> None:
         """See ResourceStore.close."""
-        self._closing = True
-        while self._flusher is not None:
-            await asyncio.wait([self._flusher])
+        await self._commits.close()
         await self._transactions.writers.close()
         await settled(self._client.close())
 
@@ -95,20 +86,11 @@ class MongoStore:
         receipt: Receipt | None = None,
     ) -> list[Written]:
         """See ResourceStore.commit. Raises FhirError 413 for a document that is larger than MongoDB keeps."""
-        if len(changes) > 1 and len({(c.type, c.id) for c in changes}) < len(changes):
-            raise ValueError("a commit may hold one change of a resource only")
-        if self._closing:
-            raise StoreUnavailable("The server is stopping; send the request again in a moment.")
-        if len(self._queue) >= WAITING:
-            raise StoreUnavailable("Too many writes are waiting for the database; send the request again in a moment.")
+        self._commits.check(changes)
         for change in changes:
             if change.draft is not None and len(change.draft.head) + len(change.draft.tail) > LARGE:
                 native(change.id, change.draft.stamp(1, ""))
-        future: asyncio.Future[list[Written]] = asyncio.get_running_loop().create_future()
-        self._queue.append((Job(changes, events, claims, receipt), future))
-        if self._flusher is None:
-            self._flusher = asyncio.get_running_loop().create_task(self._flush())
-        return await asyncio.shield(future) if changes else await future
+        return await self._commits.add(Job(changes, events, claims, receipt))
 
     async def adopt(self, versions: Sequence[Version]) -> None:
         """See ResourceStore.adopt."""
@@ -116,38 +98,10 @@ class MongoStore:
             with self._errors.clear():
                 await self._transactions.adopt(versions)
 
-    async def _flush(self) -> None:
-        """Write group after group until nothing waits. What comes in while one group is written makes the next."""
-        try:
-            while self._queue:
-                await asyncio.sleep(0)  # let the requests that have arrived already reach their commit
-                await self._write_group(self._take_group())
-                await self._sweep()
-        finally:
-            self._flusher = None
-
-    def _take_group(self) -> list[tuple[Job, asyncio.Future[list[Written]]]]:
-        group: list[tuple[Job, asyncio.Future[list[Written]]]] = []
-        size = 0
-        while self._queue and (not group or size + self._queue[0][0].size() <= GROUP):
-            group.append(self._queue.popleft())
-            size += max(1, group[-1][0].size())
-        return group
-
-    async def _write_group(self, group: list[tuple[Job, asyncio.Future[list[Written]]]]) -> None:
-        failed: Exception | None = None
-        try:
-            with self._errors.clear():
-                await self._transactions.write([job for job, _ in group])
-        except Exception as problem:
-            failed = problem
-        if failed is not None and len(group) > 1 and not isinstance(failed, StoreUnavailable):
-            for one in group:  # one of them is at fault: each alone, so that the others are written
-                await self._write_group([one])
-            return
-        for job, future in group:
-            if not future.cancelled():
-                _settle(future, failed if failed is not None else job.result)
+    async def _write(self, jobs: Sequence[Job]) -> None:
+        """Write a group of commits. Raises StoreUnavailable, or what one of them is at fault for."""
+        with self._errors.clear():
+            await self._transactions.write(jobs)
 
     async def _sweep(self) -> None:
         """Now and then, forget receipts that have expired and claims that nobody can hold any more."""
@@ -242,10 +196,3 @@ class MongoStore:
         """See ResourceStore.confirmed."""
         with self._errors.clear(), pymongo.timeout(ANSWER):
             return await self._reader.confirmed(index)
-
-
-def _settle(future: asyncio.Future[list[Written]], result: list[Written] | Exception | None) -> None:
-    if isinstance(result, list):
-        future.set_result(result)
-    else:
-        future.set_exception(result if result is not None else RuntimeError("a commit ended without a result"))

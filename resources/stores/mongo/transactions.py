@@ -20,9 +20,10 @@ from pymongo.read_concern import ReadConcern
 from resources.store import StoreUnavailable, Version
 from resources.stores import events
 from resources.stores.bodies import Bodies
+from resources.stores.commits import Job
 from resources.stores.mongo.driver import ANSWER, DURABLE, settled
 from resources.stores.mongo.errors import Errors
-from resources.stores.mongo.groups import Found, Group, Job, State
+from resources.stores.mongo.groups import Found, Group, State
 from resources.stores.mongo.schema import CLAIMS, RECEIPTS, STATE, VERSIONS, Types
 from resources.stores.mongo.writers import Patience, Writers
 
@@ -56,7 +57,7 @@ class Transactions:
 
     async def write(self, jobs: Sequence[Job]) -> None:
         """Write the jobs in one transaction; each gets its `result`. Raises StoreUnavailable, ValueError (one of them is no document)."""
-        size = sum(job.size() for job in jobs)
+        size = sum(job.positions() for job in jobs)
         keys = {f"{change.type}/{change.id}" for job in jobs for change in job.changes}
 
         async def work(session: Any, position: int, instant: int) -> Group | None:

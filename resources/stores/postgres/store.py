@@ -5,7 +5,6 @@ Commits that wait are one transaction; the row lock on the counter orders the gr
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 
@@ -14,20 +13,18 @@ from asyncpg.pool import PoolConnectionProxy
 from resources.instants import now
 from resources.store import Change, Claim, HistoryPage, Key, Receipt, StoreUnavailable, Version, Written
 from resources.stores.bodies import Bodies
+from resources.stores.commits import Commits, Job
 from resources.stores.postgres.connection import Connections, address, unavailable
 from resources.stores.postgres.count import count_history
 from resources.stores.postgres.read import Reader
 from resources.stores.postgres.scan import scan
 from resources.stores.postgres.schema import make_ready
-from resources.stores.postgres.write import Job, Uncertain, Writer
+from resources.stores.postgres.write import Uncertain, Writer
 
 log = logging.getLogger(__name__)
 
 GROUP = 64
 """Changes after which a group of commits is closed (one larger commit makes a group of its own)."""
-
-WAITING = 10_000
-"""Commits that may wait before new ones are refused (503): a bound on memory when the server does not keep up."""
 
 SWEEP = 300.0
 """Seconds between two sweeps of expired receipts and old claims."""
@@ -42,8 +39,6 @@ _CONFIRM = (
     "INSERT INTO {schema}.confirmed (index, position) VALUES ($1, $2)"
     " ON CONFLICT (index) DO UPDATE SET position = greatest(confirmed.position, excluded.position)"
 )
-
-Waiting = tuple[Job, asyncio.Future[list[Written]]]
 
 
 class PostgresStore:
@@ -63,11 +58,9 @@ class PostgresStore:
         self._connections = Connections(self._address)
         self._reader = Reader(self._connections, self._schema, bodies)
         self._writer = Writer(self._schema, bodies, clock, jsonb=self._address.jsonb)
-        self._queue: deque[Waiting] = deque()
-        self._flusher: asyncio.Task[None] | None = None
+        self._commits = Commits(self._write, most=GROUP, slow="PostgreSQL")
         self._sweeper: asyncio.Task[None] | None = None
         self._counting = asyncio.Lock()
-        self._closing = False
 
     async def open(self) -> None:
         """See ResourceStore.open."""
@@ -86,9 +79,7 @@ class PostgresStore:
 
     async def close(self) -> None:
         """See ResourceStore.close."""
-        self._closing = True
-        while self._flusher is not None:
-            await asyncio.wait([self._flusher])
+        await self._commits.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.wait([self._sweeper])
@@ -105,50 +96,17 @@ class PostgresStore:
         receipt: Receipt | None = None,
     ) -> list[Written]:
         """See ResourceStore.commit."""
-        if len(changes) > 1 and len({(c.type, c.id) for c in changes}) < len(changes):
-            raise ValueError("a commit may hold one change of a resource only")
-        if self._closing:
-            raise StoreUnavailable("The server is stopping; send the request again in a moment.")
-        if len(self._queue) >= WAITING:
-            raise StoreUnavailable("Too many writes are waiting for PostgreSQL; send the request again in a moment.")
-        future: asyncio.Future[list[Written]] = asyncio.get_running_loop().create_future()
-        self._queue.append((Job(changes, events, claims, receipt), future))
-        if self._flusher is None:
-            self._flusher = asyncio.get_running_loop().create_task(self._flush())
-        return await asyncio.shield(future)
+        self._commits.check(changes)
+        return await self._commits.add(Job(changes, events, claims, receipt))
 
-    async def _flush(self) -> None:
-        """Write group after group until nothing waits. Everything that comes in while one group is written makes the next."""
+    async def _write(self, jobs: Sequence[Job]) -> None:
+        """Write a group of commits. Raises StoreUnavailable, or what one of them is at fault for."""
         try:
-            while self._queue:
-                await asyncio.sleep(0)  # who has reached its commit in this turn of the loop joins
-                await self._write_group(self._take_group())
-        finally:
-            self._flusher = None
-
-    def _take_group(self) -> list[Waiting]:
-        group: list[Waiting] = []
-        changes = 0
-        while self._queue and (not group or changes + len(self._queue[0][0].changes) <= GROUP):
-            group.append(self._queue.popleft())
-            changes += max(1, len(group[-1][0].changes))
-        return group
-
-    async def _write_group(self, group: list[Waiting]) -> None:
-        failed: Exception | None = None
-        try:
-            await self._connections.persist(lambda: self._transact([job for job, _ in group]))
+            await self._connections.persist(lambda: self._transact(jobs))
         except Uncertain as lost:
-            failed = await self._settled(lost, [job for job, _ in group])
-        except Exception as problem:
-            failed = problem
-        if failed is not None and len(group) > 1 and not isinstance(failed, StoreUnavailable):
-            for one in group:  # one of them is at fault: each alone, so that the others are written
-                await self._write_group([one])
-            return
-        for job, future in group:
-            if not future.cancelled():
-                _settle(future, failed if failed is not None else job.result)
+            failed = await self._settled(lost, jobs)
+            if failed is not None:
+                raise failed from None
 
     async def _settled(self, lost: Uncertain, jobs: Sequence[Job]) -> Exception | None:
         """What became of a group whose COMMIT was not answered: None if it is there, now at the latest; else the error to tell."""
@@ -277,10 +235,3 @@ class PostgresStore:
         while found := await self._reader.outbox(after, limit):
             yield found
             after = found[-1].position
-
-
-def _settle(future: asyncio.Future[list[Written]], result: list[Written] | Exception | None) -> None:
-    if isinstance(result, list):
-        future.set_result(result)
-    else:
-        future.set_exception(result if result is not None else RuntimeError("a commit ended without a result"))

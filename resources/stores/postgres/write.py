@@ -14,10 +14,11 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from resources.instants import instant_text
-from resources.store import ABSENT, ANY, Change, Claim, Conflict, Receipt, Version, Written
+from resources.store import ABSENT, ANY, Change, Conflict, Receipt, Version, Written
 from resources.stores import events
 from resources.stores.adoption import check_next, check_order
 from resources.stores.bodies import Bodies
+from resources.stores.commits import Job
 from resources.stores.postgres.connection import GONE, drop
 
 CHUNK = 100
@@ -72,17 +73,6 @@ _RECEIPT = (
     "INSERT INTO {schema}.receipt (key, digest, answer, expires) VALUES ($1, $2, $3, $4)"
     " ON CONFLICT (key) DO UPDATE SET digest = excluded.digest, answer = excluded.answer, expires = excluded.expires"
 )
-
-
-@dataclass(slots=True)
-class Job:
-    """One call of `commit`, waiting for its group. After the group, `result` holds what it wrote or the Conflict that refused it."""
-
-    changes: Sequence[Change]
-    events: Sequence[bytes]
-    claims: Sequence[Claim]
-    receipt: Receipt | None
-    result: list[Written] | Conflict | None = None
 
 
 class Uncertain(Exception):
