@@ -7,15 +7,16 @@ test is one call into C that settles most values; the rule says what is wrong. P
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
-from conformance.bindings import Bindings
-from conformance.bundle_rules import bundle_check
-from conformance.extensions import Extensions
 from conformance.findings import Finding, Findings, Scope, joined, under
-from conformance.invariants import Invariants
 from conformance.load import Definitions, Element, TypeDefinition
-from conformance.narrative import narrative
-from conformance.primitives import ELEMENT_ID, RESOURCE_ID, RULES, SPECIAL, Full, Quick
-from conformance.reference_rules import contained_check, reference_check
+from conformance.rules.bindings import Bindings
+from conformance.rules.bundles import bundle_check
+from conformance.rules.definitions import DefinitionRules
+from conformance.rules.extensions import Extensions
+from conformance.rules.invariants import Invariants
+from conformance.rules.narrative import narrative
+from conformance.rules.primitives import ELEMENT_ID, RESOURCE_ID, RULES, SPECIAL, Full, Quick
+from conformance.rules.references import contained_check, reference_check
 
 Visit = Callable[[dict[str, Any], Scope], Findings]
 Rule = Callable[[Any, Scope], Findings]
@@ -34,6 +35,7 @@ class Walk:
         self._bindings = Bindings(definitions.value_sets, definitions.code_systems)
         self._invariants = Invariants(definitions.constraints)
         self._extensions = Extensions(definitions.extensions, definitions.types)
+        self._defining = DefinitionRules(definitions)
         self._cells: dict[Hashable, Cell] = {}
 
     def resource(self, name: str) -> Visit | None:
@@ -54,7 +56,7 @@ class Walk:
 
     def _compile(self, name: str, extra: tuple[Visit, ...] = ()) -> Visit:
         definition = self._types[name]
-        checks = (*_CHECKS.get(name, ()), *extra)
+        checks = (*_CHECKS.get(name, ()), *self._defining.of(name), *extra)
         if name == "Coding":
             checks = (*checks, self._bindings.known)
         if "dom-2" in definition.constraints:

@@ -38,7 +38,7 @@ from conformance.fhirpath.values import (
     single_integer,
     type_of,
 )
-from conformance.narrative import problems
+from conformance.rules.narrative import problems
 
 
 def _html_checks(found: Collection, _arguments: list[Collection], _env: Environment) -> Collection:

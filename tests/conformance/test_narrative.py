@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance.narrative import NAMESPACE, problems
+from conformance.rules.narrative import NAMESPACE, problems
 
 
 def div(inner: str, attributes: str = "") -> str:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from conformance.findings import Finding, Findings, Level, Scope, shown, under
-from conformance.primitives import is_absolute
 from conformance.references import references
+from conformance.rules.primitives import is_absolute
 
 _REST = re.compile(r"(https?://.*/)([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})")
 _LITERAL = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}(/_history/[A-Za-z0-9\-.]{1,64})?")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from conformance.findings import Finding, Findings, Scope, shown
 from conformance.load import ExtensionDefinition, TypeDefinition
-from conformance.primitives import is_absolute
+from conformance.rules.primitives import is_absolute
 
 Check = Callable[[dict[str, Any], Scope], Findings]
 
