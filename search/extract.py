@@ -4,7 +4,8 @@ The official FHIRPath expressions are compiled once a type, grouped by the JSON 
 a document is looked at only where it has something.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +57,13 @@ class Extractor:
         self._texts = texts
         self.bases = self._bases = bases_of(base_url)
         self._plans: dict[str, Plan] = {}
+        self._added: tuple[SearchParameter, ...] = ()
+
+    def with_added(self, added: Iterable[SearchParameter]) -> "Extractor":
+        """The same for these parameters beside the others."""
+        made = copy(self)
+        made._plans, made._added = {}, tuple(added)
+        return made
 
     def extract(self, type: str, document: dict[str, Any]) -> Entry:
         """The Entry of a valid document of the type, numbers as int or Decimal. What is no valid date or reference makes no value.
@@ -81,7 +89,7 @@ class Extractor:
         return self._plans.get(type) or self._make_plan(type)
 
     def _make_plan(self, type: str) -> Plan:
-        made = _plan(self._parameters, type, self._bases)
+        made = _plan(self._parameters, type, self._bases, self._added)
         self._plans[type] = made
         return made
 
@@ -120,10 +128,11 @@ def _clinical_date(code: str | None, values: dict[str, list[Value]]) -> int:
     return min(lows) if lows else NO_DATE
 
 
-def _plan(parameters: Parameters, type: str, bases: Bases) -> Plan:
+def _plan(parameters: Parameters, type: str, bases: Bases, added: Sequence[SearchParameter] = ()) -> Plan:
     steps: dict[str, dict[object, Step]] = {}
-    for parameter in parameters.of(type).values():
-        if not parameter.searchable or parameter.code in _KNOWN_TO_THE_STORE or parameter.stored != parameter.code:
+    own = (p for p in parameters.of(type).values() if p.stored == p.code)
+    for parameter in (*own, *(p for p in added if p.type == type)):
+        if not parameter.searchable or parameter.code in _KNOWN_TO_THE_STORE:
             continue
         if parameter.kind == "composite":
             for path in below_root(parameter):
@@ -167,7 +176,7 @@ def _add(steps: dict[object, Step], path: Path, convert: Converter, parameter: S
     """One more step, or one more code for the step that makes the same values of the same place."""
     same = (path.keys, path.fhir_type, parameter.kind) if path.plain else object()
     before = steps.get(same)
-    codes = (*before.codes, parameter.code) if before else (parameter.code,)
+    codes = (*before.codes, parameter.stored) if before else (parameter.stored,)
     steps[same] = Step(path.get, convert, codes, tuple(_facets(path, codes, parameter.kind, bases)))
 
 

@@ -2,6 +2,7 @@
 
 import re
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Any, cast
 
 from conformance.fhirpath import FhirPathError, compile_paths
@@ -113,8 +114,19 @@ def _parameter(document: dict[str, Any], type: str) -> SearchParameter:
         document["expression"],
         document["url"],
         tuple(document.get("target", ())) if document["type"] == "reference" else (),
-        stored=document["code"],
+        stored=stored_as(type, document),
         description=document.get("description", ""),
         searchable=True,
+        includable=document["type"] == "reference" and "Reference" in _types_of(document["expression"], type),
         custom=True,
     )
+
+
+def stored_as(type: str, document: dict[str, Any]) -> str:
+    """The code under which values of a parameter are kept: another one for another definition, so that old and new values never mix."""
+    definition = "\n".join((type, document["code"], document["type"], document["expression"]))
+    return f"{document['code']}~{blake2b(definition.encode('utf-8', 'surrogatepass'), digest_size=6).hexdigest()}"
+
+
+def _types_of(expression: str, type: str) -> frozenset[str]:
+    return frozenset(path.fhir_type for path in compile_paths(expression, type))

@@ -97,7 +97,7 @@ class Custom:
             self._rounds = asyncio.get_running_loop().create_task(self._keep_up())
 
     def _follow(self, key: str, parameter: SearchParameter, number: int, position: int) -> _Followed:
-        field = Field(parameter.code, parameter.kind, 4 * number, 0, 0, False, custom=True)
+        field = Field(parameter.stored, parameter.kind, 4 * number, 0, 0, False, custom=True)
         return _Followed(
             key, parameter, field, reader_of(parameter, self._bases), position, Batches(self._store, (parameter.type,))
         )
