@@ -13,11 +13,11 @@ from conformance.fhirpath import Path, compile_paths
 from search.compartments import linking, owners
 from search.expansion.composites import below_root, combine
 from search.parameter import SearchParameter
-from search.parameters import Parameters
+from search.parameters import CONTAINED, Parameters
 from search.text.words import text_of
 from search.types.kinds import KINDS, MODIFYING
 from search.types.text import Bases, Converter, bases_of
-from search.values import NO_DATE, DateValue, Entry, Value
+from search.values import NO_DATE, DateValue, Entry, TokenValue, Value
 
 _KNOWN_TO_THE_STORE = frozenset({"_id", "_lastUpdated"})
 
@@ -143,8 +143,15 @@ def _plan(parameters: Parameters, type: str, bases: Bases, added: Sequence[Searc
             convert = KINDS[parameter.kind].converter(path.fhir_type, bases)
             if convert is not None:
                 _add(steps.setdefault(path.keys[0] if path.keys else "", {}), path, convert, parameter, bases)
+    if parameters.containing(type) is not None:
+        steps.setdefault("contained", {})[object()] = Step(_contained, _itself, (CONTAINED,))
     by_key = {key: tuple(found.values()) for key, found in steps.items()}
     return Plan(by_key, by_key.pop("", ()), parameters.clinical_date(type), linking("Patient", type, parameters))
+
+
+def _contained(document: dict[str, Any]) -> list[Value]:
+    """The types of the resources that the document contains."""
+    return [TokenValue("", inner["resourceType"]) for inner in document["contained"]]
 
 
 def _itself(value: Value) -> tuple[Value, ...]:

@@ -26,6 +26,12 @@ CLINICAL_DATES = (
 """A type's clinical date is the first of these that it has: when it was ordered or written, else when it happened, else when it
 was recorded. All are single-valued; birth dates and dates of expiry are none."""
 
+CONTAINED = "_contained"
+"""The code under which an Entry has the types of the resources that a document contains. No query can ask for it by name."""
+
+_HIDDEN = 1 << 19
+"""Numbers from here on are of what no query can name, far above those of the official parameters."""
+
 _NO_CODES: Mapping[str, frozenset[str]] = MappingProxyType({})
 _ANY_ROOT = ("", "Resource", "DomainResource")
 _ONLY_TYPE = re.compile(r"\.where\(resolve\(\) is ([A-Za-z]+)\)$")
@@ -45,6 +51,11 @@ class Parameters:
             composites = (parameter for parameter in by_url.values() if parameter.kind == "composite")
             mine.update({p.code: with_components(p, components[p.url], by_url) for p in composites})
         self._official: dict[str, dict[str, SearchParameter]] | None = None
+        self._containing = {
+            type: SearchParameter(type, CONTAINED, "token", "contained", "", number=_HIDDEN + place, stored=CONTAINED)
+            for place, type in enumerate(source.resource_types, 1)
+            if _descends(type, "DomainResource", source)
+        }
 
     def extensible(self) -> "Parameters":
         """The same parameters, to which others can be added without any effect on these."""
@@ -74,6 +85,11 @@ class Parameters:
     def of(self, type: str) -> Mapping[str, SearchParameter]:
         """The parameters of a type by code; none for an unknown type."""
         return self._by_type.get(type, {})
+
+    def containing(self, type: str) -> SearchParameter | None:
+        """What documents of the type are found by that contain resources of some type (the code of a token); None if they never do.
+        It is none of the parameters that queries name."""
+        return self._containing.get(type)
 
     def find(self, type: str, code: str) -> SearchParameter | None:
         """The parameter `code` of `type`, if there is one."""

@@ -149,6 +149,7 @@ class Entry:
     reference without a literal one, a concept of text only); an alias's values stand under its `SearchParameter.stored` code only. What
     only a modifier looks at stands under the code with it (`subject:identifier`, see `search.query.FACETS`); composites hold only
     what lies below the root of the document, where the clauses of their components would not do (`search/expansion/conditions.py`).
+    The types of the resources that a document contains stand under `search.parameters.CONTAINED`, and nothing else of these does.
     `date`: the low end of the clinical date in microseconds since the epoch (0 if the type has no clinical date, NO_DATE if only this
     document has none; see `search/parameters.py`), part of the SQLite index's key.
     `patients`: ids of the Patients in whose compartment the document lies (a Patient lies in its own), sorted.

@@ -9,7 +9,7 @@ import pytest
 from resources.documents import decode
 from search.extract import Extractor
 from search.indexes.sqlite.schema import Codebook
-from search.parameters import registry
+from search.parameters import CONTAINED, registry
 from search.query import FACETS, Modifier
 from search.types.kinds import KINDS, takes
 from search.values import NO_DATE, CompositeValue, DateValue, StringValue, TokenValue
@@ -45,8 +45,8 @@ def test_all_official_examples() -> None:
         count += 1
         for code, values in entry.values.items():
             plain, _, modifier = code.partition(":")
-            parameter = registry().of(type)[plain]
-            assert parameter.stored == plain and parameter.kind in KINDS
+            parameter = registry().containing(type) if code == CONTAINED else registry().of(type)[plain]
+            assert parameter is not None and parameter.stored == plain and parameter.kind in KINDS
             kind = FACETS[Modifier(modifier)] if modifier else parameter.kind
             assert len(set(values)) == len(values)
             assert {value.__class__.__name__ for value in values} <= {KIND_OF_VALUE[kind]}
@@ -149,6 +149,14 @@ def test_a_path_without_a_type_at_its_root() -> None:
     assert entry.values["name"] == [StringValue("a", "A"), StringValue("b", "B")]
 
 
+def test_the_types_of_what_is_contained() -> None:
+    """A document is found by the types of the resources in it, each once, and by nothing else of them; Bundles contain none so."""
+    inside = [{"resourceType": "Patient", "id": "p", "active": True}, {"resourceType": "Group"}, {"resourceType": "Patient"}]
+    entry = EXTRACTOR.extract("Basic", {"resourceType": "Basic", "id": "1", "contained": inside})
+    assert entry.values == {CONTAINED: [TokenValue("", "Patient"), TokenValue("", "Group")]}
+    assert registry().containing("Bundle") is None and registry().find("Basic", CONTAINED) is None
+
+
 def test_composites_are_of_one_element() -> None:
     """Every combination of an element's own values, none of two elements; the root's own values make none."""
     part = {"code": {"coding": [{"code": "a"}, {"code": "b"}]}, "valueCodeableConcept": {"coding": [{"code": "x"}]}}
@@ -168,7 +176,8 @@ def test_component_values_are_those_of_their_parameters() -> None:
         type = document["resourceType"]
         values = EXTRACTOR.extract(type, document).values
         for code, found in values.items():
-            for place, component in enumerate(registry().of(type)[code].components if ":" not in code else ()):
+            parameter = registry().find(type, code)
+            for place, component in enumerate(parameter.components if parameter is not None else ()):
                 own = set(values[component.parameter.stored])
                 assert {v.parts[place] for v in found if isinstance(v, CompositeValue)} <= own, (type, code)
                 met.add((type, code))

@@ -20,7 +20,7 @@ from search.parameters import Parameters
 from search.query import FACETS
 from search.types.kinds import MODIFYING
 
-LAYOUT = 1
+LAYOUT = 2
 """Goes up whenever the fields of a document change their meaning without their mapping."""
 
 _COMMON: Mapping[str, Any] = {
@@ -107,7 +107,9 @@ def kinds(parameters: Parameters, type: str) -> Mapping[str, str]:
     facets = {
         f"{p.code}:{modifier}": FACETS[modifier] for p in mine for modifier, facet in MODIFYING.items() if p.kind == facet.KIND
     }
-    return {**{p.code: p.kind for p in mine}, **facets}
+    containing = parameters.containing(type)
+    hidden = {containing.code: containing.kind} if containing is not None else {}
+    return {**{p.code: p.kind for p in mine}, **facets, **hidden}
 
 
 def _properties(parameters: Parameters, type: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from search.query import FACETS, Modifier
 from search.types.kinds import MODIFYING
 from search.values import hash64
 
-LAYOUT = 5
+LAYOUT = 6
 """Goes up whenever rows change their form: the tables are then made anew and filled from the documents."""
 
 NORMAL, WIDE, FOLDED, FOLDED_WIDE = range(4)
@@ -166,6 +166,9 @@ def _book(name: str, number: int, parameters: Parameters) -> Book:
         present = 1 << place
         fields[code] = Field(code, p.kind, 4 * p.number, present, bit, code == date, within.get(code, ()))
         fields.update({field.code: field for field in _facets(p, fields[code])})
+    containing = parameters.containing(name)
+    if containing is not None:
+        fields[containing.code] = Field(containing.code, containing.kind, 4 * containing.number, 0, 0, False)
     fields.update(
         {
             code: replace(f, within=_inner(f.within, fields) if f.kind == "label" else ())
