@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 GENERATOR = HERE / ".build" / "fhirload"
-SEED = ("-practitioners", "100", "-patients", "5000", "-appointments", "10000")
+SEED = ("-practitioners", "100", "-patients", "5000", "-appointments", "10000", "-observations", "10000")
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def generate(target: Target, *options: str, out: Path) -> list[dict[str, Any]]:
 
 
 def seed(target: Target) -> float:
-    """Give a target its 15,100 resources by transactions of 100; seconds that it took."""
+    """Give a target its 25,100 resources by transactions of 100; seconds that it took."""
     began = time.perf_counter()
     generate(target, "-seed-data", *SEED, "-ops", "", out=target.state.with_suffix(".seed.json"))
     return time.perf_counter() - began

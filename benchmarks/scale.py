@@ -22,11 +22,12 @@ CACHE = 1_000_000
 
 
 def fill(folder: Path, resources: int) -> float:
-    """Make `folder`/data with about that many resources (a third Patients, two thirds Appointments), `folder`/state.json with their
-    ids; seconds that the store took."""
+    """Make `folder`/data with about that many resources (a fifth Patients, three tenths Appointments, the rest Observations),
+    `folder`/state.json with their ids; seconds that the store took."""
     folder.mkdir(parents=True, exist_ok=True)
-    lines, patients = folder / "data.ndjson", resources // 3
-    sizes = ("-practitioners", "100", "-patients", str(patients), "-appointments", str(resources - patients - 100))
+    lines, patients, appointments = folder / "data.ndjson", resources // 5, 3 * resources // 10
+    observations = resources - patients - appointments - 100
+    sizes = ["-practitioners=100", f"-patients={patients}", f"-appointments={appointments}", f"-observations={observations}"]
     subprocess.run([str(GENERATOR), "-dump", str(lines), "-state", str(folder / "state.json"), *sizes], check=True)
     began = time.perf_counter()
     asyncio.run(_store(folder / "data", lines))

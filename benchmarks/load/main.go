@@ -72,6 +72,7 @@ var (
 	nPat    = flag.Int("patients", 5000, "patients to seed")
 	nPrac   = flag.Int("practitioners", 100, "practitioners to seed")
 	nAppt   = flag.Int("appointments", 10000, "appointments to seed")
+	nObs    = flag.Int("observations", 10000, "observations to seed")
 	doSeed  = flag.Bool("seed-data", false, "create the base data first (transaction bundles of 100)")
 	seedBy  = flag.String("seed-by", "transaction", "transaction | post (one POST per resource)")
 	stateF  = flag.String("state", "state.json", "file with the ids of the seeded data")
@@ -198,13 +199,16 @@ func seedAll() *state {
 	batch(*nAppt, func(i uint64) obj {
 		return appointment(*seed, i, "Patient/"+st.Patients[i%uint64(*nPat)], st.gp(i))
 	})
-	total := *nPrac + *nPat + *nAppt
+	batch(*nObs, func(i uint64) obj {
+		return observation(*seed, i, "Patient/"+st.Patients[i%uint64(*nPat)], st.gp(i))
+	})
+	total := *nPrac + *nPat + *nAppt + *nObs
 	fmt.Printf("seeded %d resources in %.1f s (%.0f/s, by %s)\n", total, time.Since(t).Seconds(), float64(total)/time.Since(t).Seconds(), *seedBy)
 	os.WriteFile(*stateF, enc(st), 0o644)
 	return st
 }
 
-// dump writes the base data as NDJSON; the ids are pr-0, pt-0 and ap-0 and so on.
+// dump writes the base data as NDJSON; the ids are pr-0, pt-0, ap-0, ob-0 and so on.
 func dump(file string) {
 	f, err := os.Create(file)
 	if err != nil {
@@ -226,6 +230,9 @@ func dump(file string) {
 	}
 	for i := 0; i < *nAppt; i++ {
 		put(fmt.Sprintf("ap-%d", i), appointment(*seed, uint64(i), "Patient/"+st.Patients[i%*nPat], st.gp(uint64(i))))
+	}
+	for i := 0; i < *nObs; i++ {
+		put(fmt.Sprintf("ob-%d", i), observation(*seed, uint64(i), "Patient/"+st.Patients[i%*nPat], st.gp(uint64(i))))
 	}
 	if w.Flush() != nil || f.Close() != nil || os.WriteFile(*stateF, enc(st), 0o644) != nil {
 		fatal("cannot write %s or %s", file, *stateF)
@@ -288,6 +295,9 @@ func build(op string, st *state, r *rand.Rand, worker, clients int) request {
 		return request{method: "PUT", path: "/Patient/" + st.Patients[i], body: enc(p), want: 200}
 	case "transaction100":
 		return request{method: "POST", path: "", body: mixedBundle(st.Seed, tag*100_000+created.Add(1)), want: 200}
+	}
+	if search, known := searches[op]; known {
+		return request{method: "GET", path: search(st, r), want: 200, search: true}
 	}
 	fatal("unknown op %q", op)
 	return request{}

@@ -1,6 +1,7 @@
 """What only the SQLite index has: plans that never read a whole table, a limit on time, tables that are made anew when they must be."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -111,19 +112,45 @@ def test_access_is_looked_up_not_scanned(database: Database, monkeypatch: pytest
     check_plans(database, statements)
 
 
-def check_plans(database: Database, statements: Statements) -> None:
-    """None of the statements reads a whole table or makes an index of its own."""
+_HARMLESS = ("SCAN (", "SCAN CONSTANT", "SCAN t VIRTUAL", "SCAN q", "SCAN json_each")
+
+
+def check_plans(database: Database, statements: Statements, sought: str = "nothing") -> None:
+    """None of the statements reads a whole table or makes an index of its own, nor all rows of a parameter by an alias that is `sought`."""
     explaining = apsw.Connection(database.connection.filename)
     Reader(explaining)  # knows the functions
     for sql, args in statements:
         for *_, step in explaining.execute(f"EXPLAIN QUERY PLAN {sql}", args):
-            assert not step.startswith("SCAN") or step.startswith(("SCAN (", "SCAN CONSTANT", "SCAN t VIRTUAL", "SCAN q")), (
+            assert not step.startswith("SCAN") or step.startswith(_HARMLESS), (
                 step,
                 sql,
             )
             assert "AUTOMATIC" not in step, (step, sql)
+            assert not re.fullmatch(rf"SEARCH ({sought}) USING PRIMARY KEY \(pid=\?\)", step), (step, sql)
     explaining.close()
     assert statements
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Patient?_has:Observation:patient:code=a",
+        "Patient?gender=female&_has:Observation:patient:_has:Provenance:target:_id=1",
+        "Observation?patient.gender=female",
+        "Observation?code:text=b",
+    ],
+)
+def test_values_of_other_tables_are_sought_not_compared(database: Database, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Where the value to look for stands in another table, each look-up seeks it: none goes through all rows of a parameter."""
+    statements = recorded(monkeypatch)
+
+    async def run() -> None:
+        await database.index.open()
+        await database.index.search(asked(text, count=1))
+        await database.index.close()
+
+    asyncio.run(run())
+    check_plans(database, statements, r"idx|\bx\b|\bq\d|\bp\b")
 
 
 @pytest.mark.parametrize("text", ["Observation?code=a&_total=none", "Observation?_sort=-date&_total=none", "Patient?_total=none"])

@@ -89,7 +89,7 @@ class Linker:
         """All documents of a long chain: the rows of references to any of the documents at its end."""
         plan = make_plan(self._reader, target, inner, counted=True)
         text, args = union(plan)
-        among = f"{{0}}.v IN (SELECT e.h FROM ({text}) q CROSS JOIN item e ON e.rid = q.rid)"
+        among = f"{{0}}.v IN (SELECT +e.h FROM ({text}) q CROSS JOIN item e ON e.rid = q.rid)"
         streams = [Stream(field.pid, among, tuple(args)) for field in fields]
         bits = sum(field.patient for field in fields) if target.name == "Patient" else 0
         if bits:
@@ -118,7 +118,7 @@ class Linker:
         test, args = tests_of(self._reader, inner)
         q = f"q{next(self._aliases)}"  # p is the row at hand, to which the tests' own p would be another
         inside = _ALIAS.sub(q, test)
-        mine = "(SELECT e.h FROM item e WHERE e.rid = p.rid)"
+        mine = "(SELECT +e.h FROM item e WHERE e.rid = p.rid)"
         texts, values = list[str](), list[Any]()
         for field in fields:
             texts.append(f"EXISTS (SELECT 1 FROM idx {q} WHERE {q}.pid = ? AND {q}.v = {mine}{inside})")

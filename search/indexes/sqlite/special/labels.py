@@ -14,7 +14,7 @@ def label(clause: Clause, field: Field, book: Book) -> Predicate:
     streams: list[Stream] = []
     for text in _texts(clause):
         of_text, args = _from(text[:CUT])
-        among = f"{{0}}.v IN (SELECT l.v FROM label l WHERE l.pid = ? AND {of_text})"
+        among = f"{{0}}.v IN (SELECT +l.v FROM label l WHERE l.pid = ? AND {of_text})"
         for own in field.pids:
             streams.append(Stream(own, among, (own + NORMAL, *args)))
             streams += [Stream(pid, among, (own + CODED, *args)) for pid in field.beside]
