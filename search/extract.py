@@ -108,13 +108,12 @@ def take(steps: Steps, document: dict[str, Any], values: dict[str, list[Value]])
         items = step.get(document)
         if not items:
             continue
-        convert = step.convert
-        found = [value for item in items for value in convert(item)]
+        found = step.convert(items)
         for code in step.codes:
             before = values.get(code)
             values[code] = found if before is None else before + found
         for convert, codes in step.facets:
-            found = [value for item in items for value in convert(item)]
+            found = convert(items)
             if found:
                 for code in codes:
                     before = values.get(code)
@@ -136,7 +135,7 @@ def _plan(parameters: Parameters, type: str, bases: Bases, added: Sequence[Searc
             continue
         if parameter.kind == "composite":
             for path in below_root(parameter):
-                step = Step(combine(parameter, path, bases), _itself, (parameter.code,))
+                step = Step(combine(parameter, path, bases), _themselves, (parameter.code,))
                 steps.setdefault(path.keys[0] if path.keys else "", {})[object()] = step
             continue
         for path in compile_paths(parameter.expression, type):
@@ -144,7 +143,7 @@ def _plan(parameters: Parameters, type: str, bases: Bases, added: Sequence[Searc
             if convert is not None:
                 _add(steps.setdefault(path.keys[0] if path.keys else "", {}), path, convert, parameter, bases)
     if parameters.containing(type) is not None:
-        steps.setdefault("contained", {})[object()] = Step(_contained, _itself, (CONTAINED,))
+        steps.setdefault("contained", {})[object()] = Step(_contained, _themselves, (CONTAINED,))
     by_key = {key: tuple(found.values()) for key, found in steps.items()}
     return Plan(by_key, by_key.pop("", ()), parameters.clinical_date(type), linking("Patient", type, parameters))
 
@@ -154,8 +153,8 @@ def _contained(document: dict[str, Any]) -> list[Value]:
     return [TokenValue("", inner["resourceType"]) for inner in document["contained"]]
 
 
-def _itself(value: Value) -> tuple[Value, ...]:
-    return (value,)
+def _themselves(values: Sequence[Value]) -> list[Value]:
+    return list(values)
 
 
 Reader = Callable[[dict[str, Any]], list[Value] | None]

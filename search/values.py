@@ -169,6 +169,8 @@ def fold(text: str) -> str:
 
     Done once, here, so that every index agrees to the letter (https://hl7.org/fhir/R4/search.html#string).
     """
+    if text.isascii():  # then there is nothing to take apart, and nothing to put together
+        return " ".join(text.lower().split())
     decomposed = unicodedata.normalize("NFKD", text)
     bare = "".join(c for c in decomposed if not unicodedata.combining(c))
     return " ".join(unicodedata.normalize("NFKC", bare.casefold()).split())

@@ -77,8 +77,7 @@ def _component(places: list[tuple[Path, Converter]]) -> Values:
     def values(element: Any, document: Any) -> list[Value]:
         found: list[Value] = []
         for path, convert in places:
-            for item in path.get(document if path.of_resource else element):
-                found += convert(item)
+            found += convert(path.get(document if path.of_resource else element))
         return found
 
     return values

@@ -5,6 +5,7 @@ answer wherever server and client are. Times are microseconds since the epoch, i
 """
 
 import re
+from collections.abc import Sequence
 from datetime import date
 from functools import lru_cache
 from typing import Any
@@ -104,9 +105,8 @@ def _last(year: int, month: str | None, day: str | None, first: int) -> int:
     return date(year, int(month) + 1, 1).toordinal() - 1
 
 
-def _date(value: str) -> tuple[Value, ...]:
-    found = interval(value)
-    return (found,) if found is not None else ()
+def _date(values: Sequence[str]) -> list[Value]:
+    return [found for value in values if (found := interval(value)) is not None]
 
 
 def _between(start: str | None, end: str | None) -> tuple[DateValue, ...]:
@@ -119,16 +119,20 @@ def _between(start: str | None, end: str | None) -> tuple[DateValue, ...]:
     return (found,) if found.low < found.high else ()
 
 
-def _period(value: dict[str, Any]) -> tuple[Value, ...]:
-    return _between(value.get("start"), value.get("end"))
+def _period(values: Sequence[dict[str, Any]]) -> list[Value]:
+    return [found for value in values for found in _between(value.get("start"), value.get("end"))]
 
 
-def _timing(value: dict[str, Any]) -> tuple[Value, ...]:
+def _timing(values: Sequence[dict[str, Any]]) -> list[Value]:
     """The outer limits only, as the specification has it: from the first event or bound to the last."""
-    bounds = value.get("repeat", {}).get("boundsPeriod", {})
+    limits = map(_limits, values)
+    return [DateValue(min(f.low for f in found), max(f.high for f in found)) for found in limits if found]
+
+
+def _limits(timing: dict[str, Any]) -> list[DateValue]:
+    bounds = timing.get("repeat", {}).get("boundsPeriod", {})
     found = list(_between(bounds.get("start"), bounds.get("end")))
-    found += [event for text in value.get("event", ()) if text is not None and (event := interval(text))]
-    return (DateValue(min(f.low for f in found), max(f.high for f in found)),) if found else ()
+    return found + [event for text in timing.get("event", ()) if text is not None and (event := interval(text))]
 
 
 _CONVERTERS: dict[str, Converter] = {"date": _date, "dateTime": _date, "instant": _date, "Period": _period, "Timing": _timing}

@@ -1,5 +1,6 @@
 """`:identifier` on references: what a reference names by a business identifier (https://hl7.org/fhir/R4/search.html#reference)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from search.parameter import SearchParameter
@@ -26,8 +27,6 @@ def match(term: Term, modifier: Modifier, value: Value) -> bool:
     return token.match(term, modifier, value)
 
 
-def _identifier(value: dict[str, Any]) -> tuple[Value, ...]:
-    identifier = value.get("identifier")
-    if identifier is None or "value" not in identifier:
-        return ()
-    return (TokenValue(identifier.get("system", ""), identifier["value"]),)
+def _identifier(values: Sequence[dict[str, Any]]) -> list[Value]:
+    found = [value["identifier"] for value in values if "identifier" in value]
+    return [TokenValue(each.get("system", ""), each["value"]) for each in found if "value" in each] if found else []

@@ -34,7 +34,7 @@ class Kind(Protocol):
         """One value of a query (escapes still in it) as the terms any of which must match. Raises BadValue."""
 
     def converter(self, fhir_type: str, bases: Bases) -> Converter | None:
-        """What makes values of a JSON value of this FHIR type; None if the type has nothing to compare for this kind."""
+        """What makes values of JSON values of this FHIR type; None if the type has nothing to compare for this kind."""
 
     def match(self, term: Term, modifier: Modifier, value: Value) -> bool:
         """Whether one value of a document matches one term."""

@@ -1,7 +1,8 @@
 """`:text` on tokens: the text beside a code, compared from its start, without case and accents
 (https://hl7.org/fhir/R4/search.html#token: CodeableConcept.text, Coding.display, Identifier.type.text)."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from search.parameter import SearchParameter
@@ -31,26 +32,31 @@ def match(term: Term, modifier: Modifier, value: Value) -> bool:
     return value.folded.startswith(term.value.folded)
 
 
-def _coding(value: dict[str, Any]) -> list[Value]:
-    return _labels(((value.get("display"), value.get("code", "")),))
+def _coding(values: Sequence[dict[str, Any]]) -> list[Value]:
+    found = [_label(value["display"], value.get("code", "")) for value in values if "display" in value]
+    return [label for label in found if label.folded]
 
 
-def _concept(value: dict[str, Any]) -> list[Value]:
-    text, codings = value.get("text"), value.get("coding", ())
+def _concept(values: Sequence[dict[str, Any]]) -> list[Value]:
+    return [_label(text, code) for value in values for text, code in _texts(value) if fold(text)]
+
+
+def _texts(concept: dict[str, Any]) -> list[tuple[str, str]]:
+    """The texts of a concept, each with a code beside it ("" where there is none)."""
+    text, codings = concept.get("text"), concept.get("coding", ())
     first = next((coding["code"] for coding in codings if "code" in coding), "")
-    found = [(text, first)]
-    for coding in codings:
-        display = coding.get("display")
-        if display != text:  # mostly they are the same
-            found.append((display, coding.get("code", first)))
-    return _labels(found)
+    shown = [(coding["display"], coding.get("code", first)) for coding in codings if "display" in coding]
+    others = [pair for pair in shown if pair[0] != text]  # mostly they are the same
+    return [(text, first), *others] if text is not None else others
 
 
-def _labels(found: Iterable[tuple[str | None, str]]) -> list[Value]:
-    return [LabelValue(folded, code) for text, code in found if text is not None and (folded := fold(text))]
+@lru_cache(maxsize=4_096)
+def _label(text: str, code: str | None) -> LabelValue:
+    """The value of a text beside a code: most documents have the same ones."""
+    return LabelValue(fold(text), code)
 
 
-def _identifier(value: dict[str, Any]) -> list[Value]:
+def _identifier(values: Sequence[dict[str, Any]]) -> list[Value]:
     """R4 names the text of the type only; what the type's codings display is the same to the one who searches."""
-    type = value.get("type")
-    return [label._replace(code=None) for label in _concept(type) if isinstance(label, LabelValue)] if type else []
+    texts = [text for value in values if "type" in value for text, _ in _texts(value["type"])]
+    return [_label(text, None) for text in texts if fold(text)]

@@ -4,6 +4,7 @@
 """
 
 import re
+from collections.abc import Sequence
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from math import inf, nextafter
 from typing import Any
@@ -79,15 +80,13 @@ def as_float(number: Decimal | float) -> float:
     return min(max(value, -UNBOUNDED), UNBOUNDED)
 
 
-def _number(value: Decimal | float) -> tuple[Value, ...]:
-    point = as_float(value)
-    return (NumberValue(point, point, point),)
+def _number(values: Sequence[Decimal | float]) -> list[Value]:
+    return [NumberValue(point, point, point) for point in map(as_float, values)]
 
 
-def _range(value: dict[str, Any]) -> tuple[Value, ...]:
-    low, high = (value.get(end, {}).get("value") for end in ("low", "high"))
-    ends = range_ends(low, high)
-    return (NumberValue(*ends),) if ends else ()
+def _range(values: Sequence[dict[str, Any]]) -> list[Value]:
+    ends = (range_ends(*(value.get(end, {}).get("value") for end in ("low", "high"))) for value in values)
+    return [NumberValue(*each) for each in ends if each]
 
 
 def range_ends(low: Decimal | float | None, high: Decimal | float | None) -> tuple[float, float, float] | None:

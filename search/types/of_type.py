@@ -3,11 +3,12 @@
 It is a composite of the type and the value: both must hold of one Identifier.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from search.parameter import SearchParameter
 from search.query import Modifier, Term
-from search.types import composite
+from search.types import composite, token
 from search.types.text import BadValue, Bases, Converter, Reading, split, unescape
 from search.values import CompositeValue, TokenValue, Value
 
@@ -34,10 +35,11 @@ def match(term: Term, modifier: Modifier, value: Value) -> bool:
     return composite.match(term, modifier, value)
 
 
-def _identifier(value: dict[str, Any]) -> list[Value]:
-    text = value.get("value")
-    codings = value.get("type", {}).get("coding", ())
-    if text is None:
-        return []
-    written = TokenValue("", text)
-    return [CompositeValue((TokenValue(c.get("system", ""), c["code"]), written)) for c in codings if "code" in c]
+def _identifier(values: Sequence[dict[str, Any]]) -> list[Value]:
+    found: list[Value] = []
+    for value in values:
+        if "type" in value and "value" in value:
+            written = TokenValue("", value["value"])
+            codings = (c for c in value["type"].get("coding", ()) if "code" in c)
+            found += [CompositeValue((token.recurring(c.get("system", ""), c["code"]), written)) for c in codings]
+    return found

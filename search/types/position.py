@@ -4,6 +4,7 @@ Distances are along the surface of a sphere of the Earth's mean radius, which is
 """
 
 import re
+from collections.abc import Sequence
 from math import asin, cos, degrees, radians, sin, sqrt
 from typing import Any
 
@@ -78,8 +79,6 @@ def _place(latitude: float, longitude: float) -> PositionValue | None:
     return PositionValue(latitude, longitude) if abs(latitude) <= 90 and abs(longitude) <= 180 else None
 
 
-def _position(value: dict[str, Any]) -> tuple[Value, ...]:
-    if "latitude" not in value or "longitude" not in value:
-        return ()
-    place = _place(as_float(value["latitude"]), as_float(value["longitude"]))
-    return (place,) if place is not None else ()
+def _position(values: Sequence[dict[str, Any]]) -> list[Value]:
+    written = ((v["latitude"], v["longitude"]) for v in values if "latitude" in v and "longitude" in v)
+    return [place for pair in written if (place := _place(*map(as_float, pair))) is not None]

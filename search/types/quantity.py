@@ -6,7 +6,7 @@ of other systems, are compared as written only.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import inf, nextafter
 from typing import Any
 
@@ -72,12 +72,9 @@ def match(term: Term, modifier: Modifier, value: Value) -> bool:
     return compare(term.prefix, asked, value)
 
 
-def _quantity(value: dict[str, Any]) -> tuple[Value, ...]:
-    number = value.get("value")
-    if number is None:
-        return ()
-    low, high, point = _widened(value.get("comparator"), as_float(number))
-    return (QuantityValue(value.get("system", ""), value.get("code", ""), value.get("unit", ""), low, high, point),)
+def _quantity(values: Sequence[dict[str, Any]]) -> list[Value]:
+    measured = ((value, _widened(value.get("comparator"), as_float(value["value"]))) for value in values if "value" in value)
+    return [_with_unit(value, ends) for value, ends in measured]
 
 
 def _widened(comparator: str | None, point: float) -> tuple[float, float, float]:
@@ -93,33 +90,35 @@ def _widened(comparator: str | None, point: float) -> tuple[float, float, float]
     return point, point, point
 
 
-def _range(value: dict[str, Any]) -> tuple[Value, ...]:
-    low, high = value.get("low", {}), value.get("high", {})
-    ends = range_ends(low.get("value"), high.get("value"))
-    return _with_unit(low or high, ends) if ends else ()
+def _range(values: Sequence[dict[str, Any]]) -> list[Value]:
+    pairs = ((value.get("low", {}), value.get("high", {})) for value in values)
+    found = ((low or high, range_ends(low.get("value"), high.get("value"))) for low, high in pairs)
+    return [_with_unit(quantity, ends) for quantity, ends in found if ends]
 
 
-def _with_unit(quantity: dict[str, Any], ends: tuple[float, float, float]) -> tuple[Value, ...]:
-    return (QuantityValue(quantity.get("system", ""), quantity.get("code", ""), quantity.get("unit", ""), *ends),)
+def _with_unit(quantity: dict[str, Any], ends: tuple[float, float, float]) -> QuantityValue:
+    return QuantityValue(quantity.get("system", ""), quantity.get("code", ""), quantity.get("unit", ""), *ends)
 
 
-def _money(value: dict[str, Any]) -> tuple[Value, ...]:
-    number, currency = value.get("value"), value.get("currency", "")
-    if number is None:
-        return ()
-    point = as_float(number)
-    return (QuantityValue(_CURRENCIES if currency else "", currency, currency, point, point, point),)
+def _money(values: Sequence[dict[str, Any]]) -> list[Value]:
+    found = ((value.get("currency", ""), as_float(value["value"])) for value in values if "value" in value)
+    return [QuantityValue(_CURRENCIES if currency else "", currency, currency, *[point] * 3) for currency, point in found]
 
 
-def _sampled(value: dict[str, Any]) -> tuple[Value, ...]:
+def _sampled(values: Sequence[dict[str, Any]]) -> list[Value]:
     """From the lowest to the highest sample; E, U and L (error, below, above the limits) are no numbers."""
-    origin = value.get("origin", {})
+    found = ((value.get("origin", {}), _extremes(value)) for value in values)
+    return [_with_unit(origin, ends) for origin, ends in found if ends]
+
+
+def _extremes(value: dict[str, Any]) -> tuple[float, float, float] | None:
     samples = [as_float(float(text)) for text in value.get("data", "").split() if _SAMPLE.fullmatch(text)]
+    origin = value.get("origin", {})
     if not samples or "value" not in origin:
-        return ()
+        return None
     factor, zero = as_float(value.get("factor", 1)), as_float(origin["value"])
     low, high = sorted(as_float(zero + sample * factor) for sample in (min(samples), max(samples)))
-    return _with_unit(origin, (low, high, low))
+    return low, high, low
 
 
 _CONVERTERS: dict[str, Converter] = {

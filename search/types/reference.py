@@ -4,6 +4,7 @@ This server's own base URLs and versions (`/_history/n`) are cut off on both sid
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
@@ -83,25 +84,24 @@ def _resource_types() -> frozenset[str]:
     return frozenset(definitions().resource_types)
 
 
-def _reference(bases: Bases, value: dict[str, Any]) -> tuple[Value, ...]:
-    text = value.get("reference")
-    return _url(bases, text) if text is not None else ()
+def _reference(bases: Bases, values: Sequence[dict[str, Any]]) -> list[Value]:
+    return _url(bases, [value["reference"] for value in values if "reference" in value])
 
 
-def _url(bases: Bases, text: str) -> tuple[Value, ...]:
-    target = _target(text, bases)
-    return (ReferenceValue(target),) if target is not None else ()
+def _url(bases: Bases, texts: Sequence[str]) -> list[Value]:
+    return [ReferenceValue(target) for text in texts if (target := _target(text, bases)) is not None]
 
 
-def _canonical(bases: Bases, text: str) -> tuple[Value, ...]:
-    url, mark, version = text.partition("|")
-    target = _target(url, bases)
-    if target is None:
-        return ()
-    plain = ReferenceValue(target)
-    return (ReferenceValue(f"{target}|{version}"), plain) if mark else (plain,)
+def _canonical(bases: Bases, texts: Sequence[str]) -> list[Value]:
+    found: list[Value] = []
+    for text in texts:
+        url, mark, version = text.partition("|")
+        target = _target(url, bases)
+        if target is not None:
+            found += [ReferenceValue(f"{target}|{version}")] if mark else []
+            found.append(ReferenceValue(target))
+    return found
 
 
-def _resource(value: dict[str, Any]) -> tuple[Value, ...]:
-    id = value.get("id")
-    return (ReferenceValue(f"{value['resourceType']}/{id}"),) if id is not None else ()
+def _resource(values: Sequence[dict[str, Any]]) -> list[Value]:
+    return [ReferenceValue(f"{value['resourceType']}/{value['id']}") for value in values if "id" in value]

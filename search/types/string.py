@@ -1,5 +1,7 @@
 """String parameters: text compared from its start, without case and accents (https://hl7.org/fhir/R4/search.html#string)."""
 
+from collections.abc import Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 from search.parameter import SearchParameter
@@ -27,9 +29,9 @@ def parse(text: str, parameter: SearchParameter, modifier: Modifier, reading: Re
 def converter(fhir_type: str, bases: Bases) -> Converter | None:
     """Plain text is one value, a HumanName or Address one for each of its parts."""
     if fhir_type in ("string", "markdown", "code", "uri", "url", "id"):
-        return _text
+        return _texts
     if fhir_type in _PARTS:
-        return _complex(_PARTS[fhir_type])
+        return partial(_complex, _PARTS[fhir_type])
     return None
 
 
@@ -47,19 +49,24 @@ def match(term: Term, modifier: Modifier, value: Value) -> bool:
     return value.folded.startswith(term.value.folded)
 
 
-def _text(value: str) -> tuple[Value, ...]:
-    return (StringValue(fold(value), value),)
+@lru_cache(maxsize=16_384)
+def _text(text: str) -> Value:
+    """The value of a text: names and places recur, among documents and among the parameters of one."""
+    return StringValue(fold(text), text)
 
 
-def _complex(names: tuple[str, ...]) -> Converter:
-    def convert(value: dict[str, Any]) -> list[Value]:
-        found: list[Value] = []
+def _texts(values: Sequence[str]) -> list[Value]:
+    return [_text(value) for value in values]
+
+
+def _complex(names: tuple[str, ...], values: Sequence[dict[str, Any]]) -> list[Value]:
+    found: list[Value] = []
+    for value in values:
         for name in names:
-            part = value.get(name)
-            if isinstance(part, str):
-                found.append(StringValue(fold(part), part))
-            elif part:
-                found += [StringValue(fold(text), text) for text in part if text is not None]
-        return found
-
-    return convert
+            if name in value:
+                part = value[name]
+                if part.__class__ is str:
+                    found.append(_text(part))
+                elif part:
+                    found += [_text(text) for text in part if text is not None]
+    return found

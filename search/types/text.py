@@ -1,7 +1,7 @@
 """The text of a search value: its separators and escapes (https://hl7.org/fhir/R4/search.html#escaping), and its prefix."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -9,8 +9,8 @@ from typing import Any
 from search.query import Prefix
 from search.values import Value
 
-Converter = Callable[[Any], Iterable[Value]]
-"""A JSON value of one FHIR type (never None) -> what is stored of it for search."""
+Converter = Callable[[Sequence[Any]], list[Value]]
+"""JSON values of one FHIR type (none of them None) -> what is stored of them for search, in order."""
 
 _PART = {mark: re.compile(rf"(?:[^\\{mark}]|\\.|\\$)*", re.DOTALL) for mark in ",|$"}
 _ESCAPED = re.compile(r"\\([\\,|$])")

@@ -4,6 +4,8 @@ Codes and systems are compared as written, case included. Elements of type `code
 systems (`SearchParameter.bound`), a query may name one of these.
 """
 
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from search.parameter import SearchParameter
@@ -12,9 +14,7 @@ from search.types.text import BadValue, Bases, Converter, Reading, split, unesca
 from search.values import TokenValue, UriValue, Value
 
 _SPECIAL_VALUES = "http://hl7.org/fhir/special-values"
-_PLAIN = frozenset(
-    {"code", "string", "id", "uri", "url", "canonical", "oid", "uuid", "markdown", "date", "dateTime", "instant", "time"}
-)
+_PLAIN = frozenset({"string", "id", "uri", "url", "canonical", "oid", "uuid", "markdown", "date", "dateTime", "instant", "time"})
 _NUMBERS = frozenset({"integer", "positiveInt", "unsignedInt", "decimal"})
 
 MODIFIERS = frozenset({Modifier.NOT, Modifier.MISSING})
@@ -79,39 +79,47 @@ def match(term: Term, modifier: Modifier, value: Value) -> bool:
     return not term.code_given or value.code == term.value.code
 
 
-def _plain(value: str) -> tuple[Value, ...]:
-    return (TokenValue("", value),)
+@lru_cache(maxsize=4_096)
+def recurring(system: str, code: str) -> Value:
+    """The value of a code of a system: most documents have the same ones."""
+    return TokenValue(system, code)
 
 
-def _number(value: object) -> tuple[Value, ...]:
-    return (TokenValue("", str(value)),)
+def _plain(values: Sequence[str]) -> list[Value]:
+    return [TokenValue("", value) for value in values]
 
 
-def _boolean(value: bool) -> tuple[Value, ...]:
-    return (TokenValue("", "true" if value else "false"),)
+def _codes(values: Sequence[str]) -> list[Value]:
+    return [recurring("", value) for value in values]
 
 
-def _coding(value: dict[str, Any]) -> tuple[Value, ...]:
-    code = value.get("code")
-    return (TokenValue(value.get("system", ""), code),) if code is not None else ()
+def _number(values: Sequence[object]) -> list[Value]:
+    return [TokenValue("", str(value)) for value in values]
 
 
-def _concept(value: dict[str, Any]) -> list[Value]:
-    return [TokenValue(c.get("system", ""), c["code"]) for c in value.get("coding", ()) if "code" in c]
+def _boolean(values: Sequence[bool]) -> list[Value]:
+    return [recurring("", "true" if value else "false") for value in values]
 
 
-def _identifier(value: dict[str, Any]) -> tuple[Value, ...]:
-    text = value.get("value")
-    return (TokenValue(value.get("system", ""), text),) if text is not None else ()
+def _coding(values: Sequence[dict[str, Any]]) -> list[Value]:
+    return [recurring(value.get("system", ""), value["code"]) for value in values if "code" in value]
 
 
-def _contact(value: dict[str, Any]) -> tuple[Value, ...]:
-    text = value.get("value")
-    return (TokenValue("", text),) if text is not None else ()
+def _concept(values: Sequence[dict[str, Any]]) -> list[Value]:
+    return [recurring(c.get("system", ""), c["code"]) for value in values for c in value.get("coding", ()) if "code" in c]
+
+
+def _identifier(values: Sequence[dict[str, Any]]) -> list[Value]:
+    return [TokenValue(value.get("system", ""), value["value"]) for value in values if "value" in value]
+
+
+def _contact(values: Sequence[dict[str, Any]]) -> list[Value]:
+    return [TokenValue("", value["value"]) for value in values if "value" in value]
 
 
 _CONVERTERS: dict[str, Converter] = {
     "boolean": _boolean,
+    "code": _codes,
     "Coding": _coding,
     "CodeableConcept": _concept,
     "Identifier": _identifier,

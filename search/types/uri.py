@@ -1,6 +1,7 @@
 """URI parameters: equal as written, or by their paths (https://hl7.org/fhir/R4/search.html#uri)."""
 
 import re
+from collections.abc import Sequence
 
 from search.parameter import SearchParameter
 from search.query import Modifier, Term
@@ -46,10 +47,13 @@ def match(term: Term, modifier: Modifier, value: Value) -> bool:
     return value.uri in (asked, asked.rstrip("/")) or value.uri.startswith(f"{asked.rstrip('/')}/")
 
 
-def _uri(value: str) -> tuple[Value, ...]:
-    return (UriValue(value),)
+def _uri(values: Sequence[str]) -> list[Value]:
+    return [UriValue(value) for value in values]
 
 
-def _canonical(value: str) -> tuple[Value, ...]:
-    url, mark, _ = value.partition("|")
-    return (UriValue(value), UriValue(url)) if mark and url else (UriValue(value),)
+def _canonical(values: Sequence[str]) -> list[Value]:
+    found: list[Value] = []
+    for value in values:
+        url, mark, _ = value.partition("|")
+        found += (UriValue(value), UriValue(url)) if mark and url else (UriValue(value),)
+    return found

@@ -23,7 +23,7 @@ def found(asked: str, number: float, code: str, system: str = ucum.SYSTEM) -> bo
     """Whether a query finds a Quantity."""
     convert = quantity.converter("Quantity", ())
     assert convert is not None
-    held = list(convert({"value": number, "system": system, "code": code}))
+    held = list(convert([{"value": number, "system": system, "code": code}]))
     terms = quantity.parse(asked, VALUE, Modifier.NONE, READING)
     return any(quantity.match(term, Modifier.NONE, value) for term in terms for value in held)
 

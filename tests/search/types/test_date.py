@@ -159,7 +159,7 @@ def test_extraction(fhir_type: str, value: object, low: str | None, high: str | 
     """Periods have open ends; of a Timing only the outer limits count."""
     convert = dates.converter(fhir_type, ())
     assert convert is not None
-    assert list(convert(value)) == [DateValue(micros(low) if low else BEGIN, micros(high) if high else END)]
+    assert list(convert([value])) == [DateValue(micros(low) if low else BEGIN, micros(high) if high else END)]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_nothing_to_extract(fhir_type: str, value: object) -> None:
     """What covers no time makes no value."""
     convert = dates.converter(fhir_type, ())
     assert convert is not None
-    assert list(convert(value)) == []
+    assert list(convert([value])) == []
 
 
 def test_text_is_no_date() -> None:

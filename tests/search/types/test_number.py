@@ -100,7 +100,7 @@ def test_extraction(fhir_type: str, value: object, expected: list[tuple[float, f
     """A number is a point, a Range an interval with open ends."""
     convert = number.converter(fhir_type, ())
     assert convert is not None
-    assert list(convert(value)) == [NumberValue(*each) for each in expected]
+    assert list(convert([value])) == [NumberValue(*each) for each in expected]
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**20), max_value=10**20, places=5))
@@ -108,7 +108,7 @@ def test_a_number_finds_itself(value: Decimal) -> None:
     """Whatever is stored is found by its own text, with eq, ge, le and ap."""
     convert = number.converter("decimal", ())
     assert convert is not None
-    [held] = convert(value)
+    [held] = convert([value])
     for prefix in ("", "eq", "ge", "le", "ap"):
         [term] = number.parse(f"{prefix}{value}", PROBABILITY, Modifier.NONE, READING)
         assert number.match(term, Modifier.NONE, held) is True

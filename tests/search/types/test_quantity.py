@@ -20,7 +20,7 @@ def held(value: dict[str, object], fhir_type: str = "Quantity") -> list[Value]:
     """The values made of a JSON Quantity."""
     convert = quantity.converter(fhir_type, ())
     assert convert is not None
-    return list(convert(value))
+    return list(convert([value]))
 
 
 def found(asked: str, value: dict[str, object], fhir_type: str = "Quantity") -> bool:

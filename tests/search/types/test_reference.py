@@ -37,7 +37,7 @@ def test_addresses(asked: str, target: str) -> None:
     assert term.value == ReferenceValue(target) and term.types == ()
     convert = reference.converter("Reference", OWN)
     assert convert is not None
-    assert list(convert({"reference": asked})) == [ReferenceValue(target)]
+    assert list(convert([{"reference": asked}])) == [ReferenceValue(target)]
 
 
 def test_several_own_bases() -> None:
@@ -48,7 +48,7 @@ def test_several_own_bases() -> None:
     for base in (BASE, "https://fhir.example.org/fhir"):
         [term] = reference.parse(f"{base}/Patient/23", SUBJECT, Modifier.NONE, Reading(own, 0))
         assert term.value == ReferenceValue("Patient/23")
-        assert list(convert({"reference": f"{base}/Patient/23"})) == [ReferenceValue("Patient/23")]
+        assert list(convert([{"reference": f"{base}/Patient/23"}])) == [ReferenceValue("Patient/23")]
 
 
 def test_the_base_that_was_asked() -> None:
@@ -126,7 +126,7 @@ def test_extraction(fhir_type: str, value: object, targets: list[str]) -> None:
     """Literal references only; a canonical with and without its version."""
     convert = reference.converter(fhir_type, OWN)
     assert convert is not None
-    assert list(convert(value)) == [ReferenceValue(target) for target in targets]
+    assert list(convert([value])) == [ReferenceValue(target) for target in targets]
 
 
 def test_attachments_are_no_references() -> None:

@@ -82,7 +82,7 @@ def test_extraction(fhir_type: str, value: object, expected: list[str]) -> None:
     """Each part of a name or address is a value of its own; uses are none."""
     convert = string.converter(fhir_type, ())
     assert convert is not None
-    assert list(convert(value)) == [StringValue(fold(text), text) for text in expected]
+    assert list(convert([value])) == [StringValue(fold(text), text) for text in expected]
 
 
 def test_other_types_have_no_text() -> None:

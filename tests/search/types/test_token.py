@@ -107,7 +107,7 @@ def test_extraction(fhir_type: str, value: object, expected: list[tuple[str, str
     """What has a code makes a value, with its system where the type has one."""
     convert = token.converter(fhir_type, ())
     assert convert is not None
-    assert list(convert(value)) == [TokenValue(*pair) for pair in expected]
+    assert list(convert([value])) == [TokenValue(*pair) for pair in expected]
 
 
 def test_other_types_have_no_code() -> None:

@@ -31,7 +31,7 @@ def test_comparison(asked: str, fhir_type: str, held: str, matches: bool) -> Non
     [term] = uri.parse(asked, URL, Modifier.NONE, READING)
     convert = uri.converter(fhir_type, ())
     assert convert is not None
-    assert any(uri.match(term, Modifier.NONE, value) for value in convert(held)) is matches
+    assert any(uri.match(term, Modifier.NONE, value) for value in convert([held])) is matches
 
 
 def test_other_types_have_no_uri() -> None:
