@@ -231,6 +231,10 @@ class ResourceStore(Protocol):
         concurrent commits in any order must hold back the later ones.
         """
 
+    async def newest(self, types: Sequence[str]) -> list[int]:
+        """Of each of these types, in order, the position of its newest version (a deletion or an event too) that reads can see; 0
+        where there never was one. Cheap: every search of an index outside the store asks it."""
+
     async def receipt(self, key: bytes) -> Receipt | None:
         """The receipt kept under `key`, if it has not expired."""
 

@@ -184,6 +184,10 @@ class MemoryStore:
         """See ResourceStore.position."""
         return self._position
 
+    async def newest(self, types: Sequence[str]) -> list[int]:
+        """See ResourceStore.newest."""
+        return [next((v.position for v in reversed(self._versions) if v.type == type), 0) for type in types]
+
     async def receipt(self, key: bytes) -> Receipt | None:
         """See ResourceStore.receipt."""
         kept = self._receipts.get(key)

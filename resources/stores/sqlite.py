@@ -347,6 +347,11 @@ class SqliteStore:
         with _clear():
             return self._reader.position()
 
+    async def newest(self, types: Sequence[str]) -> list[int]:
+        """See ResourceStore.newest."""
+        with _clear():
+            return [self._reader.newest(type) for type in types]
+
     async def receipt(self, key: bytes) -> Receipt | None:
         """See ResourceStore.receipt."""
         with _clear():

@@ -43,6 +43,14 @@ class Reader:
         """The newest position that is committed."""
         return int(rows(self._connection, _POSITION)[0][0])
 
+    def newest(self, type: str) -> int:
+        """The position of the newest version of a type, or 0."""
+        sql = "SELECT seq FROM doc WHERE type = ? ORDER BY seq DESC LIMIT 1"
+        found = rows(self._connection, sql, (self._types.known(type),))
+        if type == events.TYPE:
+            found += rows(self._connection, "SELECT seq + count - 1 FROM log ORDER BY seq DESC LIMIT 1")
+        return max((int(row[0]) for row in found), default=0)
+
     def confirmed(self, index: str) -> int:
         """The position that an outside index has confirmed, or 0."""
         found = rows(self._connection, "SELECT value FROM state WHERE name = ?", (confirmed_name(index),))

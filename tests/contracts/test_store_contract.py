@@ -355,6 +355,27 @@ def test_positions_become_visible_in_order(run: Callable[[Test], None]) -> None:
     run(test)
 
 
+def test_the_newest_position_of_each_type_is_told(run: Callable[[Test], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Creates, deletions and events count, in the order of the types asked for; what has never been has 0."""
+    monkeypatch.setattr("resources.stores.mongo.tail.MOST", 4)  # so that more has come than is followed
+
+    async def test(store: ResourceStore, _: Clock) -> None:
+        assert await store.newest(["Patient", "AuditEvent"]) == [0, 0]
+        await store.commit([change("1"), change("o", type="Organization")], events=(EVENT, EVENT))
+        assert await store.newest(["Organization", "Patient", "Basic", "AuditEvent"]) == [2, 1, 0, 4]
+        await store.commit([removal("1")])
+        assert await store.newest(["AuditEvent", "Patient", "Patient"]) == [4, 5, 5]
+        for n in range(3):
+            await store.commit([change(f"{n}", type="Basic"), change(f"{n}", type="AuditEvent")])
+        assert await store.newest(["Basic", "AuditEvent", "Patient"]) == [10, 11, 5]
+        for n in range(12):  # whatever is asked at the same time: who asks after a commit is told of it
+            [written], _ = await asyncio.gather(store.commit([change(f"{n}", type="Device")]), store.newest(["Device", "Basic"]))
+            told = await asyncio.gather(*(store.newest(["Device"]) for _ in range(3)))
+            assert told == [[written.version.position]] * 3
+
+    run(test)
+
+
 def test_the_history_of_anything_can_be_counted(run: Callable[[Test], None]) -> None:
     """The count is the number of versions on all pages, whatever they are cut by."""
 

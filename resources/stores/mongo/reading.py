@@ -14,6 +14,7 @@ from resources.stores.bodies import Bodies
 from resources.stores.mongo.driver import settled
 from resources.stores.mongo.groups import PACK
 from resources.stores.mongo.schema import EVENTS, RECEIPTS, STATE, VERSIONS
+from resources.stores.mongo.tail import Tail
 
 BATCH = 500
 """Versions in one list of a scan."""
@@ -35,6 +36,7 @@ class Reader:
         self._state, self._receipts = database[STATE], database[RECEIPTS]
         self._versions = database.get_collection(VERSIONS, read_concern=_SNAPSHOT)
         self._events = database.get_collection(EVENTS, read_concern=_SNAPSHOT)
+        self.tail = Tail(self._versions, self._events)
 
     async def position(self) -> int:
         """The newest position that is committed."""

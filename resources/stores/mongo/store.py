@@ -158,6 +158,11 @@ class MongoStore:
         with self._errors.clear(), pymongo.timeout(ANSWER):
             return await self._reader.position()
 
+    async def newest(self, types: Sequence[str]) -> list[int]:
+        """See ResourceStore.newest."""
+        with self._errors.clear(), pymongo.timeout(2 * ANSWER):
+            return await self._reader.tail.newest(types)
+
     async def receipt(self, key: bytes) -> Receipt | None:
         """See ResourceStore.receipt."""
         with self._errors.clear(), pymongo.timeout(ANSWER):

@@ -43,6 +43,16 @@ _MANY_EVENTS = (
     " FROM unnest($3::bigint[]) k(p)) s CROSS JOIN LATERAL"
     " (SELECT * FROM {schema}.log l WHERE l.position = s.p LIMIT 1) l"
 )
+_NEWEST = (
+    "SELECT greatest("
+    "coalesce((SELECT d.position FROM {schema}.doc d WHERE (d.type, d.position) <= (k.type, {end}) AND d.type >= k.type"
+    " ORDER BY d.type DESC, d.position DESC LIMIT 1), 0),"
+    " CASE WHEN k.type = '"
+    + events.TYPE
+    + "' THEN coalesce((SELECT l.position + l.count - 1 FROM {schema}.log l ORDER BY l.position DESC"
+    " LIMIT 1), 0) ELSE 0 END)"
+    ' FROM unnest($1::text[] COLLATE "C") WITH ORDINALITY k(type, n) ORDER BY k.n'
+)
 _NEXT = (
     "coalesce((SELECT n.{column} FROM {schema}.doc n WHERE n.type = d.type AND n.id = d.id AND n.version = d.version + 1), {end})"
 )
@@ -55,8 +65,8 @@ class Reader:
 
     def __init__(self, connections: Connections, schema: str, bodies: Bodies) -> None:
         self._connections, self._schema, self._bodies = connections, schema, bodies
-        self._current, self._version, self._group, self._many, self._many_events, self._log_from = (
-            self._sql(sql) for sql in (_CURRENT, _VERSION, _GROUP, _MANY, _MANY + _MANY_EVENTS, _LOG_FROM)
+        self._current, self._version, self._group, self._many, self._many_events, self._log_from, self._newest = (
+            self._sql(sql) for sql in (_CURRENT, _VERSION, _GROUP, _MANY, _MANY + _MANY_EVENTS, _LOG_FROM, _NEWEST)
         )
 
     def _sql(self, text: str) -> str:
@@ -103,6 +113,11 @@ class Reader:
     async def position(self) -> int:
         """The newest position that is committed."""
         return int((await self._connections.fetch(f"SELECT position FROM {self._schema}.counter"))[0][0])
+
+    async def newest(self, types: Sequence[str]) -> list[int]:
+        """The position of the newest version of each type, or 0, in one round trip."""
+        rows = await self._connections.fetch(self._newest, [_plain(type) for type in types])
+        return [int(row[0]) for row in rows]
 
     async def receipt(self, key: bytes, now: int) -> Receipt | None:
         """The receipt under `key`, unless it has expired by `now`."""

@@ -216,6 +216,10 @@ class PostgresStore:
         """See ResourceStore.position."""
         return await self._reader.position()
 
+    async def newest(self, types: Sequence[str]) -> list[int]:
+        """See ResourceStore.newest."""
+        return await self._reader.newest(types)
+
     async def receipt(self, key: bytes) -> Receipt | None:
         """See ResourceStore.receipt."""
         return await self._reader.receipt(key, self._clock())
