@@ -141,6 +141,36 @@ def test_digits_survive_the_slow_way() -> None:
     assert b"72.50" in rewrite("Observation", body, made.lookup(""), made.needles())
 
 
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        f'"valueUri":"{URN}"',
+        '"valueUri":"urn\\u003auuid:01a4bf64-666d-0977-f60a-82990578f122"',
+        '"valueUri":"http:\\/\\/other.example.org\\/fhir/Patient/7"',
+        '"valueReference":{"reference":"\\u0075rn:oid:1.2.3.4"}',
+        '"valueReference":{"\\u0072eference":"urn:oid:1.2.3.4"}',
+    ],
+)
+def test_escapes_hide_no_link(spelling: str) -> None:
+    """A link is replaced whichever of its characters are written as escapes, beside a narrative with escaped tags too."""
+    text = '"text":{"status":"generated","div":"\\u003cdiv xmlns=\\"http://www.w3.org/1999/xhtml\\"\\u003ex\\u003c\\/div\\u003e"}'
+    body = f'{{"resourceType":"Patient",{text},"extension":[{{"url":"http://x",{spelling}}}]}}'.encode()
+    made = links()
+    [extension] = json.loads(rewrite("Patient", body, made.lookup(""), made.needles()))["extension"]
+    assert extension.get("valueUri", extension.get("valueReference", {}).get("reference")) in (
+        "Patient/new",
+        "Patient/8",
+        "Organization/2",
+    )
+
+
+def test_escapes_without_links_are_left() -> None:
+    """The bytes of a document without links are the same object, whatever is escaped in its narrative."""
+    body = b'{"resourceType":"Patient","text":{"status":"generated","div":"\\u003cdiv\\u003ea \\u0026amp; b\\u003c\\/div\\u003e"}}'
+    made = links()
+    assert rewrite("Patient", body, made.lookup(""), made.needles()) is body
+
+
 def test_criteria_are_found_once_each_place() -> None:
     """References by criteria are told from other references, also where their slashes are escaped."""
     body = b'{"resourceType":"Encounter","a":[{"reference":"Practitioner?identifier=1"},{"reference":"Patient/1"}]}'
