@@ -7,7 +7,7 @@ a document is looked at only where it has something.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from conformance.fhirpath import Path, compile_paths
 from search.compartments import linking, owners
@@ -22,8 +22,7 @@ from search.values import NO_DATE, DateValue, Entry, TokenValue, Value
 _KNOWN_TO_THE_STORE = frozenset({"_id", "_lastUpdated"})
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """Values at one place of a document, converted for one kind, for the parameters (`codes`) that look there. `facets`: what their
     modifiers look at there, each with its own codes."""
 
@@ -97,27 +96,25 @@ class Extractor:
 def entry_of(plan: Plan, type: str, id: str, values: dict[str, list[Value]]) -> Entry:
     """The Entry of the values that the plan's steps took from a document."""
     for code, found in values.items():
-        if len(found) > 1:
+        if len(found) > 2 or (len(found) == 2 and found[0] == found[1]):
             values[code] = list(dict.fromkeys(found))
     return Entry(values, _clinical_date(plan.clinical_date, values), owners("Patient", type, id, values, plan.linking))
 
 
 def take(steps: Steps, document: dict[str, Any], values: dict[str, list[Value]]) -> None:
     """Add what the steps find in the document to `values`, by parameter code."""
-    for step in steps:
-        items = step.get(document)
+    for get, convert, codes, facets in steps:
+        items = get(document)
         if not items:
             continue
-        found = step.convert(items)
-        for code in step.codes:
-            before = values.get(code)
-            values[code] = found if before is None else before + found
-        for convert, codes in step.facets:
-            found = convert(items)
+        found = convert(items)
+        for code in codes:
+            values[code] = values[code] + found if code in values else found
+        for modifying, codes_of in facets:
+            found = modifying(items)
             if found:
-                for code in codes:
-                    before = values.get(code)
-                    values[code] = found if before is None else before + found
+                for code in codes_of:
+                    values[code] = values[code] + found if code in values else found
 
 
 def _clinical_date(code: str | None, values: dict[str, list[Value]]) -> int:

@@ -69,7 +69,9 @@ def unit_key(unit: str) -> bytes:
 
 
 def rows_of(book: Book, entry: Entry) -> tuple[int, int, list[Row]]:
-    """(date in the key, present bits, packed rows without repeats) of a document; the row of `updated` is not among them."""
+    """(date in the key, present bits, packed rows) of a document; the row of `updated` is not among them.
+
+    No row comes twice: a parameter's values differ, and so do the rows made of them, or their maker sees to it."""
     rows: list[Row] = []
     present = 0
     date: DateValue | None = None
@@ -102,7 +104,7 @@ def rows_of(book: Book, entry: Entry) -> tuple[int, int, list[Row]]:
     for patient in entry.patients:
         rows.append((book.patient, hash64(f"Patient/{patient}"), bits))
         bits = 0
-    return d, present, list(dict.fromkeys(rows)) if len(rows) > 1 else rows
+    return d, present, rows
 
 
 def _apart(field: Field, values: Sequence[Any], entry: Entry) -> list[Row]:
@@ -115,12 +117,13 @@ def _apart(field: Field, values: Sequence[Any], entry: Entry) -> list[Row]:
     rows = _MAKERS[field.kind](field, values)
     if not theirs:
         return rows
-    return [(pid + FOLDED, v, w) if value in theirs else (pid, v, w) for value, (pid, v, w) in zip(values, rows, strict=True)]
+    folded = field.pid + FOLDED
+    return [(folded, row[1], row[2]) if value in theirs else row for value, row in zip(values, rows, strict=True)]
 
 
 def _token(field: Field, values: Iterable[Any]) -> list[Row]:
     pid = field.pid
-    return [(pid, v.code, system_number(v.system)) for v in values]
+    return [(pid, code, system_number(system)) for system, code in values]
 
 
 def _reference(field: Field, values: Iterable[Any]) -> list[Row]:
@@ -132,7 +135,11 @@ def _uri(field: Field, values: Iterable[Any]) -> list[Row]:
 
 
 def _string(field: Field, values: Iterable[Any]) -> list[Row]:
-    return [(field.pid, v.folded[:CUT], 0 if v.exact == v.folded and len(v.folded) < CUT else v.exact) for v in values]
+    pid = field.pid
+    return [
+        (pid, folded, 0 if exact == folded else exact) if len(folded) < CUT else (pid, folded[:CUT], exact)
+        for folded, exact in values
+    ]
 
 
 def _date(field: Field, values: Iterable[Any]) -> list[Row]:
@@ -157,7 +164,7 @@ def _quantity(field: Field, values: Iterable[Any]) -> list[Row]:
                 rows.append((field.pid, unit_key(unit) + ordered(v.value), w))
             else:
                 rows.append((field.pid + WIDE, unit_key(unit) + ordered(v.low), (float(v.high), float(v.value), w)))
-    return rows
+    return list(dict.fromkeys(rows))  # two units for people may have one code
 
 
 def _position(field: Field, values: Iterable[Any]) -> list[Row]:
@@ -165,11 +172,12 @@ def _position(field: Field, values: Iterable[Any]) -> list[Row]:
 
 
 def _label(field: Field, values: Iterable[Any]) -> list[Row]:
-    return [(field.pid + FOLDED, v.folded, v.code) if v.code else (field.pid, v.folded, "") for v in values]
+    rows = [(field.pid + FOLDED, v.folded, v.code) if v.code else (field.pid, v.folded, "") for v in values]
+    return list(dict.fromkeys(rows)) if len(rows) > 1 else rows
 
 
 def _note(field: Field, values: Iterable[Any]) -> list[Row]:
-    return [(field.pid + FOLDED, v.folded, "") for v in values]
+    return [(field.pid + FOLDED, folded, "") for folded in dict.fromkeys(v.folded for v in values)]
 
 
 _CLASSES = (TokenValue, StringValue, DateValue, NumberValue, QuantityValue, ReferenceValue, UriValue)
