@@ -7,10 +7,11 @@ keeps the version with the higher position, whichever is sent first or again.
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from fhir_server.indexing.builds import build
+from fhir_server.indexing.looks import Looks
 from fhir_server.indexing.rebuild import Rebuild
 from fhir_server.indexing.verify import Comparison
 from fhir_server.indexing.writer import Writer
@@ -25,11 +26,18 @@ from search.indexes.elastic.writing import Bulk
 
 log = logging.getLogger(__name__)
 
-IDLE = 0.05
-"""Seconds between two looks at the outbox when nobody waits. Who waits in this process wakes the feeder at once."""
+SHORTLY = 0.05
+"""Seconds after which the feeder writes what this process has committed, together with what else has come by then, and between two looks
+for what other processes have committed, where there are any. Who waits in this process wakes the feeder at once."""
+
+ALONE = 0.5
+"""Seconds between two looks where no other process has its searches wait for this feeder."""
 
 STANDING_BY = 0.5
 """Seconds between two looks whether the feeder of another process is still there."""
+
+COMPANY = 1.0
+"""Seconds between two looks whether other processes stand by."""
 
 PATIENCE = 0.01
 """Seconds between two looks at how far the feeder of another process has come."""
@@ -57,11 +65,15 @@ class Feed:
         self.writer = Writer(Bulk(connection, layout), extractor, self.asides, self._start_build)
         self._lease = Lease(connection, layout.feed, "feed")
         self._turn = Lease(connection, layout.feed, "turn")
+        self._standby = Lease(connection, layout.feed, "standby")
+        self._looks = Looks(store)
         self._builds: dict[str, asyncio.Task[None]] = {}
         self._task: asyncio.Task[None] | None = None
         self._wake, self._moved = asyncio.Event(), asyncio.Event()
         self._leading, self.failing = False, False
         self._done, self._inspected = 0, 0.0
+        self._company, self._counted = True, 0.0
+        self._soon: asyncio.TimerHandle | None = None
         self._known: set[str] = set()
         self._refreshed: dict[str, int] = {}
         self._refreshes: dict[str, asyncio.Task[bool]] = {}
@@ -81,8 +93,19 @@ class Feed:
         await asyncio.gather(*tasks, return_exceptions=True)
         try:
             await self._lease.release()
+            await self._standby.release()
         except (StoreUnavailable, Refused):
             log.info("the search index is not there to be told that this process stops")
+
+    def wrote(self, types: Iterable[str]) -> None:
+        """Told of types that this process has committed changes of."""
+        if not self._leading:
+            return
+        for type in types:
+            if type not in self._known:
+                self._start_build(type)
+        if self._soon is None:
+            self._soon = asyncio.get_running_loop().call_later(SHORTLY, self._wake.set)
 
     async def _run(self) -> None:
         pause = 0.1
@@ -103,7 +126,7 @@ class Feed:
 
     async def _round(self) -> None:
         if not self._leading and not await self._take_over():
-            await asyncio.sleep(STANDING_BY)
+            await self._stand_by()
             return
         if not await self._lease.hold():
             self._leading = False
@@ -111,12 +134,21 @@ class Feed:
         await self._catch_up()
         if time.monotonic() - self._inspected > INSPECTION:
             await self._inspect()
+        if time.monotonic() - self._counted > COMPANY:
+            self._company, self._counted = await self._standby.taken(), time.monotonic()
         self.failing = False
-        try:
-            await asyncio.wait_for(self._wake.wait(), IDLE)
-        except TimeoutError:
-            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), SHORTLY if self._company else ALONE)
         self._wake.clear()
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+
+    async def _stand_by(self) -> None:
+        """Leave the feeding to another process, which is told that searches here wait for it."""
+        with suppress(Refused):  # the index that leases are kept in is only being made
+            await self._standby.hold()
+        await asyncio.sleep(STANDING_BY)
 
     async def _take_over(self) -> bool:
         """Become the feeder, if nobody is."""
@@ -133,7 +165,8 @@ class Feed:
         if self._done == 0:  # all that is there comes into the indices when they are built
             self._done = await self._store.position()
             await self._store.confirm(self.name, self._done)
-        self._leading = True
+        await self._standby.release()
+        self._leading, self._company, self._counted = True, True, time.monotonic()
         self._known = set(await self.types())
         await self._inspect()
         log.info("this process feeds the search index", extra={"position": self._done})
@@ -155,7 +188,7 @@ class Feed:
 
     async def _advance(self, position: int) -> None:
         await self._store.confirm(self.name, position)
-        self._done = max(self._done, position)
+        self._done, self.failing = max(self._done, position), False
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
 
@@ -191,7 +224,8 @@ class Feed:
 
     async def types(self) -> list[str]:
         """The types of which the store has or had documents."""
-        return [type for type in self.layout.parameters.types if await self._any(type)]
+        types = list(self.layout.parameters.types)
+        return [type for type, newest in zip(types, await self._store.newest(types), strict=True) if newest]
 
     def rebuild(self) -> Rebuild:
         """What builds indices anew beside the live ones. Its leases are its own: this feed too makes room for it."""
@@ -210,7 +244,7 @@ class Feed:
             if time.monotonic() > deadline:
                 raise StoreUnavailable("The search index (Elasticsearch) cannot be reached, or is far behind the store.")
             self._wake.set()
-            await asyncio.sleep(IDLE)
+            await asyncio.sleep(SHORTLY)
         return position
 
     async def _all_there(self) -> bool:
@@ -223,7 +257,7 @@ class Feed:
     async def lost(self, type: str) -> bool:
         """Whether a type without an index ought to have one."""
         self._refreshed.pop(type, None)
-        if not await self._any(type):
+        if not (await self._looks.newest((type,)))[type]:
             return False
         if self._leading:
             self._start_build(type)
@@ -243,20 +277,15 @@ class Feed:
 
     async def _needed(self, types: Sequence[str], position: int | None) -> dict[str, int]:
         """The types of which searches may not see everything yet, and up to where they must."""
+        if position is not None and all(self._refreshed.get(type, 0) >= position for type in types):
+            return {}
+        newest = await self._looks.newest(types)
         needed = {}
         for type in dict.fromkeys(types):
-            newest = await self._newest(type)
-            wanted = newest if position is None else min(newest, position)
+            wanted = newest[type] if position is None else min(newest[type], position)
             if self._refreshed.get(type, 0) < wanted:
                 needed[type] = wanted
         return needed
-
-    async def _newest(self, type: str) -> int:
-        page = await self._store.history(type, None, limit=1)
-        return page.versions[0].position if page.versions else 0
-
-    async def _any(self, type: str) -> bool:
-        return await self._newest(type) > 0
 
     async def _fed(self, position: int) -> None:
         """Return once the index has everything up to the position. Raises StoreUnavailable where it cannot be reached."""
@@ -283,13 +312,15 @@ class Feed:
             if running is None or running.done():
                 running = self._refreshes[type] = asyncio.create_task(self._refresh(type))
             if not await asyncio.shield(running):
-                if time.monotonic() - self._absent.setdefault(type, time.monotonic()) > self._wait:
+                since = self._absent.get(type)
+                if self.failing or (since is not None and time.monotonic() - since > self._wait):
                     return False
-                await asyncio.sleep(IDLE)
+                await asyncio.sleep(SHORTLY)
         return True
 
     async def _refresh(self, type: str) -> bool:
-        """Whether there is an index that could be refreshed."""
+        """Whether there is an index that could be refreshed. Since when there has been none is noted; that Elasticsearch could not be
+        asked says nothing of that."""
         reached = self._done if self._leading else await self._store.confirmed(self.name)
         try:
             there = await self.indices.refresh(type)
@@ -298,6 +329,8 @@ class Feed:
         if there:
             self._refreshed[type] = max(reached, self._refreshed.get(type, 0))
             self._absent.pop(type, None)
+        else:
+            self._absent.setdefault(type, time.monotonic())
         return there
 
     # -- what those who run the server see

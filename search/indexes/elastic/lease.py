@@ -36,6 +36,8 @@ class Lease:
         """Take the lease, or keep it; False while another has it. Costs a request every third of the span only."""
         if self._mine is not None and time.monotonic() - self._renewed < self._span / 3:
             return True
+        if self._mine is not None and await self._write(self._mine):
+            return True
         held = await self._read()
         if held is None:
             return await self._write(None)
