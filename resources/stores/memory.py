@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 from resources.instants import instant_text, now
-from resources.store import ABSENT, ANY, Change, Claim, Conflict, HistoryPage, Key, Receipt, Version, Written
+from resources.store import Change, Claim, Conflict, HistoryPage, Key, Receipt, Version, Written
 from resources.stores import events
 from resources.stores.adoption import check_next, check_order
 from resources.stores.participant import Applied, Participant
+from resources.stores.preconditions import check_change, check_claims
 
 
 class MemoryStore:
@@ -49,9 +50,7 @@ class MemoryStore:
             raise ValueError("a commit may hold one change of a resource only")
         for number, change in enumerate(changes):
             self._check(number, change)
-        for number, claim in enumerate(claims):
-            if self._claims.get(claim.key, 0) > claim.since:
-                raise Conflict("claim", number)
+        check_claims(claims, lambda key: self._claims.get(key, 0))
         if receipt is not None and await self.receipt(receipt.key) is not None:
             raise Conflict("receipt")
         self._instant = max(self._clock() // 1000 * 1000, self._instant)
@@ -67,13 +66,7 @@ class MemoryStore:
         """Raise Conflict if the change's precondition does not hold."""
         versions = self._resources.get((change.type, change.id), [])
         live = bool(versions) and versions[-1].body is not None
-        current = versions[-1].version if live else 0
-        reason = "version" if live else ("deleted" if versions else "missing")
-        if change.expect == ABSENT:
-            if live:
-                raise Conflict("exists", number, current)
-        elif (change.expect != ANY and change.expect != current) or (change.draft is None and not live):
-            raise Conflict(reason, number, current)
+        check_change(number, change, versions[-1].version if versions else 0, live)
 
     def _make(self, change: Change) -> tuple[int, bytes | None, Any]:
         """A change's version number, its document, and what the participant keeps of that. Writes nothing."""

@@ -12,12 +12,13 @@ from typing import NamedTuple
 import apsw
 
 from resources.instants import instant_text
-from resources.store import ABSENT, ANY, Change, Conflict, Version, Written
+from resources.store import Change, Conflict, Version, Written
 from resources.stores import events
 from resources.stores.adoption import check_next, check_order
 from resources.stores.bodies import Bodies
 from resources.stores.commits import Job
 from resources.stores.participant import Applied, Participant
+from resources.stores.preconditions import check_change, check_claims
 from resources.stores.sqlite_schema import confirmed_name, rows
 from resources.stores.sqlite_types import METHODS, Types, row_hash
 
@@ -148,12 +149,7 @@ class Writer:
     def _check(self, group: _Group, number: int, change: Change) -> _State:
         """The state a change starts from. Raises Conflict if its precondition does not hold."""
         state = group.states.get((change.type, change.id)) or self._find(change)
-        expect, current = change.expect, state.version if state.live else 0
-        if expect == ABSENT:
-            if state.live:
-                raise Conflict("exists", number, current)
-        elif (expect != ANY and expect != current) or (change.draft is None and not state.live):
-            raise Conflict(_reason(state), number, current)
+        check_change(number, change, state.version, state.live)
         return state
 
     def _find(self, change: Change | Version) -> _State:
@@ -162,17 +158,15 @@ class Writer:
         return _State(found[0][0], found[0][1], bool(found[0][2]), False) if found else _State(0, 0, False, True)
 
     def _check_claims(self, group: _Group, job: Job) -> None:
-        for number, claim in enumerate(job.claims):
-            seq = group.claims.get(claim.key)
-            if seq is None:
-                found = rows(self._connection, "SELECT seq FROM claim WHERE key = ?", (claim.key,))
-                seq = found[0][0] if found else 0
-            if seq > claim.since:
-                raise Conflict("claim", number)
+        check_claims(job.claims, lambda key: group.claims.get(key) or self._claimed(key))
         if job.receipt is not None:
             kept = rows(self._connection, "SELECT expires FROM receipt WHERE key = ?", (job.receipt.key,))
             if job.receipt.key in group.receipts or (kept and kept[0][0] > group.instant):
                 raise Conflict("receipt")
+
+    def _claimed(self, key: bytes) -> int:
+        found = rows(self._connection, "SELECT seq FROM claim WHERE key = ?", (key,))
+        return int(found[0][0]) if found else 0
 
     def _write(self, group: _Group, change: Change, state: _State) -> Written:
         """Add a change's rows to the group and return what it became."""
@@ -319,9 +313,3 @@ class Writer:
             self._connection.execute("DELETE FROM state WHERE name = ?", (confirmed_name(index),))
         else:
             self._connection.execute(_CONFIRM, (confirmed_name(index), position))
-
-
-def _reason(state: _State) -> str:
-    if state.live:
-        return "version"
-    return "deleted" if state.version else "missing"

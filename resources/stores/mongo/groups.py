@@ -14,13 +14,14 @@ from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateOne
 
 from resources.instants import instant_text
 from resources.outcomes import error
-from resources.store import ABSENT, ANY, Change, Conflict, Receipt, Version, Written
+from resources.store import Change, Conflict, Receipt, Version, Written
 from resources.stores import events
 from resources.stores.adoption import check_next, check_order
 from resources.stores.bodies import Bodies
 from resources.stores.commits import Job
 from resources.stores.mongo.documents import LARGEST, native
 from resources.stores.mongo.schema import CLAIMS, EVENTS, RECEIPTS, VERSIONS
+from resources.stores.preconditions import check_change, check_claims
 
 Write = InsertOne[Any] | ReplaceOne[Any] | UpdateOne | DeleteOne
 
@@ -89,15 +90,8 @@ class Group:
         """Raise Conflict if one of the job's preconditions does not hold."""
         for number, change in enumerate(job.changes):
             state = self._states.get(f"{change.type}/{change.id}", NONE)
-            current, expect = state.version if state.live else 0, change.expect
-            if expect == ABSENT:
-                if state.live:
-                    raise Conflict("exists", number, current)
-            elif (expect != ANY and expect != current) or (change.draft is None and not state.live):
-                raise Conflict(_reason(state), number, current)
-        for number, claim in enumerate(job.claims):
-            if self._claims.get(claim.key, self._found.claims.get(claim.key, 0)) > claim.since:
-                raise Conflict("claim", number)
+            check_change(number, change, state.version, state.live)
+        check_claims(job.claims, lambda key: self._claims.get(key, self._found.claims.get(key, 0)))
         if job.receipt is not None and (job.receipt.key in self._receipts or job.receipt.key in self._found.receipts):
             raise Conflict("receipt")
 
@@ -226,9 +220,3 @@ def _answered(receipt: Receipt, written: Sequence[Written]) -> Receipt:
             " Prefer: return=minimal, or send fewer entries at a time."
         )  # fmt: skip
     return Receipt(receipt.key, receipt.digest, answer, receipt.expires)
-
-
-def _reason(state: State) -> str:
-    if state.live:
-        return "version"
-    return "deleted" if state.version else "missing"

@@ -14,12 +14,13 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from resources.instants import instant_text
-from resources.store import ABSENT, ANY, Change, Conflict, Receipt, Version, Written
+from resources.store import Change, Conflict, Receipt, Version, Written
 from resources.stores import events
 from resources.stores.adoption import check_next, check_order
 from resources.stores.bodies import Bodies
 from resources.stores.commits import Job
 from resources.stores.postgres.connection import GONE, drop
+from resources.stores.preconditions import check_change, check_claims
 
 CHUNK = 100
 """Changes between two breaths of the event loop in a large commit."""
@@ -305,29 +306,16 @@ class Writer:
 def _check(group: _Group, number: int, change: Change) -> _State:
     """The state a change starts from. Raises Conflict if its precondition does not hold."""
     state = group.states.get((change.type, change.id), _NEVER)
-    expect, current = change.expect, state.version if state.live else 0
-    if expect == ABSENT:
-        if state.live:
-            raise Conflict("exists", number, current)
-    elif (expect != ANY and expect != current) or (change.draft is None and not state.live):
-        raise Conflict(_reason(state), number, current)
+    check_change(number, change, state.version, state.live)
     return state
 
 
 def _check_claims(group: _Group, job: Job) -> None:
-    for number, claim in enumerate(job.claims):
-        if group.claims.get(claim.key, 0) > claim.since:
-            raise Conflict("claim", number)
+    check_claims(job.claims, lambda key: group.claims.get(key, 0))
     if job.receipt is not None:
         key = job.receipt.key
         if key in group.answered or group.receipts.get(key, 0) > group.instant:
             raise Conflict("receipt")
-
-
-def _reason(state: _State) -> str:
-    if state.live:
-        return "version"
-    return "deleted" if state.version else "missing"
 
 
 def _spelled(body: bytes) -> str | None:
