@@ -30,7 +30,7 @@ from resources.store import ResourceStore, StoreUnavailable
 from resources.stores.memory import MemoryStore
 from resources.stores.sqlite import SqliteStore
 from search.extract import Extractor
-from search.index import Extensible, SearchIndex, TooCostly
+from search.index import SearchIndex, TooCostly
 from search.indexes.memory import MemoryIndex
 from search.indexes.sqlite.index import SqliteIndex
 from search.paging import Cursors
@@ -139,11 +139,8 @@ async def open_context(settings: Settings) -> AsyncIterator[Context]:
 
 
 @asynccontextmanager
-async def _custom(store: ResourceStore, index: SearchIndex, parameters: Parameters) -> AsyncIterator[CustomParameters | None]:
-    """What follows the search parameters that are added to this server, where the index takes any."""
-    if not isinstance(index, Extensible):
-        yield None
-        return
+async def _custom(store: ResourceStore, index: SearchIndex, parameters: Parameters) -> AsyncIterator[CustomParameters]:
+    """What follows the search parameters that are added to this server."""
     custom = CustomParameters(store, index, parameters)
     await custom.start()
     try:
@@ -189,7 +186,9 @@ def _embedded(settings: Settings, parameters: Parameters, extractor: Extractor) 
     """Documents and search in one place."""
     if settings.in_memory:
         beside = MemoryIndex(parameters, extractor)
-        return MemoryStore(participant=beside), beside
+        memory = MemoryStore(participant=beside)
+        beside.follow(memory)
+        return memory, beside
 
     async def settle() -> object:
         return await store.settle()

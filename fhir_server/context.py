@@ -23,8 +23,7 @@ if TYPE_CHECKING:  # it brings Elasticsearch's client along, which the embedded 
 @dataclass(frozen=True, slots=True)
 class Context:
     """The parts of one running server. `clock` gives microseconds since the epoch, `new_id` an id for a new resource, `feed` is
-    what feeds the index where that is a server of its own,
-    `custom` the search parameters that were added to this server, where the index takes any."""
+    what feeds the index where that is a server of its own, `custom` the search parameters that were added to this server."""
 
     settings: Settings
     store: ResourceStore
@@ -38,5 +37,5 @@ class Context:
     metrics: Metrics
     clock: Callable[[], int]
     new_id: Callable[[], str]
+    custom: CustomParameters
     feed: "Feed | None" = None
-    custom: CustomParameters | None = None

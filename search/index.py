@@ -88,21 +88,18 @@ class SearchIndex(Protocol):
     ) -> list[Key]:
         """Those of `keys`, in their order, whose documents exist, lie in all `compartments`, and for which one of the grants holds."""
 
-    async def caught_up(self, types: Sequence[str], position: int | None = None) -> bool:
-        """Wait, bounded, until searches of these types find every commit up to `position` (None: up to the newest that the store's
-        readers see when this is called); False if the bound passed first, and searches may then miss the latest."""
-
-
-@runtime_checkable
-class Extensible(Protocol):
-    """An index that takes search parameters beside the official ones, and makes their rows in the background."""
-
     async def extend(self, parameters: Sequence[SearchParameter]) -> None:
-        """Have exactly these parameters (`SearchParameter.custom`). Searches by one whose documents are not indexed yet raise Preparing;
-        searches by others see every write that was answered before. Raises StoreUnavailable."""
+        """Have exactly these parameters beside the official ones (`SearchParameter.custom`), and make in the background what they need.
+
+        Searches, includes and grants that look at one whose documents are not indexed yet raise Preparing; others see every write that
+        was answered before. Raises StoreUnavailable."""
 
     async def reindex(self) -> list[str]:
         """Index all documents anew for the parameters that were added, in the background; which these are, as `Type.code`."""
+
+    async def caught_up(self, types: Sequence[str], position: int | None = None) -> bool:
+        """Wait, bounded, until searches of these types find every commit up to `position` (None: up to the newest that the store's
+        readers see when this is called); False if the bound passed first, and searches may then miss the latest."""
 
 
 class Preparing(StoreUnavailable):

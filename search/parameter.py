@@ -6,6 +6,9 @@ from typing import Literal
 
 ParameterType = Literal["number", "date", "string", "token", "reference", "composite", "quantity", "uri", "special"]
 
+ADDED_MARK = "~"
+"""Stands in `SearchParameter.stored` of parameters that were added to this server, and in no official code."""
+
 
 @dataclass(frozen=True, slots=True)
 class Component:
@@ -27,7 +30,7 @@ class SearchParameter:
     `searchable`: whether a query may use it; those without an expression, such as `_query`, are not. `includable`:
     whether `_include` can follow it: a Reference, not a canonical, which names its target by a URL that any server may have given.
     `components`: of a composite, in order.
-    `custom`: whether a SearchParameter stored on this server defines it; documents are searched by these, but not sorted or chained.
+    `custom`: whether a SearchParameter stored on this server defines it; `stored` is then a name of this very definition (`code~…`).
     """
 
     type: str

@@ -3,7 +3,7 @@
 `search/match.py` evaluates it on one document in memory and is the oracle of every index's tests.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from hashlib import blake2b
@@ -295,6 +295,30 @@ def leaves(conditions: Sequence[Condition]) -> Iterator[Clause | Text]:
             yield condition
         else:
             yield from leaves((condition.condition,) if isinstance(condition, Negation) else condition.conditions)
+
+
+def added(queries: Iterable[Query], includes: Iterable[Include] = ()) -> set[SearchParameter]:
+    """The parameters that were added to this server, of those that queries (grants, sort and chains too) and includes look at."""
+    found: set[SearchParameter] = set()
+    for query in queries:
+        clauses = (clause for grant in query.allowed or () for clause in grant.clauses)
+        found.update(_parameters((*query.clauses, *clauses)))
+        for key in query.sort:
+            found.update((key.parameter, *(via.parameter for via in key.via)))
+    for include in includes:
+        found.update(include.parameters)
+    return {parameter for parameter in found if parameter.custom}
+
+
+def _parameters(conditions: Iterable[Condition]) -> Iterator[SearchParameter]:
+    for condition in conditions:
+        if isinstance(condition, Clause):
+            yield condition.parameter
+        elif isinstance(condition, Chain | Has):
+            yield from condition.parameters
+            yield from _parameters(condition.conditions)
+        elif not isinstance(condition, Text):
+            yield from _parameters((condition.condition,) if isinstance(condition, Negation) else condition.conditions)
 
 
 def types_of(conditions: Sequence[Condition]) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from fhir_server.indexing.added import Added
 from fhir_server.indexing.writer import Writer
 from resources.store import ResourceStore
 from search.indexes.elastic.indices import Indices, Scan, State
@@ -19,7 +20,9 @@ def _unwatched(_: int) -> None:
     """Nobody looks."""
 
 
-async def build(store: ResourceStore, indices: Indices, writer: Writer, type: str, *, watch: Progress = _unwatched) -> None:
+async def build(
+    store: ResourceStore, indices: Indices, writer: Writer, added: Added, type: str, *, watch: Progress = _unwatched
+) -> None:
     """Have searches find all documents of a type that has no searchable index.
 
     The new index is fed from its first moment on, and only then filled from a snapshot; both may bring the same document, and the newer
@@ -30,8 +33,7 @@ async def build(store: ResourceStore, indices: Indices, writer: Writer, type: st
         return
     index = state.fed
     if index is None:
-        index = await indices.create(type)
-        await indices.feed_into(type, index)  # once it is ready: writing to it any sooner would hold up all that is fed
+        index = await added.make(type)
     await fill(store, indices, writer, type, index, watch=watch)
     await indices.expose({type: index})
 

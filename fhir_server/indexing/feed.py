@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
+from fhir_server.indexing.added import Added
 from fhir_server.indexing.builds import build
 from fhir_server.indexing.looks import Looks
 from fhir_server.indexing.rebuild import Rebuild
@@ -63,6 +64,7 @@ class Feed:
         self.indices = Indices(connection, layout)
         self.asides = Asides(connection, layout.feed)
         self.writer = Writer(Bulk(connection, layout), extractor, self.asides, self._start_build)
+        self.added = Added(store, self.indices, self.writer)
         self._lease = Lease(connection, layout.feed, "feed")
         self._turn = Lease(connection, layout.feed, "turn")
         self._standby = Lease(connection, layout.feed, "standby")
@@ -91,6 +93,7 @@ class Feed:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.added.stop()
         try:
             await self._lease.release()
             await self._standby.release()
@@ -106,6 +109,11 @@ class Feed:
                 self._start_build(type)
         if self._soon is None:
             self._soon = asyncio.get_running_loop().call_later(SHORTLY, self._wake.set)
+
+    def hurry(self) -> None:
+        """Look at once at what the indices note."""
+        self._inspected = 0.0
+        self._wake.set()
 
     async def _run(self) -> None:
         pause = 0.1
@@ -152,6 +160,7 @@ class Feed:
 
     async def _take_over(self) -> bool:
         """Become the feeder, if nobody is."""
+        await self.added.stop()
         try:
             held = not await self._turn.taken() and await self._lease.hold()
         except Refused as refusal:
@@ -161,6 +170,7 @@ class Feed:
             return False
         if not held:
             return False
+        await self.added.follow()
         self._done = await self._store.confirmed(self.name)
         if self._done == 0:  # all that is there comes into the indices when they are built
             self._done = await self._store.position()
@@ -177,7 +187,8 @@ class Feed:
         if position <= self._done:
             return
         async for versions in self._store.outbox(after=self._done, limit=GROUP):
-            await self.writer.write(versions)
+            await self.added.meet(versions)
+            await self.writer.write(versions, newer_only=True)
             await self._advance(versions[-1].position)
             if versions[-1].position >= position:
                 return
@@ -199,8 +210,11 @@ class Feed:
         for type in self._known:
             if type not in states or states[type].live is None:
                 self._start_build(type)
+        if self.added.any:
+            await self.added.follow()
         if await self._turn.taken():
             self._leading = False
+            await self.added.stop()
             await self._lease.release()
 
     def _start_build(self, type: str) -> None:
@@ -213,7 +227,7 @@ class Feed:
         pause = 0.2
         while True:
             try:
-                await build(self._store, self.indices, self.writer, type)
+                await build(self._store, self.indices, self.writer, self.added, type)
                 return
             except (StoreUnavailable, Refused) as failure:
                 log.warning("a search index cannot be built now", extra={"resource": type, "failure": str(failure)})
@@ -230,11 +244,11 @@ class Feed:
     def rebuild(self) -> Rebuild:
         """What builds indices anew beside the live ones. Its leases are its own: this feed too makes room for it."""
         leases = (Lease(self._connection, self.layout.feed, name) for name in ("turn", "feed"))
-        return Rebuild(self._store, self.indices, self.writer, *leases)
+        return Rebuild(self._store, self.indices, self.writer, self.added, *leases)
 
     def comparison(self, type: str, until: int, *, repair: bool) -> Comparison:
         """What compares the store and the index of a type."""
-        return Comparison(self._store, self.indices, self.writer, type, until, repair=repair)
+        return Comparison(self._store, self.indices, self.added, type, until, repair=repair)
 
     async def ready(self, seconds: float) -> int:
         """Wait until the index has what the store has now; returns its position. Raises StoreUnavailable if that takes longer."""

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from fhir_server.indexing.added import Added
 from fhir_server.indexing.builds import fill
 from fhir_server.indexing.writer import Writer
 from resources.store import ResourceStore, StoreUnavailable
@@ -26,8 +27,8 @@ class Rebuild:
     that no search ever sees less than it would have before.
     """
 
-    def __init__(self, store: ResourceStore, indices: Indices, writer: Writer, turn: Lease, feed: Lease) -> None:
-        self._store, self._indices, self._writer = store, indices, writer
+    def __init__(self, store: ResourceStore, indices: Indices, writer: Writer, added: Added, turn: Lease, feed: Lease) -> None:
+        self._store, self._indices, self._writer, self._added = store, indices, writer, added
         self._turn, self._feed = turn, feed
         self._name = f"elasticsearch-{indices.layout.fingerprint}-rebuild"
 
@@ -41,8 +42,9 @@ class Rebuild:
             await self._store.confirm(self._name, None)
             await self._store.confirm(self._name, began)
         made = {}
+        await self._added.learn()
         for type in types:
-            made[type] = unfinished.get(type) or await self._indices.create(type, until=began)
+            made[type] = unfinished.get(type) or await self._added.make(type, until=began)
             await fill(self._store, self._indices, self._writer, type, made[type], noted=True, watch=partial(watch, type))
         done = await self._follow(began, made)
         await self._take_turn()

@@ -7,7 +7,7 @@ has and the store does not is deleted. Nothing needs to stop meanwhile: what is 
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
-from fhir_server.indexing.writer import Writer
+from fhir_server.indexing.added import Added
 from resources.store import Key, ResourceStore, StoreUnavailable, Version
 from search.indexes.elastic.indices import Indices
 
@@ -36,8 +36,8 @@ class Drift:
 class Comparison:
     """The comparison of one type, as it was at position `until`, which the index has been fed up to."""
 
-    def __init__(self, store: ResourceStore, indices: Indices, writer: Writer, type: str, until: int, *, repair: bool) -> None:
-        self._store, self._indices, self._writer = store, indices, writer
+    def __init__(self, store: ResourceStore, indices: Indices, added: Added, type: str, until: int, *, repair: bool) -> None:
+        self._store, self._indices, self._added = store, indices, added
         self._until, self._repair = until, repair
         self._settled: set[str] = set()
         self.drift = Drift(type)
@@ -67,7 +67,7 @@ class Comparison:
                 wrong.clear()
         await self._settle(wrong)
         if self._repair and self.drift.missing + self.drift.surplus:
-            left = await Comparison(self._store, self._indices, self._writer, type, self._until, repair=False).run()
+            left = await Comparison(self._store, self._indices, self._added, type, self._until, repair=False).run()
             self.drift.repaired -= left.missing + left.surplus
         return self.drift
 
@@ -87,7 +87,8 @@ class Comparison:
             drift.missing += version.body is not None
             drift.surplus += version.body is None
         if self._repair:
-            drift.refused += await self._writer.write(wrong, version=position)
+            await self._added.learn()
+            drift.refused += await self._added.write(wrong, version=position)
             drift.repaired += len(wrong)
 
     async def _live(self) -> AsyncIterator[list[tuple[int, str]]]:

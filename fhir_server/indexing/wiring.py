@@ -33,5 +33,12 @@ def with_elasticsearch(
     """The index beside a store of any kind, and its feed; neither is open yet."""
     elastic = Elastic.of(settings, parameters)
     feed = Feed(store, elastic.connection, elastic.layout, extractor, wait=settings.search_wait)
-    index = ElasticIndex(elastic.connection, elastic.layout, limit=settings.search_timeout, follow=feed.caught_up, lost=feed.lost)
+    index = ElasticIndex(
+        elastic.connection,
+        elastic.layout,
+        limit=settings.search_timeout,
+        follow=feed.caught_up,
+        lost=feed.lost,
+        hurry=feed.hurry,
+    )
     return index, feed

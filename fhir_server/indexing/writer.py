@@ -12,6 +12,7 @@ from search.extract import Extractor
 from search.indexes.elastic.asides import Aside, Asides
 from search.indexes.elastic.documents import Operation
 from search.indexes.elastic.writing import Answer, Bulk, Fate
+from search.parameter import SearchParameter
 from search.recurring import Recurring
 from search.values import Entry
 
@@ -31,8 +32,13 @@ class Writer:
 
     def __init__(self, bulk: Bulk, extractor: Extractor, asides: Asides, absent: Callable[[str], None]) -> None:
         self._bulk, self._extractor, self._asides, self._absent = bulk, extractor, asides, absent
+        self.added: tuple[SearchParameter, ...] = ()
         self._events = Recurring(extractor, EVENTS, frozenset(("recorded", "entity")))
         self.set_aside = 0
+
+    def know(self, added: tuple[SearchParameter, ...]) -> None:
+        """From now on documents bring the values of these parameters, which were added to this server, beside the official ones."""
+        self.added, self._extractor = added, self._extractor.with_added(added)
 
     async def write(
         self, versions: Iterable[Version], *, index: str | None = None, newer_only: bool = False, version: int | None = None

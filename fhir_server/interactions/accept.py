@@ -7,7 +7,6 @@ from typing import Any, ParamSpec, TypeVar
 
 from conformance.load import fhirpath
 from fhir_server.context import Context
-from fhir_server.searching.custom import refused
 from resources import documents, structure
 from resources.outcomes import FhirError, Issue, bad_request, unprocessable
 from resources.store import Draft
@@ -81,7 +80,7 @@ def _examine(ctx: Context, type: str, body: bytes) -> tuple[dict[str, Any], list
         raise FhirError(400, [other_type(type, document)])
     issues += ctx.validator.check(type, document)
     if type == "SearchParameter" and not errors(issues):
-        issues += ctx.custom.check(document) if ctx.custom is not None else refused(document, ctx.parameters)
+        issues += ctx.custom.check(document)
     if errors(issues):
         raise unprocessable(issues)
     return document, issues

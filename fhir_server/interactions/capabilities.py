@@ -46,8 +46,7 @@ async def capabilities(ctx: Context, who: Identity, request: FhirRequest) -> Fhi
     if mode == "terminology":
         return FhirResult(200, (documents.encode(_terminology(request.base)),))
     settings = ctx.settings
-    custom = ctx.custom.defined if ctx.custom is not None else ()
-    return FhirResult(200, (_at(request.base, ctx.routes, ctx.parameters, custom, settings.conditional_delete, settings.auth),))
+    return FhirResult(200, (_at(request.base, ctx.routes, ctx.parameters, ctx.custom.defined, settings.conditional_delete, settings.auth),))
 
 
 @lru_cache(maxsize=8)

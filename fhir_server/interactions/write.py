@@ -54,7 +54,7 @@ async def write(
     request.trail.recorded = True
     if ctx.feed is not None:
         ctx.feed.wrote({change.type for change in changes})
-    if ctx.custom is not None and any(change.type == "SearchParameter" for change in changes):
+    if any(change.type == "SearchParameter" for change in changes):
         await ctx.custom.refresh()
     return written
 

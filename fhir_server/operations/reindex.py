@@ -6,18 +6,14 @@ release of the server changes them. $reindex is for the parameters that were add
 
 from fhir_server.context import Context
 from fhir_server.messages import FhirRequest, FhirResult, Identity
-from resources.outcomes import Issue, error, operation_outcome
+from resources.outcomes import Issue, operation_outcome
 
 DEFINITION = "urn:fhir-server:operation-definition:reindex"
 
 
 async def reindex(ctx: Context, who: Identity, request: FhirRequest) -> FhirResult:
     """POST $reindex: 202 with an OperationOutcome that names the parameters; searches by them are answered 503 with their progress until
-    all documents are indexed. Raises FhirError 400 where search is in an engine to which no parameters can be added."""
-    if ctx.custom is None:
-        raise error(
-            400, "not-supported", "To this search engine no search parameters can be added, so there is nothing to index anew"
-        )
+    all documents are indexed."""
     await ctx.custom.refresh()
     names = await ctx.custom.reindex()
     told = f"The documents are being indexed anew for {', '.join(names)}" if names else "No search parameters were added here"

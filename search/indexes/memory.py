@@ -1,12 +1,13 @@
 """The search index in memory: every document looked at by `search.match`. For the memory store, and what other indexes are tested by."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cmp_to_key, partial
-from typing import Any
+from typing import Any, Protocol
 
 from resources.documents import decode
-from resources.store import Key
+from resources.store import Key, Version
 from resources.stores.participant import Applied
 from search.extract import Extractor
 from search.index import Included, Latest, Result
@@ -14,11 +15,21 @@ from search.indexes.latest import latest_of
 from search.match import Document, allows, matches, sort_value, targets, values_of
 from search.parameter import SearchParameter
 from search.parameters import Parameters
-from search.query import Compartment, Grants, Include, Query, SortKey
+from search.query import Compartment, Grants, Include, Query, SortKey, added
 from search.text.scoring import SCORE, score
 
 Place = tuple[Any, ...]
 """A document's values by the sort keys, its date, its row: what a cursor carries."""
+
+
+_AT_A_TIME = 200
+
+
+class Bodies(Protocol):
+    """Whoever has the documents."""
+
+    async def read_many(self, keys: Sequence[Key]) -> Sequence[Version | None]:
+        """The current version of each, None where there is none."""
 
 
 class MemoryIndex:
@@ -34,6 +45,13 @@ class MemoryIndex:
         self._settle = settle
         self._documents: dict[int, Document] = {}
         self._rows: dict[Key, int] = {}
+        self._store: Bodies | None = None
+        self._added: tuple[SearchParameter, ...] = ()
+        self._lacking: set[int] = set()
+
+    def follow(self, store: Bodies) -> None:
+        """Where documents are read from for the values of parameters that are added later."""
+        self._store = store
 
     async def open(self) -> None:
         """Nothing to open."""
@@ -62,10 +80,39 @@ class MemoryIndex:
             if not change.live:
                 self._documents.pop(change.row, None)
                 self._rows.pop(Key(change.type, change.id), None)
+                self._lacking.discard(change.row)
             else:
                 key = Key(change.type, change.id, change.row)
                 self._documents[change.row] = Document(key, change.entry, change.instant)
                 self._rows[key] = change.row
+                if any(parameter.type == change.type for parameter in self._added):
+                    self._lacking.add(change.row)
+
+    async def extend(self, parameters: Sequence[SearchParameter]) -> None:
+        """See `search.index.SearchIndex`. Documents are read for them when somebody searches by them."""
+        self._added = tuple(parameters)
+        types = {parameter.type for parameter in parameters}
+        self._lacking = {row for row, document in self._documents.items() if document.key.type in types}
+
+    async def reindex(self) -> list[str]:
+        """See `search.index.SearchIndex`."""
+        await self.extend(self._added)
+        return [f"{parameter.type}.{parameter.code}" for parameter in self._added]
+
+    async def _read(self, wanted: Iterable[SearchParameter]) -> None:
+        """Have the values of these parameters, which were added, of all documents."""
+        types = {parameter.type for parameter in wanted}
+        extractor = self._extractor.with_added(self._added)
+        while rows := [row for row in self._lacking if self._documents[row].key.type in types][:_AT_A_TIME]:
+            assert self._store is not None, "without a store to follow nothing can be added"
+            before = [self._documents[row] for row in rows]
+            await asyncio.sleep(0)  # others have their turn
+            for row, document, version in zip(
+                rows, before, await self._store.read_many([document.key for document in before]), strict=True
+            ):
+                if self._documents.get(row) is document and version is not None and version.body is not None:
+                    self._documents[row] = document._replace(entry=extractor.extract(version.type, decode(version.body)))
+                    self._lacking.discard(row)
 
     def prepare(self, type: str, body: bytes) -> Any:
         """The Entry of a stored document."""
@@ -77,6 +124,7 @@ class MemoryIndex:
 
     async def search(self, query: Query) -> Result:
         """See `search.index.SearchIndex`."""
+        await self._read(added((query,)))
         found = [d for d in self._documents.values() if matches(query, d, self)]
         places = sorted((self._place(query, document) for document in found), key=cmp_to_key(partial(_compare, query.sort)))
         total = None if query.total == "none" and query.count > 0 else len(places)
@@ -107,6 +155,7 @@ class MemoryIndex:
 
     async def latest(self, query: Query, by: SearchParameter, most: int) -> Latest:
         """See `search.index.Grouping`."""
+        await self._read(added((query,)))
         found = [d for d in self._documents.values() if matches(query, d, self)]
         found.sort(key=lambda d: (d.entry.date, d.key.hint), reverse=True)
         groups, apart = latest_of(((d.key, d.entry.date, tuple(values_of(by.stored, d))) for d in found), most)
@@ -122,6 +171,7 @@ class MemoryIndex:
         allowed: Grants | None = None,
     ) -> Included:
         """See `search.index.SearchIndex`."""
+        await self._read(added((Query("", allowed=allowed),), includes))
         seen = set(keys)
         found: list[Key] = []
         newest, rules = list(keys), list(includes)
@@ -141,6 +191,7 @@ class MemoryIndex:
         self, keys: Sequence[Key], *, compartments: Sequence[Compartment] = (), allowed: Grants | None = None
     ) -> list[Key]:
         """See `search.index.SearchIndex`."""
+        await self._read(added((Query("", allowed=allowed),)))
         return [key for key in keys if self._allows(key, compartments, allowed)]
 
     async def caught_up(self, types: Sequence[str], position: int | None = None) -> bool:

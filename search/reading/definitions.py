@@ -8,7 +8,7 @@ from typing import Any, cast
 from conformance.fhirpath import FhirPathError, compile_paths
 from conformance.load import definitions
 from resources.outcomes import Issue
-from search.parameter import ParameterType, SearchParameter
+from search.parameter import ADDED_MARK, ParameterType, SearchParameter
 from search.parameters import Parameters
 from search.types.kinds import KINDS
 
@@ -125,7 +125,7 @@ def _parameter(document: dict[str, Any], type: str) -> SearchParameter:
 def stored_as(type: str, document: dict[str, Any]) -> str:
     """The code under which values of a parameter are kept: another one for another definition, so that old and new values never mix."""
     definition = "\n".join((type, document["code"], document["type"], document["expression"]))
-    return f"{document['code']}~{blake2b(definition.encode('utf-8', 'surrogatepass'), digest_size=6).hexdigest()}"
+    return f"{document['code']}{ADDED_MARK}{blake2b(definition.encode('utf-8', 'surrogatepass'), digest_size=6).hexdigest()}"
 
 
 def _types_of(expression: str, type: str) -> frozenset[str]:

@@ -1,14 +1,19 @@
 """Search parameters of one's own: http://hl7.org/fhir/R4/search.html#extensions and http://hl7.org/fhir/R4/searchparameter.html"""
 
+import asyncio
+import secrets
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import apsw
 import httpx
 import pytest
+from indexing.feed_harness import sweep
+from services.running import service
 
 from tests.api.conftest import Running, problem
 
@@ -43,16 +48,36 @@ def eye(color: str) -> Json:
 EYE = f"Patient.extension.where(url = '{URL}/eye').value"
 
 
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[httpx.Client]:
-    """A server of the test's own: added parameters concern all who use a server."""
-    one = Running(tmp_path)
+ENGINES = ("sqlite", "memory", "elasticsearch")
+
+
+@contextmanager
+def serving(engine: str, folder: Path) -> Iterator[httpx.Client]:
+    """A server of a test's own: added parameters concern all who use a server."""
+    prefix = f"test{secrets.token_hex(4)}"
+    settings = {
+        "sqlite": {},
+        "memory": {"store_url": "memory://"},
+        "elasticsearch": {"search_url": service("elasticsearch"), "search_prefix": prefix, "search_wait": 20}
+        if engine == "elasticsearch"
+        else {},
+    }[engine]
+    one = Running(folder, **settings)
     one.start()
     try:
         with httpx.Client(base_url=f"{one.root}/fhir/", timeout=30) as client:
             yield client
     finally:
         one.stop()
+        if engine == "elasticsearch":
+            asyncio.run(sweep(settings["search_url"], prefix))
+
+
+@pytest.fixture(params=ENGINES)
+def own(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
+    """A server of the test's own with each engine."""
+    with serving(request.param, tmp_path) as client:
+        yield client
 
 
 def put(client: httpx.Client, resource: Json) -> httpx.Response:
@@ -61,8 +86,17 @@ def put(client: httpx.Client, resource: Json) -> httpx.Response:
     return answer
 
 
+def got(client: httpx.Client, query: str) -> httpx.Response:
+    """The answer, once what the search needs is there."""
+    deadline = time.monotonic() + 20
+    while (answer := client.get(query)).status_code == 503 and time.monotonic() < deadline:
+        assert int(answer.headers["Retry-After"]) > 0
+        time.sleep(0.05)
+    return answer
+
+
 def found(client: httpx.Client, query: str) -> list[str]:
-    answer = client.get(query)
+    answer = got(client, query)
     assert answer.status_code == 200, answer.text
     ids = sorted(entry["resource"]["id"] for entry in answer.json().get("entry", []))
     assert answer.json()["total"] == len(ids)
@@ -89,18 +123,15 @@ KINDS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+@pytest.fixture(scope="module", params=ENGINES)
+def people(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
     """A server with four patients."""
-    one = Running(tmp_path_factory.mktemp("custom"))
-    one.start()
-    with httpx.Client(base_url=f"{one.root}/fhir/", timeout=30) as client:
+    with serving(request.param, tmp_path_factory.mktemp("custom")) as client:
         put(client, person("1", gender="male", multipleBirthInteger=2, identifier=[{"period": {"end": "2019"}}], **eye("brown")))
         put(client, person("2", maritalStatus={"text": "Widowed"}, multipleBirthInteger=3, **eye("brown")))
         put(client, person("3", gender="male", identifier=[{"period": {"start": "2021-05-01", "end": "2022"}}], **eye("blue")))
         put(client, person("4", contact=[{"organization": {"reference": "Organization/9"}}]))
         yield client
-    one.stop()
 
 
 @pytest.mark.parametrize(("type", "expression", "query", "ids"), KINDS)
@@ -154,7 +185,7 @@ def test_many_documents(own: httpx.Client) -> None:
     url: str | None = "Patient?eye=c1&_count=50"
     seen: list[str] = []
     while url:
-        page = own.get(url).json()
+        page = got(own, url).json()
         assert page["total"] == 110
         seen += [entry["resource"]["id"] for entry in page["entry"]]
         url = next((link["url"] for link in page["link"] if link["relation"] == "next"), None)

@@ -6,6 +6,7 @@ addresses.
 
 from collections.abc import Mapping, Sequence
 
+from search.indexes.elastic.fields import path
 from search.indexes.elastic.terms import EVERYTHING, NOTHING, TERMS, Json, any_of, instants, one_of
 from search.indexes.elastic.texts import compile_text
 from search.query import (
@@ -98,7 +99,8 @@ def _terms(clause: Clause, code: str) -> list[Json]:
         return instants("updated", clause.terms)
     kind = FACETS.get(clause.modifier, clause.parameter.kind)
     modifier = Modifier.NONE if clause.modifier in FACETS else clause.modifier
-    return TERMS[kind](f"p.{clause.held}", modifier, clause.terms)
+    facet = f":{clause.modifier}" if clause.modifier in FACETS else ""
+    return TERMS[kind](f"{path(clause.parameter)}{facet}", modifier, clause.terms)
 
 
 def _not(part: Json) -> Json:

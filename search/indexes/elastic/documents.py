@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from search.indexes.elastic.fields import FIELDS
+from search.indexes.elastic.fields import FIELDS, fields_of
 from search.indexes.elastic.layout import Layout, kinds
 from search.indexes.elastic.texts import text_fields
+from search.parameter import ADDED_MARK
 from search.parameters import Parameters
 from search.values import Entry
 
@@ -43,7 +44,14 @@ def document(parameters: Parameters, operation: Operation) -> dict[str, Any]:
         "present": list(entry.values),
         **text_fields(entry.text),
         "p": {code: FIELDS[known[code]](values) for code, values in entry.values.items() if values and code in known},
+        **_added(entry),
     }
+
+
+def _added(entry: Entry) -> dict[str, Any]:
+    """The fields of parameters that were added to this server."""
+    found = {code: fields_of(values) for code, values in entry.values.items() if ADDED_MARK in code and values}
+    return {"c": found} if found else {}
 
 
 @cache

@@ -26,6 +26,7 @@ from itertools import product
 from struct import Struct
 from typing import Any
 
+from search.parameter import SearchParameter
 from search.values import (
     CompositeValue,
     DateValue,
@@ -72,6 +73,11 @@ MAPPINGS: Mapping[str, Mapping[str, Any]] = {
 }
 
 Fields = dict[str, Any]
+
+
+def path(parameter: SearchParameter) -> str:
+    """Where a document's values of the parameter stand: below `c` for one that was added to this server."""
+    return f"{'c' if parameter.custom else 'p'}.{parameter.stored or parameter.code}"
 
 
 def keyword(text: str) -> str:
@@ -267,3 +273,20 @@ FIELDS: Mapping[str, Callable[[Sequence[Any]], Fields]] = {
     "special": _places,
 }
 """Kind -> what makes the fields of a document's values (at least one)."""
+
+_KINDS: Mapping[type, str] = {
+    TokenValue: "token",
+    StringValue: "string",
+    DateValue: "date",
+    NumberValue: "number",
+    QuantityValue: "quantity",
+    ReferenceValue: "reference",
+    UriValue: "uri",
+    CompositeValue: "composite",
+    LabelValue: "label",
+}
+
+
+def fields_of(values: Sequence[Any]) -> Fields:
+    """The fields of values (at least one) whose kind nobody told."""
+    return FIELDS[_KINDS[type(values[0])]](values)

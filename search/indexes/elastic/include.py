@@ -9,6 +9,7 @@ from resources.store import Key
 from search.index import Included
 from search.indexes.elastic.compile import access_parts, all_of
 from search.indexes.elastic.connection import Connection
+from search.indexes.elastic.fields import path
 from search.indexes.elastic.layout import Layout
 from search.indexes.elastic.terms import Json, any_of, one_of
 from search.query import Compartment, Grants, Include
@@ -149,7 +150,7 @@ async def _round(access: Access, rules: Sequence[Include], keys: Sequence[Key], 
 
 
 def _fields(rule: Include) -> list[str]:
-    return [f"p.{p.stored or p.code}.t" for p in rule.parameters if p.kind == "reference"]
+    return [f"{path(p)}.t" for p in rule.parameters if p.kind == "reference"]
 
 
 def _referred(rule: Include, keys: Sequence[Key]) -> Json | None:

@@ -5,18 +5,25 @@ from typing import Any
 
 from resources.store import Key, StoreUnavailable
 from search.index import Included, Result
+from search.indexes.elastic.beside.added import Added
 from search.indexes.elastic.connection import Connection
 from search.indexes.elastic.include import Access, include
+from search.indexes.elastic.indices import Indices
 from search.indexes.elastic.layout import Layout
 from search.indexes.elastic.pages import Missing, Searcher
-from search.query import Compartment, Grants, Include, Query
+from search.parameter import SearchParameter
+from search.query import Compartment, Grants, Include, Query, added
+
+
+def _nobody() -> None:
+    """Nobody feeds it from here."""
 
 
 class ElasticIndex:
     """A `search.index.SearchIndex`. It is fed by whoever follows the store's outbox; documents come in by `writing.Bulk`.
 
     `follow` is what `caught_up` asks. `lost` is asked about a type that has no index: whether it ought to have one, because there are
-    documents of it. `limit`: the seconds that one search may take.
+    documents of it. `hurry` is called when there is something to do for whoever feeds it. `limit`: the seconds that one search may take.
     """
 
     def __init__(
@@ -27,10 +34,12 @@ class ElasticIndex:
         limit: float = 10.0,
         follow: Callable[[Sequence[str], int | None], Awaitable[bool]] | None = None,
         lost: Callable[[str], Awaitable[bool]] | None = None,
+        hurry: Callable[[], None] = _nobody,
     ) -> None:
         self._connection, self._layout, self._limit = connection, layout, limit
         self._searcher = Searcher(connection, layout, limit)
         self._follow, self._lost = follow, lost
+        self._added, self._hurry = Added(Indices(connection, layout)), hurry
 
     async def open(self) -> None:
         """Make the client. Elasticsearch need not be there yet."""
@@ -40,8 +49,19 @@ class ElasticIndex:
         """Close all connections."""
         await self._connection.close()
 
+    async def extend(self, parameters: Sequence[SearchParameter]) -> None:
+        """See `search.index.SearchIndex`. Whoever feeds the index sees the same definitions in the store."""
+        self._added.defined = tuple(parameters)
+
+    async def reindex(self) -> list[str]:
+        """See `search.index.SearchIndex`."""
+        names = await self._added.reset()
+        self._hurry()
+        return names
+
     async def search(self, query: Query) -> Result:
         """See `search.index.SearchIndex`."""
+        await self._added.gathered(added((query,)))
         try:
             return await self._searcher.search(query)
         except Missing as missing:
@@ -54,6 +74,7 @@ class ElasticIndex:
 
     async def search_in_turn(self, queries: Sequence[Query], *, count: int, cursor: tuple[Any, ...] | None = None) -> Result:
         """See `search.index.SearchIndex`."""
+        await self._added.gathered(added(queries))
         return await self._searcher.in_turn(queries, count=count, cursor=cursor, missing=self._appears)
 
     async def include(
@@ -66,12 +87,14 @@ class ElasticIndex:
         allowed: Grants | None = None,
     ) -> Included:
         """See `search.index.SearchIndex`."""
+        await self._added.gathered(added((Query("", allowed=allowed),), includes))
         return await include(self._access(compartments, allowed), keys, includes, limit)
 
     async def allowed(
         self, keys: Sequence[Key], *, compartments: Sequence[Compartment] = (), allowed: Grants | None = None
     ) -> list[Key]:
         """See `search.index.SearchIndex`."""
+        await self._added.gathered(added((Query("", allowed=allowed),)))
         return await self._access(compartments, allowed).within(keys)
 
     async def caught_up(self, types: Sequence[str], position: int | None = None) -> bool:

@@ -1,14 +1,16 @@
 """The indices themselves: made, put behind their aliases, refreshed, listed, deleted."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import msgspec
 
 from search.indexes.elastic.connection import Connection, Refused
 from search.indexes.elastic.layout import NEEDED, Layout
+from search.parameter import SearchParameter
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -27,11 +29,16 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """How far an index has been filled from the store: everything up to position `scanned` of a snapshot at `until`."""
+    """How far an index has been filled from the store: everything up to position `scanned` of a snapshot at `until`.
+
+    `added`: the same for each parameter that was added to the type (`SearchParameter.stored`), with whose values the documents that
+    there were before have to be written anew.
+    """
 
     until: int = 0
     scanned: int = 0
     complete: bool = False
+    added: Mapping[str, "Scan"] = field(default_factory=dict)
 
 
 class Indices:
@@ -39,6 +46,7 @@ class Indices:
 
     def __init__(self, connection: Connection, layout: Layout) -> None:
         self._connection, self.layout = connection, layout
+        self._noting = asyncio.Lock()
 
     async def _put(self, path: str, body: Mapping[str, Any]) -> None:
         await self._connection.call("PUT", path, _encode(body), within=_MAKING)
@@ -69,14 +77,17 @@ class Indices:
                 found[type] = State(before.live if fed else index, index if fed else before.fed)
         return found
 
-    async def create(self, type: str, *, until: int = 0) -> str:
+    async def create(self, type: str, *, until: int = 0, added: Sequence[SearchParameter] = ()) -> str:
         """A new, empty index of the type, neither fed nor searched, once it is ready to be written to. Returns its name.
 
-        `until`: it is noted that the index is to be filled from a snapshot at this position.
+        `until`: it is noted that the index is to be filled from a snapshot at this position. `added`: the parameters that were added to
+        the type and whose values every document brings that is written to the index.
         """
         name = f"{self.layout.alias(type)}-{secrets.token_hex(4)}"
-        meta = {"_meta": _meta(Scan(until))} if until else {}
-        await self._put(f"/{name}", {"settings": NEEDED, "mappings": {**self.layout.mapping(type), **meta}})
+        mapping = self.layout.mapping(type)
+        mapping["properties"]["c"] = {**mapping["properties"]["c"], "properties": self.layout.added(added)}
+        scan = Scan(until, added={parameter.stored: Scan(complete=True) for parameter in added})
+        await self._put(f"/{name}", {"settings": NEEDED, "mappings": {**mapping, "_meta": asdict(scan)}})
         return name
 
     async def feed_into(self, type: str, index: str) -> None:
@@ -90,7 +101,7 @@ class Indices:
         found = {}
         for name, entry in answer.items():
             type = self.layout.type_of(name.rpartition("-")[0])
-            if type is not None and not entry.get("aliases") and entry.get("mappings", {}).get("_meta", {}).get("until"):
+            if type is not None and not entry.get("aliases") and _scan(entry).until:
                 found[type] = name
         return found
 
@@ -106,14 +117,28 @@ class Indices:
         await self._connection.call("POST", "/_aliases", _encode({"actions": actions}), within=_MAKING)
 
     async def note(self, index: str, scan: Scan) -> None:
-        """Keep in the index how far it has been filled."""
-        await self._put(f"/{index}/_mapping", {"_meta": _meta(scan)})
+        """Keep in the index how far it has been filled. What it notes of added parameters stays."""
+        async with self._noting:
+            kept = (await self.noted(index)).added
+            await self._put(f"/{index}/_mapping", {"_meta": asdict(replace(scan, added=kept))})
 
     async def noted(self, index: str) -> Scan:
         """How far the index has been filled."""
-        answer = _decode(await self._connection.call("GET", f"/{index}/_mapping", params={"filter_path": "*.mappings._meta"}))
-        meta = answer.get(index, {}).get("mappings", {}).get("_meta", {})
-        return Scan(**meta)
+        return (await self.all_noted(index)).get(index, Scan())
+
+    async def all_noted(self, names: str) -> dict[str, Scan]:
+        """The same of all indices that a name, an alias or a pattern stands for, whatever they are used for."""
+        params = {"filter_path": "*.mappings._meta", "ignore_unavailable": "true"}
+        answer = _decode(await self._connection.call("GET", f"/{names}/_mapping", params=params))
+        return {name: _scan(entry) for name, entry in answer.items()}
+
+    async def note_added(self, index: str, added: Mapping[str, Scan], parameters: Sequence[SearchParameter] = ()) -> None:
+        """Keep in the index how far it has these parameters, and no others that were added. `parameters`: those of which it has to
+        learn."""
+        async with self._noting:
+            scan = replace(await self.noted(index), added=added)
+            known = {"properties": {"c": {"properties": self.layout.added(parameters)}}} if parameters else {}
+            await self._put(f"/{index}/_mapping", {"_meta": asdict(scan), **known})
 
     async def remember_deletions(self, index: str, span: str | None) -> None:
         """How long the index remembers what was deleted (None: as usual): longer while old versions may still be sent."""
@@ -156,5 +181,5 @@ class Indices:
             after = list(rows[-1])
 
 
-def _meta(scan: Scan) -> dict[str, Any]:
-    return {"until": scan.until, "scanned": scan.scanned, "complete": scan.complete}
+def _scan(entry: Mapping[str, Any]) -> Scan:
+    return msgspec.convert(entry.get("mappings", {}).get("_meta", {}), Scan)

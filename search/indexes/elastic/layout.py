@@ -9,13 +9,14 @@ The fingerprint follows from the mappings and search definitions: a release that
 ones, and never searches fields that an older one did not fill.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from hashlib import blake2b
 from typing import Any
 
 from search.indexes.elastic.fields import MAPPINGS
 from search.indexes.elastic.texts import MAPPING
+from search.parameter import SearchParameter
 from search.parameters import Parameters
 from search.query import FACETS
 from search.types.kinds import MODIFYING
@@ -30,6 +31,7 @@ _COMMON: Mapping[str, Any] = {
     "date": {"type": "long"},
     "patients": {"type": "keyword", "doc_values": False},
     "present": {"type": "keyword", "doc_values": False},
+    "c": {"dynamic": "false", "properties": {}},
     **MAPPING,
 }
 """Of every document: its id; its last update and clinical date (`Entry.date`), in microseconds since the epoch; its position in the
@@ -54,8 +56,13 @@ SETTINGS: Mapping[str, Any] = {
 `gc_deletes`: how long a deletion is remembered, so that an older version that is sent late does not come back."""
 
 
-NEEDED: Mapping[str, Any] = {"index.max_terms_count": 65_536, "index.max_regex_length": 8_192}
-"""Limits that every index is made with, because searches rely on them (`max_regex_length` counts for prefixes too)."""
+NEEDED: Mapping[str, Any] = {
+    "index.max_terms_count": 65_536,
+    "index.max_regex_length": 8_192,
+    "index.mapping.total_fields.limit": 20_000,
+}
+"""Limits that every index is made with, because searches rely on them (`max_regex_length` counts for prefixes too); added parameters
+bring fields of their own."""
 
 
 class Layout:
@@ -88,6 +95,13 @@ class Layout:
         """The type's mapping: only what is named in it may stand in a document. The documents themselves are the store's to keep."""
         return {"dynamic": "strict", "_source": {"enabled": False}, "properties": _properties(self.parameters, type)}
 
+    def added(self, parameters: Iterable[SearchParameter]) -> dict[str, Any]:
+        """What the mapping of a type says of parameters that were added to this server. Values of others stay unread: a document may come
+        with the values of a parameter before its index knows of it."""
+        return {
+            code: {"properties": MAPPINGS[kind]} for parameter in parameters for code, kind in _held(parameter, parameter.stored)
+        }
+
     def feed_mapping(self) -> dict[str, Any]:
         """The mapping of the feed's own index."""
         return {"dynamic": "strict", "properties": _FEED}
@@ -104,12 +118,17 @@ def kinds(parameters: Parameters, type: str) -> Mapping[str, str]:
         for p in parameters.of(type).values()
         if p.searchable and p.kind in MAPPINGS and p.stored in ("", p.code) and p.code not in ("_id", "_lastUpdated")
     ]
-    facets = {
-        f"{p.code}:{modifier}": FACETS[modifier] for p in mine for modifier, facet in MODIFYING.items() if p.kind == facet.KIND
-    }
     containing = parameters.containing(type)
     hidden = {containing.code: containing.kind} if containing is not None else {}
-    return {**{p.code: p.kind for p in mine}, **facets, **hidden}
+    return {**{code: kind for p in mine for code, kind in _held(p, p.code)}, **hidden}
+
+
+def _held(parameter: SearchParameter, code: str) -> Iterator[tuple[str, str]]:
+    """Key of `Entry.values` and kind: of the parameter itself, and of what its modifiers look at."""
+    yield code, parameter.kind
+    for modifier, facet in MODIFYING.items():
+        if parameter.kind == facet.KIND:
+            yield f"{code}:{modifier}", FACETS[modifier]
 
 
 def _properties(parameters: Parameters, type: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import msgspec
 
 from search.index import TooCostly
 from search.indexes.elastic.compile import NO_LINKS, Links, access_parts, all_of, compile_condition
+from search.indexes.elastic.fields import path
 from search.indexes.elastic.terms import NOTHING, Json, any_of, one_of
 from search.parameter import SearchParameter
 from search.query import AllOf, AnyOf, Chain, Condition, Grants, Has, Negation, Query
@@ -124,7 +125,7 @@ async def _has(asker: Asker, type: str, has: Has, allowed: Grants | None) -> Jso
 
 
 def _fields(parameters: Sequence[SearchParameter]) -> list[str]:
-    return [f"p.{p.stored or p.code}.t" for p in parameters if p.kind == "reference"]
+    return [f"{path(p)}.t" for p in parameters if p.kind == "reference"]
 
 
 def _too_many(type: str) -> TooCostly:

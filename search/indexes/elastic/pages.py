@@ -17,6 +17,7 @@ from search.indexes.elastic.beside.chained import chained, compare, places
 from search.indexes.elastic.beside.scores import ranked, scores
 from search.indexes.elastic.compile import NO_LINKS, Links, compile_query
 from search.indexes.elastic.connection import Connection
+from search.indexes.elastic.fields import path
 from search.indexes.elastic.include import Access
 from search.indexes.elastic.layout import Layout
 from search.indexes.elastic.links import links_of
@@ -239,7 +240,7 @@ def _sorted(key: SortKey) -> Json:
         return {"id": way}
     if code == "_lastUpdated":
         return {"updated": way}
-    return {f"p.{code}.o": {"order": way, "mode": "max" if key.descending else "min", "missing": "_last"}}
+    return {f"{path(key.parameter)}.o": {"order": way, "mode": "max" if key.descending else "min", "missing": "_last"}}
 
 
 def _tracked(query: Query) -> bool | int:

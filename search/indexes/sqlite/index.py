@@ -139,12 +139,12 @@ class SqliteIndex:
         self._reader = None
 
     async def extend(self, parameters: Sequence[SearchParameter]) -> None:
-        """See `search.index.Extensible`."""
+        """See `search.index.SearchIndex`."""
         assert self._custom is not None, "without a store to follow nothing can be added"
         await self._custom.extend(parameters)
 
     async def reindex(self) -> list[str]:
-        """See `search.index.Extensible`."""
+        """See `search.index.SearchIndex`."""
         return await self._custom.reindex() if self._custom is not None else []
 
     async def search(self, query: Query) -> Result:

@@ -9,6 +9,7 @@ from typing import Any
 
 from search.index import TooCostly
 from search.indexes.elastic.compile import access_parts, all_of
+from search.indexes.elastic.fields import path
 from search.indexes.elastic.include import Access
 from search.indexes.elastic.terms import Json, any_of, one_of
 from search.parameter import SearchParameter
@@ -60,12 +61,12 @@ def _first(key: SortKey) -> str:
 
 
 def _targets(parameter: SearchParameter) -> str:
-    return f"p.{parameter.stored or parameter.code}.t"
+    return f"{path(parameter)}.t"
 
 
 def _values(parameter: SearchParameter) -> str:
     code = parameter.stored or parameter.code
-    return {"_id": "id", "_lastUpdated": "updated"}.get(code, f"p.{code}.o")
+    return {"_id": "id", "_lastUpdated": "updated"}.get(code, f"{path(parameter)}.o")
 
 
 async def _column(access: Access, key: SortKey, matches: Found, allowed: Grants | None) -> dict[str, Any]:
