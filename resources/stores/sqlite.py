@@ -368,6 +368,7 @@ class SqliteStore:
                 return
             yield found
             after = found[-1].position
+            await asyncio.sleep(0)  # a walk over everything lets others be served between two lists
 
     async def confirm(self, index: str, position: int | None) -> None:
         """See ResourceStore.confirm. Nothing is ever trimmed here: documents and events are the outbox. Not synced: an index that
@@ -390,6 +391,7 @@ class SqliteStore:
                 return
             yield found
             after = found[-1].position
+            await asyncio.sleep(0)
 
 
 @contextmanager

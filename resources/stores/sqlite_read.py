@@ -156,9 +156,14 @@ class Reader:
         return [f"{column} IN ({', '.join(map(str, numbers))})"]
 
     def outbox(self, after: int, limit: int) -> list[Version]:
-        """The next versions and events after a position, in order."""
-        documents = self._walk(["d.seq > ?"], [after], "ORDER BY d.seq")
-        return _first(merge(documents, self._events_after(after, 1 << 62), key=lambda v: v.position), limit)
+        """The next versions and events after a position, in order.
+
+        Documents and events are two statements, each with a snapshot of its own: both end at one position, that no commit of another
+        process can come between.
+        """
+        until = self.position()
+        documents = self._walk(["d.seq > ?", "d.seq <= ?"], [after, until], "ORDER BY d.seq")
+        return _first(merge(documents, self._events_after(after, until), key=lambda v: v.position), limit)
 
     def _event(self, position: int) -> Version | None:
         return self._events_at((position,)).get(position)

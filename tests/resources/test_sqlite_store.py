@@ -114,6 +114,32 @@ def test_what_was_answered_survives_the_death_of_the_process(tmp_path: Path) -> 
     assert answered
 
 
+def test_who_follows_another_process_s_commits_misses_none(tmp_path: Path) -> None:
+    """Documents and events come in one unbroken row of positions, whenever another process commits between two looks."""
+    path = tmp_path / "a.sqlite"
+
+    async def test() -> None:
+        process = writer(path, "w", 100_000)
+        assert process.stdout is not None
+        process.stdout.readline()
+        store = SqliteStore(path)
+        await store.open()
+        try:
+            seen: list[int] = []
+            end = time.monotonic() + 2
+            while time.monotonic() < end:
+                async for part in store.outbox(after=seen[-1] if seen else 0):
+                    seen += [version.position for version in part]
+            assert seen == list(range(1, len(seen) + 1))
+            assert len(seen) > 1_000
+        finally:
+            await store.close()
+            process.kill()
+            process.communicate()
+
+    asyncio.run(test())
+
+
 def test_a_full_database_refuses_writes_clearly_and_takes_them_again_once_there_is_room(tmp_path: Path) -> None:
     """Nothing of a refused commit is there; reading goes on all the while."""
 
