@@ -21,6 +21,9 @@ MAX_LENGTH = 131_072
 MAX_PARAMETERS = 200
 """Most parameters in one query."""
 
+_NOT_INSIDE = frozenset(("_sort", "_include", "_revinclude"))
+"""What contained resources, which no index has a row of, cannot be searched with."""
+
 Pairs = Sequence[tuple[str, str]]
 
 
@@ -35,6 +38,7 @@ def parse(
     default_count: int = 20,
     max_count: int = 1_000,
     among: Sequence[str] = (),
+    inside: bool = False,
     now: Callable[[], int] = instants.now,
 ) -> Parsed:
     """The search of `type` that a query string (or its decoded pairs) asks for.
@@ -42,12 +46,12 @@ def parse(
     `base_url` is this server's own, or all the URLs that mean it: references below them are relative ones, as in the `Extractor`. Below
     `asked_at`, the base URL that the request was sent to, they are both, since the Extractor may not know it. `now` (microseconds since
     the epoch) is what `ap` measures from. `among` are all types that are searched together with this one, from which `_include` may
-    start. A parameter without a value is ignored, one that does not exist or is not supported only with `lenient`; both are told in
-    `Parsed.ignored`. `_count` above `max_count` is cut to it, and so told in `Parsed.applied`. Raises FhirError 400 with all
-    problems; `expression` is the parameter's name.
+    start. `inside`: whether the caller can search for contained resources. A parameter without a value is ignored, one that does not
+    exist or is not supported only with `lenient`; both are told in `Parsed.ignored`. `_count` above `max_count` is cut to it, and so
+    told in `Parsed.applied`. Raises FhirError 400 with all problems; `expression` is the parameter's name.
     """
     notes = Notes(lenient)
-    shape = Shape(type, parameters, notes, Includes(among or (type,), parameters, notes), default_count, max_count)
+    shape = Shape(type, parameters, notes, Includes(among or (type,), parameters, notes), default_count, max_count, inside=inside)
     own, asked = bases_of(base_url), f"{asked_at}/" if asked_at else ""
     reading = Reading(own, now(), "" if asked in own else asked)
     clauses: list[Condition] = []
@@ -85,6 +89,12 @@ def _agree(shape: Shape) -> None:
         notes.ignored.append(("_elements", "_summary says already what is shown"))
         notes.applied[:] = [pair for pair in notes.applied if pair[0] != "_elements"]
         shape.elements = ()
+    if shape.contained != "false":
+        for name in [name for name, _ in notes.applied if name.partition(":")[0] in _NOT_INSIDE]:
+            notes.refuse(name, f"{name} cannot be asked for together with _contained={shape.contained}", "not-supported")
+    elif "_containedType" in shape.seen:
+        notes.ignored.append(("_containedType", "without _contained=true or both nothing contained is looked for"))
+        notes.applied[:] = [pair for pair in notes.applied if pair[0] != "_containedType"]
 
 
 def _parsed(shape: Shape, clauses: tuple[Condition, ...]) -> Parsed:
@@ -99,8 +109,20 @@ def _parsed(shape: Shape, clauses: tuple[Condition, ...]) -> Parsed:
     )
     notes, includes = shape.notes, tuple(shape.includes.found)
     shown = (*shape.includes.searched, *sorted(ends(includes) - set(shape.includes.searched)))
-    told = (*notes.hints, *hints(shown, clauses, shape.elements))
-    return Parsed(query, tuple(notes.applied), tuple(notes.ignored), includes, shape.summary, shape.elements, shape.cursor, told)
+    elements = shape.elements if shape.contained == "false" or shape.parts else ()  # containers may be of any type
+    told = (*notes.hints, *hints(shown, clauses, elements))
+    return Parsed(
+        query,
+        tuple(notes.applied),
+        tuple(notes.ignored),
+        includes,
+        shape.summary,
+        shape.elements,
+        shape.cursor,
+        told,
+        shape.contained,
+        shape.parts,
+    )
 
 
 def pairs_of(query: str | Pairs) -> Pairs:

@@ -271,12 +271,16 @@ class Query:
         return replace(self, compartments=within, clauses=(*self.clauses, *clauses), allowed=grants)
 
 
+Contained = Literal["false", "true", "both"]
+
+
 @dataclass(frozen=True, slots=True)
 class Parsed:
     """A query string, read. `applied` are the (name, value) pairs that count, in order, for the self link; `ignored` those that do
     not (without a value, or unknown and handled leniently), each as (name, reason). `cursor` is the sealed place in the pages, as
-    `search.paging` wrote it. `hints` are sentences on what may not be meant as it is written. The rest shapes the answer, not the
-    search."""
+    `search.paging` wrote it. `hints` are sentences on what may not be meant as it is written. `contained`: whether `query` is about
+    resources that stand for themselves, ones that others contain, or both; of the latter `parts` are shown, or else what they are in.
+    The rest shapes the answer, not the search."""
 
     query: Query
     applied: tuple[tuple[str, str], ...]
@@ -286,6 +290,8 @@ class Parsed:
     elements: tuple[str, ...] = field(default=())
     cursor: str | None = None
     hints: tuple[str, ...] = ()
+    contained: Contained = "false"
+    parts: bool = False
 
 
 def leaves(conditions: Sequence[Condition]) -> Iterator[Clause | Text]:

@@ -6,19 +6,22 @@ from dataclasses import dataclass, field
 from conformance.summary import MODES
 from search.clauses import Notes
 from search.parameters import Parameters
-from search.query import SortKey, Total
+from search.query import Contained, SortKey, Total
 from search.reading.includes import NAMES, Includes
 from search.reading.sorting import read_links
 from search.text.scoring import SCORE, score_key
 
 MAX_SORT_KEYS = 8
 _WITHOUT_ORDER = ("composite", "special")
+_CONTAINED: Mapping[str, Contained] = {"false": "false", "true": "true", "both": "both"}
+_SHOWN = ("container", "contained")
 _TOTALS: Mapping[str, Total] = {"none": "none", "estimate": "estimate", "accurate": "accurate"}
 
 
 @dataclass(slots=True)
 class Shape:
-    """How the answer is to look, as far as it has been read. `count` starts as the default page size. `includes` reads its part."""
+    """How the answer is to look, as far as it has been read. `count` starts as the default page size. `includes` reads its part.
+    `inside`: whether contained resources can be searched for here."""
 
     type: str
     parameters: Parameters
@@ -32,6 +35,9 @@ class Shape:
     elements: tuple[str, ...] = ()
     cursor: str | None = None
     explain: bool = False
+    inside: bool = False
+    contained: Contained = "false"
+    parts: bool = False
     seen: set[str] = field(default_factory=set)
 
 
@@ -126,10 +132,22 @@ def _unsorted(shape: Shape, type: str, code: str) -> str:
 
 
 def _contained(shape: Shape, name: str, value: str) -> str | None:
-    if value != "false":
-        text = "Contained resources cannot be searched for: they have no address and are not indexed by themselves; _contained is false"
-        shape.notes.refuse(name, text, "not-supported")
+    if value not in _CONTAINED:
+        shape.notes.refuse(name, f"_contained is one of {', '.join(_CONTAINED)}, not {value[:100]!r}")
         return None
+    if value != "false" and not shape.inside:
+        where = f"only a search of one type can, as in [base]/{shape.type}?_contained={value}"
+        shape.notes.refuse(name, f"Contained resources cannot be looked for here; {where}", "not-supported")
+        return None
+    shape.contained = _CONTAINED[value]
+    return value
+
+
+def _contained_type(shape: Shape, name: str, value: str) -> str | None:
+    if value not in _SHOWN:
+        shape.notes.refuse(name, f"_containedType is one of {', '.join(_SHOWN)}, not {value[:100]!r}")
+        return None
+    shape.parts = value == "contained"
     return value
 
 
@@ -158,7 +176,7 @@ _READERS: Mapping[str, Callable[[Shape, str, str], str | None]] = {
     "_elements": _elements,
     "_sort": _sort,
     "_contained": _contained,
-    "_containedType": _of_the_edge,
+    "_containedType": _contained_type,
     "_cursor": _cursor,
     "_explain": _explain,
     "_format": _of_the_edge,

@@ -6,6 +6,7 @@ from fhir_server.context import Context
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.searching.answer import answer
 from fhir_server.searching.asked import Narrow, named_types, pairs, read_across, read_one
+from fhir_server.searching.inside import answer_inside
 from resources.outcomes import error, not_found
 from search.compartments import linking, within
 from search.query import Compartment
@@ -16,7 +17,8 @@ _SHAPES = frozenset(("_format", "_pretty", "_count", "_total", "_summary", "_ele
 
 async def search_type(ctx: Context, who: Identity, request: FhirRequest) -> FhirResult:
     """GET [type]?… and POST [type]/_search: 200 with a searchset. Raises FhirError 400 with every wrong parameter."""
-    return await answer(ctx, request, read_one(ctx, request, request.type, f"{request.base}/{request.type}"))
+    asked = read_one(ctx, request, request.type, f"{request.base}/{request.type}")
+    return await (answer if asked.first.contained == "false" else answer_inside)(ctx, request, asked)
 
 
 async def search_compartment(ctx: Context, who: Identity, request: FhirRequest) -> FhirResult:

@@ -43,10 +43,10 @@ async def answer(ctx: Context, request: FhirRequest, asked: Asked) -> FhirResult
     matches, included, truncated = await _documents(ctx, parsed, page)
     if parsed.query.explain:
         took = f"the search took {(searched - begun) * 1e3:.1f} ms, reading its documents {(time.perf_counter() - searched) * 1e3:.1f} ms"
-        told = f"{len(matches)} matches and {len(included)} included resources: {took}"
-        page = replace(page, explained=(told, *page.explained))
+        found = f"{len(matches)} matches and {len(included)} included resources: {took}"
+        page = replace(page, explained=(found, *page.explained))
     parsed = replace(parsed, hints=tuple(dict.fromkeys(hint for each in asked.parsed for hint in each.hints)))
-    outcome = _outcome(parsed, page, truncated, late, ctx.settings.include_limit)
+    outcome = told(parsed, page, truncated, late, ctx.settings.include_limit)
     scores = dict(zip(page.keys, page.scores, strict=False))
     entries = [
         *_entries(request.base, parsed, matches, "match", scores),
@@ -96,7 +96,7 @@ def _entries(
         yield search_entry(base, version.type, version.id, body, mode, score)
 
 
-def _outcome(parsed: Parsed, page: Result, truncated: bool, late: bool, limit: int) -> list[bytes]:
+def told(parsed: Parsed, page: Result, truncated: bool, late: bool, limit: int) -> list[bytes]:
     """The entry that says what was not done, or only nearly, if anything."""
     issues = [Issue("warning", "not-supported", f"{name} was ignored: {reason}") for name, reason in parsed.ignored]
     if not page.total_exact:

@@ -59,7 +59,8 @@ def text_of(request: FhirRequest) -> str:
 
 def read_one(ctx: Context, request: FhirRequest, type: str, url: str, narrow: Narrow | None = None, place: str = "") -> Asked:
     """A search of one type. Raises FhirError 400 with every wrong parameter."""
-    parsed = _parse(ctx, request, type, text_of(request), preferences(request.headers).lenient, (type,))
+    lenient = preferences(request.headers).lenient
+    parsed = _parse(ctx, request, type, text_of(request), lenient, (type,), inside=narrow is None)
     if narrow is not None:
         parsed = replace(parsed, query=narrow(parsed.query))
     return Asked(url, (parsed,), parsed.applied, place)
@@ -146,7 +147,16 @@ def _common(issue: Issue) -> Issue:
     return replace(issue, text=f"{issue.text}. A search of several types takes what all of them have")
 
 
-def _parse(ctx: Context, request: FhirRequest, type: str, query: str | Pairs, lenient: bool, among: Sequence[str]) -> Parsed:
+def _parse(
+    ctx: Context,
+    request: FhirRequest,
+    type: str,
+    query: str | Pairs,
+    lenient: bool,
+    among: Sequence[str],
+    *,
+    inside: bool = False,
+) -> Parsed:
     return parse(
         type,
         query,
@@ -157,6 +167,7 @@ def _parse(ctx: Context, request: FhirRequest, type: str, query: str | Pairs, le
         default_count=ctx.settings.default_count,
         max_count=ctx.settings.max_count,
         among=among,
+        inside=inside,
     )
 
 

@@ -12,7 +12,7 @@ from search.values import TokenValue
 _MOST = 10
 
 SHAPING = (
-    *("_count", "_total", "_summary", "_elements", "_sort", "_include", "_revinclude", "_contained", "_explain"),
+    *("_count", "_total", "_summary", "_elements", "_sort", "_include", "_revinclude", "_contained", "_containedType", "_explain"),
     *("_filter", "_list", "_has", "_text", "_content", "_format", "_pretty", "_type"),
 )
 """Names that are no search parameters of a type, for "did you mean"."""

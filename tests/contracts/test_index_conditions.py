@@ -17,7 +17,8 @@ from search.compartments import within
 from search.index import Latest
 from search.indexes.latest import latest_of
 from search.parse import parse
-from search.query import Grant, Grants, Query
+from search.query import Clause, Grant, Grants, Modifier, Query, Term
+from search.values import TokenValue
 
 Filled = Database | Memory | Elastic
 
@@ -54,7 +55,7 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
     "Slot/3": slot("Schedule/1", "2026-03-01T11:00:00Z", "2026-03-01T11:30:00Z", "busy"),
     "Slot/4": slot("Schedule/2", "2026-03-02T00:00:00+02:00", "2026-03-02T01:00:00+02:00"),
     "List/42": {"status": "current", "mode": "working", "entry": [{"item": refer("Patient/1")}, {"item": refer("Patient/3")}]},
-    "List/43": {"status": "current", "mode": "working"},
+    "List/43": {"status": "current", "mode": "working", "contained": [{"resourceType": "Patient", "id": "p", "active": True}]},
 }
 """By address; their rows are numbered in this order."""
 
@@ -105,6 +106,16 @@ def found(filled: Filled, query: Query) -> str:
         return " ".join(sorted(key.id for key in result.keys))
 
     return asyncio.run(search())
+
+
+@pytest.mark.parametrize(("contained", "ids"), [("Patient", "43"), ("Person", "")])
+def test_what_contains_a_type(filled: Filled, contained: str, ids: str) -> None:
+    """Documents are found by the types of the resources in them; the values of these are not the document's."""
+    parameter = PARAMETERS.containing("List")
+    assert parameter is not None
+    query = Query("List", (Clause(parameter, Modifier.NONE, (Term(TokenValue("", contained)),)),))
+    assert found(filled, query) == ids
+    assert found(filled, parse("Patient", "active=true", parameters=PARAMETERS, base_url="http://here/fhir").query) == "3"
 
 
 @pytest.mark.parametrize(

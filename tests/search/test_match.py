@@ -11,7 +11,7 @@ from resources.instants import instant_text
 from resources.store import Key
 from search.extract import Extractor
 from search.match import Alone, Document, matches, sort_value
-from search.parameters import registry
+from search.parameters import CONTAINED, registry
 from search.parse import parse
 from search.query import Compartment, SortKey
 from search.values import (
@@ -207,6 +207,8 @@ def test_every_extracted_value_is_found() -> None:
         type, key = document["resourceType"], Key(document["resourceType"], document.get("id", ""))
         entry = EXTRACTOR.extract(type, document)
         for code, values in entry.values.items():
+            if code == CONTAINED:  # no query can name it
+                continue
             token = code in registry().of(type) and registry().of(type)[code].kind == "token"
             for value in values[:5]:
                 for text in of_type(value) if code.endswith(":of-type") else asking(value):

@@ -1,0 +1,256 @@
+"""A search for resources that others contain: `_contained=true` and `both` (https://hl7.org/fhir/R4/search.html#contained).
+
+The index knows which resources contain any of the type. These are read, the latest of each type first, and what they contain is looked at
+one by one; no page looks at more than MOST_LOOKED_AT of them. With `both`, resources that stand for themselves come first.
+What may be seen is decided for the resource around: who may see it, may see all of it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlencode
+
+from fhir_server.context import Context
+from fhir_server.interactions.answers import present, shorten
+from fhir_server.messages import FhirRequest, FhirResult
+from fhir_server.rest.query_string import page_links
+from fhir_server.searching.answer import told
+from fhir_server.searching.asked import Asked
+from fhir_server.searching.codes import with_codes
+from resources.bundles import search_entry, searchset
+from resources.store import Version
+from search.contained import Container, Settling, readers_of
+from search.index import Result
+from search.paging import page_context
+from search.query import Clause, Modifier, Parsed, Query, Term, types_of
+from search.values import TokenValue
+
+MOST_LOOKED_AT = 2_000
+"""Containers that are looked at for one page, its total included."""
+
+_BATCH = 100
+
+Place = tuple[object, ...]
+"""Where to go on: [] at the beginning; ["own", the index's cursor …] among resources that stand for themselves; then ["in", matches
+of the next container that earlier pages have, the index's cursor …]."""
+
+_FIRST: Place = ("in", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A match: a resource; or of one, the contained resource `part` (type, id, bytes)."""
+
+    version: Version
+    part: tuple[str, str, bytes] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Containers in their order, each with its matches (or none); where they began, and where the next begin (None: there are no more)."""
+
+    found: list[list[Hit]]
+    place: Place
+    following: Place | None
+
+    @property
+    def skipped(self) -> int:
+        """The matches of the first container that earlier pages have."""
+        return int(str(self.place[1]))
+
+
+@dataclass(slots=True)
+class Page:
+    """One page as it fills. `next`: where the page after it begins; `counted`: the matches of all pages, as far as they were seen."""
+
+    size: int
+    hits: list[Hit] = field(default_factory=list)
+    next: Place | None = None
+    counted: int = 0
+    whole: bool = True
+    notes: list[str] = field(default_factory=list)
+
+    def take(self, batch: Batch) -> tuple[int, int] | None:
+        """Count the batch's matches and add those for which there is room. The first that is left out: the number of its container,
+        and how many others of this one come before it."""
+        left = None
+        for number, found in enumerate(batch.found):
+            for at in range(batch.skipped if number == 0 else 0, len(found)):
+                self.counted += 1
+                if self.next is None and len(self.hits) < self.size:
+                    self.hits.append(found[at])
+                elif self.size and left is None:
+                    left = number, at
+        return left
+
+
+async def answer_inside(ctx: Context, request: FhirRequest, asked: Asked) -> FhirResult:
+    """200 with a searchset. Raises FhirError 400 for a page link of another search."""
+    parsed = asked.first
+    applied = urlencode(asked.applied)
+    context = page_context(parsed) + f"{parsed.contained} {parsed.parts}".encode()
+    looking = Looking(ctx, parsed, await with_codes(ctx, parsed.query))
+    late = not await ctx.index.caught_up(looking.types())
+    if parsed.cursor is None or not parsed.query.count:
+        total, exact, page = await looking.first()
+    else:
+        told_before, told_exact, *place = ctx.cursors.open(parsed.cursor, context)
+        assert (told_before is None or isinstance(told_before, int)) and isinstance(told_exact, bool)
+        total, exact, page = told_before, told_exact, await looking.page(tuple(place), parsed.query.count)
+    cursor = ctx.cursors.seal((total, exact, *page.next), context) if page.next is not None else None
+    notes = replace(parsed, hints=(*parsed.hints, *page.notes))
+    entries = [_entry(request.base, parsed, hit) for hit in page.hits]
+    entries += told(notes, Result([], None, total, exact, looking.explained()), False, late, 0)
+    touched = tuple(dict.fromkeys(f"{hit.version.type}/{hit.version.id}" for hit in page.hits))
+    links = page_links(asked.url, applied, cursor)
+    return FhirResult(200, (searchset(entries, links=links, total=total),), touched=touched)
+
+
+def _entry(base: str, parsed: Parsed, hit: Hit) -> bytes:
+    """The entry of a match; that of a contained resource has the address of what it is in, with its own id as the fragment."""
+    version = hit.version
+    type, id, body = version.type, version.id, version.body
+    if hit.part is not None:
+        type, part, body = hit.part
+        id = f"{id}#{part}"
+    assert body is not None
+    return search_entry(base, version.type, id, shorten(type, body, parsed.summary, parsed.elements))
+
+
+class Looking:
+    """Looks through the containers of one search."""
+
+    def __init__(self, ctx: Context, parsed: Parsed, query: Query) -> None:
+        self._ctx, self._parsed, self._query = ctx, parsed, query
+        self._readers = readers_of(query, ctx.extractor)
+        self._around = self._candidates()
+        self._looked_at, self._asked = 0, 0
+
+    def _candidates(self) -> list[Query]:
+        """What finds the resources, of each type, that contain any of the type that is searched for and may be seen."""
+        query, wanted = self._query, (Term(TokenValue("", self._query.type)),)
+        parameters = [self._ctx.parameters.containing(type) for type in self._ctx.parameters.types]
+        return [
+            Query(p.type, (Clause(p, Modifier.NONE, wanted),), query.compartments, allowed=query.allowed) for p in parameters if p
+        ]
+
+    def types(self) -> list[str]:
+        """All types that the answer depends on."""
+        return sorted({self._query.type, *types_of(self._query.clauses), *(query.type for query in self._around)})
+
+    def explained(self) -> tuple[str, ...]:
+        """How the search was done, where that was asked for."""
+        if not self._query.explain:
+            return ()
+        text = (
+            f"{self._looked_at} resources that contain a {self._query.type} were read, and what is in them was looked at one by one"
+        )
+        return (text, f"{self._asked} searches found out what their chains lead to outside")
+
+    async def first(self) -> tuple[int | None, bool, Page]:
+        """The first page, with the total if it is wanted and can be told, and whether that is exact."""
+        query, total, exact = self._query, 0, True
+        counting = query.total != "none" or not query.count
+        page = Page(query.count)
+        if self._parsed.contained == "both":
+            own = await self._ctx.index.search(replace(query, cursor=None))
+            page.hits, page.next = await self._own(own), _own_place(own)
+            total, exact = own.total or 0, own.total_exact
+        if page.next is None or counting:
+            await self._fill(page, _FIRST, counting=counting)
+        if not counting:
+            return None, True, page
+        if not page.whole:
+            text = f"The total is not known: more than {MOST_LOOKED_AT} resources contain a {query.type}, too many to look at each"
+            page.notes.append(text)
+            return None, True, page
+        return total + page.counted, exact, page
+
+    async def page(self, place: Place, size: int) -> Page:
+        """The page that begins at a place."""
+        page = Page(size)
+        if place[:1] == ("own",):
+            own = await self._ctx.index.search(replace(self._query, cursor=place[1:], total="none"))
+            page.hits, page.next = await self._own(own), _own_place(own)
+            place = _FIRST
+        if page.next is None:
+            await self._fill(page, place, counting=False)
+        return page
+
+    async def _own(self, found: Result) -> list[Hit]:
+        return [Hit(version) for version in await present(self._ctx, found.keys)]
+
+    async def _fill(self, page: Page, place: Place, *, counting: bool) -> None:
+        """Add what containers from a place on have, as far as there is room; look at all of them if they are to be counted."""
+        async for batch in self._batches(place):
+            left = page.take(batch)
+            if left is not None and page.next is None:
+                page.next = await self._place(batch, *left)
+            if page.next is not None and not counting:
+                return
+            if batch.following is not None and self._looked_at >= MOST_LOOKED_AT:
+                page.whole = False
+                if page.next is None and page.size:
+                    page.next = batch.following
+                    text = (
+                        f"This page ends early: {self._looked_at} resources that contain a {self._query.type} were looked at for it"
+                    )
+                    page.notes.append(f"{text}, and there are more; the next link goes on with them")
+                return
+
+    async def _batches(self, place: Place) -> AsyncIterator[Batch]:
+        at: Place | None = place
+        while at is not None:
+            batch = await self._batch(at)
+            yield batch
+            at = batch.following
+            await asyncio.sleep(0)  # others have their turn
+
+    async def _batch(self, place: Place) -> Batch:
+        """The next containers, with what matches in them."""
+        ctx, query = self._ctx, self._query
+        found = await ctx.index.search_in_turn(self._around, count=_BATCH, cursor=place[2:] or None)
+        versions = await ctx.store.read_many(found.keys)
+        containers = [
+            Container(version, ctx.extractor, self._readers) if version is not None and version.body is not None else None
+            for version in versions
+        ]
+        there = [container for container in containers if container is not None]
+        settling = Settling(ctx.index, ctx.parameters, query, there)
+        settled = await settling.settled()
+        already = await self._already(there)
+        self._looked_at += len(found.keys)
+        self._asked += settling.asked
+        hits = [self._hits(each, settled, already) if each is not None else [] for each in containers]
+        return Batch(hits, place, ("in", 0, *found.cursor) if found.cursor is not None else None)
+
+    def _hits(self, container: Container, settled: Query, already: set[str]) -> list[Hit]:
+        numbers = container.found(settled)
+        version = container.version
+        if self._parsed.parts:
+            return [Hit(version, container.part(number)) for number in numbers]
+        return [Hit(version)] if numbers and not (version.type == settled.type and version.id in already) else []
+
+    async def _already(self, containers: list[Container]) -> set[str]:
+        """The ids of those that are among the resources that match for themselves, and so in the answer already."""
+        ids = [container.version.id for container in containers if container.version.type == self._query.type]
+        if self._parsed.contained != "both" or self._parsed.parts or not ids:
+            return set()
+        clause = Clause(self._ctx.parameters.of(self._query.type)["_id"], Modifier.NONE, tuple([_id(id) for id in ids]))
+        query = replace(self._query.with_filter(clauses=(clause,)), count=len(ids), cursor=None, total="none", explain=False)
+        return {key.id for key in (await self._ctx.index.search(query)).keys}
+
+    async def _place(self, batch: Batch, number: int, at: int) -> Place | None:
+        """The place of a match: in the batch's container of that number, after `at` others of it."""
+        if not number:
+            return ("in", at, *batch.place[2:])
+        before = await self._ctx.index.search_in_turn(self._around, count=number, cursor=batch.place[2:] or None)
+        return ("in", at, *before.cursor) if before.cursor is not None else None
+
+
+def _own_place(found: Result) -> Place | None:
+    return ("own", *found.cursor) if found.cursor is not None else None
+
+
+def _id(id: str) -> Term:
+    return Term(TokenValue("", id))
