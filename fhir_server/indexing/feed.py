@@ -16,7 +16,7 @@ from fhir_server.indexing.looks import Looks
 from fhir_server.indexing.rebuild import Rebuild
 from fhir_server.indexing.verify import Comparison
 from fhir_server.indexing.writer import Writer
-from resources.store import ResourceStore, StoreUnavailable
+from resources.store import Key, ResourceStore, StoreUnavailable
 from search.extract import Extractor
 from search.indexes.elastic.asides import Asides
 from search.indexes.elastic.connection import Connection, Refused
@@ -70,6 +70,7 @@ class Feed:
         self._standby = Lease(connection, layout.feed, "standby")
         self._looks = Looks(store)
         self._builds: dict[str, asyncio.Task[None]] = {}
+        self._again: asyncio.Task[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._wake, self._moved = asyncio.Event(), asyncio.Event()
         self._leading, self.failing = False, False
@@ -89,7 +90,7 @@ class Feed:
 
     async def stop(self) -> None:
         """End in good order, so that another process goes on at once."""
-        tasks = [task for task in (self._task, *self._builds.values(), *self._refreshes.values()) if task is not None]
+        tasks = [task for task in (self._task, self._again, *self._builds.values(), *self._refreshes.values()) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -179,8 +180,20 @@ class Feed:
         self._leading, self._company, self._counted = True, True, time.monotonic()
         self._known = set(await self.types())
         await self._inspect()
+        if self._again is None or self._again.done():
+            self._again = asyncio.create_task(self._once_more(), name="documents that were set aside")
         log.info("this process feeds the search index", extra={"position": self._done})
         return True
+
+    async def _once_more(self) -> None:
+        """Write what was set aside by feeders before: a release may do what an older one could not."""
+        try:
+            for aside in await self.asides.all():
+                [version] = await self._store.read_many([Key(aside.type, aside.id)])
+                if version is None or not await self.added.write([version]):
+                    await self.asides.remove(aside.type, aside.id)
+        except (StoreUnavailable, Refused) as failure:
+            log.warning("what was set aside cannot be written now", extra={"failure": str(failure)})
 
     async def _catch_up(self) -> None:
         position = await self._store.position()

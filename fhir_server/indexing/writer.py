@@ -35,6 +35,7 @@ class Writer:
         self.added: tuple[SearchParameter, ...] = ()
         self._events = Recurring(extractor, EVENTS, frozenset(("recorded", "entity")))
         self.set_aside = 0
+        self._busy = ""
 
     def know(self, added: tuple[SearchParameter, ...]) -> None:
         """From now on documents bring the values of these parameters, which were added to this server, beside the official ones."""
@@ -58,7 +59,7 @@ class Writer:
             if not operations:
                 return self.set_aside - before
             await asyncio.sleep(min(0.1 * 2**attempt, 5.0) * (0.5 + random() / 2))  # noqa: S311 - spreads load, no secret
-        raise StoreUnavailable("The search index (Elasticsearch) is too busy to take what was written.")
+        raise StoreUnavailable(f"The search index (Elasticsearch) does not take now what was written ({self._busy}).")
 
     async def _operations(self, versions: Iterable[Version]) -> list[Operation]:
         found = []
@@ -91,6 +92,7 @@ class Writer:
         for operation, answer in zip(operations, await send(operations), strict=True):
             if answer.fate is Fate.BUSY:
                 again.append(operation)
+                self._busy = answer.reason
             elif answer.fate is Fate.ABSENT:
                 self._absent(operation.type)
             elif answer.fate is Fate.REFUSED:

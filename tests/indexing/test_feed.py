@@ -11,6 +11,7 @@ from services.running import service
 from fhir_server.observability import JsonFormatter
 from resources.store import StoreUnavailable
 from search.extract import Extractor
+from search.indexes.elastic.asides import Aside
 from search.values import Entry
 
 
@@ -140,6 +141,54 @@ def test_what_cannot_be_indexed_is_set_aside(caplog: pytest.LogCaptureFixture) -
 
     run(test)
     assert "secret" not in "".join(JsonFormatter().format(record) for record in caplog.records)
+
+
+def test_a_blocked_index_is_waited_for() -> None:
+    """Where somebody, or a full disk, blocks an index, nothing is set aside: searches are told to be late, and then find everything."""
+
+    async def test(there: Place) -> None:
+        process = await there.process()
+        await put(there.store, "Patient", "before")
+        assert await process.found("Patient") == ["before"]
+        index = (await process.indices.states())["Patient"].live
+        for blocked in (b"true", b"false"):
+            await process.connection.call("PUT", f"/{index}/_settings", b'{"index.blocks.write":%b}' % blocked)
+            if blocked == b"true":
+                await put(there.store, "Patient", "meanwhile")
+                await asyncio.sleep(0.5)
+                assert await there.store.confirmed(process.feed.name) < await there.store.position()
+        assert await process.found("Patient") == ["before", "meanwhile"]
+        assert await process.feed.asides.all() == []
+
+    run(test)
+
+
+def test_what_was_set_aside_is_tried_again_by_the_next_feeder() -> None:
+    """What works by then is in the index and noted no longer, what is gone is noted no longer, and what still fails stays noted."""
+
+    async def test(there: Place) -> None:
+        process = await there.process(Stumbling(PARAMETERS, BASE))
+        await put(there.store, "Patient", "good")
+        await put(there.store, "Patient", "bad")
+        assert await process.found("Patient") == ["good"]
+        await process.feed.asides.add(Aside("Patient", "gone", 1, "some_exception"))
+        await process.feed.stop()
+        still = await there.process(Stumbling(PARAMETERS, BASE))
+
+        async def noted() -> list[str]:
+            return [aside.id for aside in await still.feed.asides.all()]
+
+        await until(lambda: _are(noted(), ["bad"]))
+        await still.feed.stop()
+        mended = await there.process()
+        await until(lambda: _are(mended.found("Patient"), ["bad", "good"]))
+        await until(lambda: _are(noted(), []))
+
+    run(test)
+
+
+async def _are(found: Awaitable[list[str]], wanted: list[str]) -> bool:
+    return await found == wanted
 
 
 def test_a_rebuild_beside_the_live_index_loses_nothing() -> None:

@@ -22,13 +22,13 @@ class Fate(Enum):
     """The index has it, or something newer."""
 
     BUSY = "busy"
-    """Elasticsearch could not take it now."""
+    """Elasticsearch could not take it now: it is overloaded, a full disk or somebody has blocked the index, or access is denied."""
 
     ABSENT = "absent"
     """The type has no index."""
 
     REFUSED = "refused"
-    """Elasticsearch will never take it."""
+    """Elasticsearch does not take this document."""
 
 
 class Answer(NamedTuple):
@@ -54,6 +54,10 @@ class _Bulk(msgspec.Struct):
 
 _decode = msgspec.json.Decoder(_Bulk).decode
 _DONE = Answer(Fate.DONE)
+_OF_THE_DOCUMENT = (400, 413)
+"""Statuses that tell of what was sent. Whatever else it says (401, 403, 429, 500 and more) is the cluster's, and passes."""
+_OF_THE_INDEX = ("index_closed_exception",)
+"""Errors of status 400 that are not the document's all the same."""
 _FILTER = "errors,items.*.status,items.*.error.type"
 
 
@@ -90,7 +94,7 @@ class Bulk:
         try:
             answer = _decode(await self._connection.call("POST", "/_bulk", body, params=params, lines=True, within=30))
         except Refused as refusal:
-            if count == 1:
+            if count == 1 and refusal.status in _OF_THE_DOCUMENT:
                 return [Answer(Fate.REFUSED, refusal.kind)]
             raise StoreUnavailable("The search index (Elasticsearch) refuses what it is sent.") from refusal
         if not answer.errors:
@@ -104,8 +108,8 @@ def _fate(item: _Item) -> Answer:
         status < 300 or status == 409 or (status == 404 and not reason)
     ):  # 404 without an error: what was to be deleted was not there
         return _DONE
-    if status in (429, 502, 503, 504) or status == 500:
-        return Answer(Fate.BUSY, reason)
     if status == 404 or reason == "index_not_found_exception":
         return Answer(Fate.ABSENT, reason)
-    return Answer(Fate.REFUSED, reason)
+    if status in _OF_THE_DOCUMENT and reason not in _OF_THE_INDEX:
+        return Answer(Fate.REFUSED, reason)
+    return Answer(Fate.BUSY, reason)
