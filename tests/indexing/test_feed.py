@@ -8,6 +8,7 @@ import pytest
 from indexing.feed_harness import BASE, PARAMETERS, Place, delete, place, put, until
 from services.running import service
 
+from fhir_server.indexing.builds import build
 from fhir_server.observability import JsonFormatter
 from resources.store import StoreUnavailable
 from search.extract import Extractor
@@ -112,6 +113,25 @@ class Stumbling(Extractor):
         if document["id"] == "bad":
             raise RecursionError("a secret of the patient")
         return super().extract(type, document)
+
+
+def test_two_processes_that_build_an_index_at_once_make_one() -> None:
+    """A feeder that was taken for dead may still be building: the feed never has two indices to write to, and nothing is refused."""
+
+    async def test(there: Place) -> None:
+        processes = [await there.process() for _ in range(3)]
+        await until(lambda: processes[0].index.caught_up(()))
+        for n in range(3):
+            await put(there.store, "Basic", f"{n}", code={"coding": [{"code": "x"}]})
+        works = (build(there.store, each.indices, each.feed.writer, each.feed.added, "Basic") for each in processes)
+        ended = await asyncio.gather(*works, processes[0].found("Basic?code=x"), processes[1].found("Basic"))
+        assert ended[3:] == [["0", "1", "2"]] * 2
+        await put(there.store, "Basic", "3")
+        assert len(await processes[2].found("Basic")) == 4
+        assert len([name for name in await processes[0].indices.names() if "-basic-" in name]) == 1
+        assert sum(each.feed.writer.set_aside for each in processes) == 0
+
+    run(test)
 
 
 def test_what_cannot_be_indexed_is_set_aside(caplog: pytest.LogCaptureFixture) -> None:

@@ -80,14 +80,16 @@ class Indices:
     async def create(self, type: str, *, until: int = 0, added: Sequence[SearchParameter] = ()) -> str:
         """A new, empty index of the type, neither fed nor searched, once it is ready to be written to. Returns its name.
 
-        `until`: it is noted that the index is to be filled from a snapshot at this position. `added`: the parameters that were added to
+        `until`: it is noted that the index is to be filled from a snapshot at this position, beside a live one. Without it, it is the
+        only one, and its name is always the same: of two processes that make it at the same time, or one that makes it again because the
+        answer was late, all get the same one, and the feed never has two to write to. `added`: the parameters that were added to
         the type and whose values every document brings that is written to the index.
         """
-        name = f"{self.layout.alias(type)}-{secrets.token_hex(4)}"
+        name = f"{self.layout.alias(type)}-{secrets.token_hex(4) if until else 'first'}"
         mapping = self.layout.mapping(type)
         mapping["properties"]["c"] = {**mapping["properties"]["c"], "properties": self.layout.added(added)}
         scan = Scan(until, added={parameter.stored: Scan(complete=True) for parameter in added})
-        await self._put(f"/{name}", {"settings": NEEDED, "mappings": {**mapping, "_meta": asdict(scan)}})
+        await self._made(name, {"settings": NEEDED, "mappings": {**mapping, "_meta": asdict(scan)}})
         return name
 
     async def feed_into(self, type: str, index: str) -> None:
