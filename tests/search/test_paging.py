@@ -1,6 +1,7 @@
 """Sealed cursors."""
 
 import json
+from base64 import urlsafe_b64decode
 
 import pytest
 from hypothesis import given
@@ -78,3 +79,10 @@ def test_context_does_not_depend_on_the_time() -> None:
     other = parse("Patient", "birthdate=ap2020", parameters=registry(), base_url=base, now=lambda: 10**15)
     assert one.query != other.query
     assert page_context(one) == page_context(other)
+
+
+def test_a_link_tells_nothing_of_what_it_holds() -> None:
+    """Sort values, names and birth dates among them, cannot be read in a link; the same page has the same link."""
+    text = CURSORS.seal((20, "bartoletti50", 823305600000000), b"one")
+    assert b"bartoletti" not in urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    assert CURSORS.seal((20, "bartoletti50", 823305600000000), b"one") == text
