@@ -61,9 +61,10 @@ def end_run() -> None:
     """Stop what this test run started, and what runs left behind whose process is gone. Does nothing in a worker process."""
     if os.environ.get(_RUN) != str(os.getpid()):
         return
-    for run in _runs().iterdir() if _runs().exists() else ():
-        if run.name == os.environ[_RUN] or not _alive(run.name):
-            _end(run)
+    with _alone("runs"):  # two that end together must not clear away the same one
+        for run in _runs().iterdir() if _runs().exists() else ():
+            if run.name == os.environ[_RUN] or not _alive(run.name):
+                _end(run)
 
 
 class Restartable:
