@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from fhir_server.indexing.added import Added
 from fhir_server.indexing.builds import build
+from fhir_server.indexing.leftovers import Leftovers
 from fhir_server.indexing.looks import Looks
 from fhir_server.indexing.rebuild import Rebuild
 from fhir_server.indexing.verify import Comparison
@@ -69,6 +70,7 @@ class Feed:
         self._turn = Lease(connection, layout.feed, "turn")
         self._standby = Lease(connection, layout.feed, "standby")
         self._looks = Looks(store)
+        self._leftovers = Leftovers(store, connection, self.indices)
         self._builds: dict[str, asyncio.Task[None]] = {}
         self._again: asyncio.Task[None] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -220,9 +222,11 @@ class Feed:
         """Have missing indices built; make room for somebody who has asked for a turn."""
         self._inspected = time.monotonic()
         states = await self.indices.states()
-        for type in self._known:
-            if type not in states or states[type].live is None:
-                self._start_build(type)
+        missing = [type for type in self._known if type not in states or states[type].live is None]
+        for type in missing:
+            self._start_build(type)
+        if not missing:
+            await self._leftovers.look()
         if self.added.any:
             await self.added.follow()
         if await self._turn.taken():

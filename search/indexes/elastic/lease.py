@@ -52,6 +52,11 @@ class Lease:
         held = await self._read()
         return held is not None and held[1] not in ("", self.owner) and not self._silent(held[0])
 
+    async def version(self) -> tuple[int, int] | None:
+        """What changes whenever its holder renews it; None where nobody has ever held it. Raises Refused (404) without its index."""
+        held = await self._read()
+        return None if held is None else held[0]
+
     async def release(self) -> None:
         """Let the next one have it at once."""
         held = await self._read() if self._mine is not None else None
