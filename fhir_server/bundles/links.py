@@ -19,9 +19,8 @@ Lookup = Callable[[str], str | None]
 _REFERENCE = re.compile(rb'("reference"\s*:\s*")([^"\\]+)(")')
 _BY_CRITERIA = re.compile(r"^[A-Z][A-Za-z]{1,63}\?")
 _NARRATIVE = re.compile(r"""(\b(?:href|src)\s*=\s*)("[^"]*"|'[^']*')""")
-_ESCAPED = re.compile(rb"\\[/u]")
-_ESCAPES = ((b"\\u003c", b"<"), (b"\\u003e", b">"), (b"\\u0026", b"&"), (b"\\u003C", b"<"), (b"\\u003E", b">"), (b"\\/", b"/"))
-"""What programs escape in HTML that they put into JSON."""
+_ESCAPED = re.compile(rb"\\(?:/|u(?!003[cCeE]))")
+"""Escapes that may hide a link: not those of < and >, which many programs write for a narrative's tags, and which stand in no URL."""
 _LINK_TYPES = frozenset(("uri", "url", "oid", "uuid"))
 _VERSIONED = re.compile(r"^(.+)/_history/([A-Za-z0-9\-.]{1,64})$")
 _RESTFUL = re.compile(r"^(https?://.+/)[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}$")
@@ -135,18 +134,9 @@ def rewrite(type: str, body: bytes, lookup: Lookup, needles: tuple[bytes, ...]) 
         return found[0] if target is None else found[1] + target.encode() + found[3]
 
     done = _REFERENCE.sub(replaced, body)
-    if any(needle in done for needle in needles) or (_ESCAPED.search(done) and _hidden(done, lookup, needles)):
+    if any(needle in done for needle in needles) or _ESCAPED.search(done):
         return _rewritten_by_type(type, done, lookup)
     return done
-
-
-def _hidden(body: bytes, lookup: Lookup, needles: tuple[bytes, ...]) -> bool:
-    """Whether a link may stand in the document that only escapes keep from being found; mostly they are those of a narrative's tags."""
-    for escaped, plain in _ESCAPES:
-        body = body.replace(escaped, plain)
-    if _ESCAPED.search(body) or any(needle in body for needle in needles):
-        return True
-    return any(lookup(found[2].decode("utf-8", "replace")) is not None for found in _REFERENCE.finditer(body))
 
 
 def unresolved(body: bytes) -> str:
