@@ -25,7 +25,7 @@ from search.paging import page_context
 from search.query import Clause, Modifier, Parsed, Query, Term, types_of
 from search.values import TokenValue
 
-MOST_LOOKED_AT = 2_000
+MOST_LOOKED_AT = 5_000
 """Containers that are looked at for one page, its total included."""
 
 _BATCH = 100
@@ -142,10 +142,8 @@ class Looking:
         """How the search was done, where that was asked for."""
         if not self._query.explain:
             return ()
-        text = (
-            f"{self._looked_at} resources that contain a {self._query.type} were read, and what is in them was looked at one by one"
-        )
-        return (text, f"{self._asked} searches found out what their chains lead to outside")
+        text = f"{self._looked_at} resources that contain others of type {self._query.type} were read, to look at these one by one"
+        return (text, f"Searches for what chains out of them lead to: {self._asked}")
 
     async def first(self) -> tuple[int | None, bool, Page]:
         """The first page, with the total if it is wanted and can be told, and whether that is exact."""
@@ -161,8 +159,8 @@ class Looking:
         if not counting:
             return None, True, page
         if not page.whole:
-            text = f"The total is not known: more than {MOST_LOOKED_AT} resources contain a {query.type}, too many to look at each"
-            page.notes.append(text)
+            text = f"The total is not known: more than {MOST_LOOKED_AT} resources contain others of type {query.type}"
+            page.notes.append(f"{text}, too many to look at each")
             return None, True, page
         return total + page.counted, exact, page
 
@@ -192,10 +190,8 @@ class Looking:
                 page.whole = False
                 if page.next is None and page.size:
                     page.next = batch.following
-                    text = (
-                        f"This page ends early: {self._looked_at} resources that contain a {self._query.type} were looked at for it"
-                    )
-                    page.notes.append(f"{text}, and there are more; the next link goes on with them")
+                    text = f"This page ends early: {self._looked_at} resources that contain others of type {self._query.type}"
+                    page.notes.append(f"{text} were looked at for it, and there are more; the next link goes on with them")
                 return
 
     async def _batches(self, place: Place) -> AsyncIterator[Batch]:

@@ -299,7 +299,7 @@ def test_the_search_is_explained(served: httpx.Client) -> None:
     """`_explain` tells how many containers were looked at."""
     bundle = served.get("Medication?manufacturer.name=Outer&_contained=true&_explain=true").json()
     told = " ".join(issue["details"]["text"] for issue in bundle["entry"][-1]["resource"]["issue"])
-    assert "4 resources that contain a Medication were read" in told and "1 searches" in told
+    assert "4 resources that contain others of type Medication were read" in told and "lead to: 1" in told
 
 
 @pytest.mark.parametrize(
