@@ -60,12 +60,11 @@ class _Reader:
     def __init__(self) -> None:
         self.problems: list[str] = []
         self.content = False
-        self.depth = 0
+        self.outermost = True
 
     def read(self, div: str) -> list[str]:
         parser = expat.ParserCreate()
         parser.StartElementHandler = self._start
-        parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._text
         parser.StartDoctypeDeclHandler = self._doctype
         parser.ProcessingInstructionHandler = self._instruction
@@ -85,13 +84,13 @@ class _Reader:
         return self.problems
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
-        self.depth += 1
-        if self.depth == 1:
+        if self.outermost:
+            self.outermost = False
             self._root(name, attributes.pop("xmlns", None))
+        elif name not in _ELEMENTS:
+            self.problems.append(f"holds the element <{_clean(name)}>, which a narrative may not have (txt-1)")
         if name == "img":
             self.content = True
-        if name not in _ELEMENTS and self.depth > 1:
-            self.problems.append(f"holds the element <{_clean(name)}>, which a narrative may not have (txt-1)")
         for attribute, value in attributes.items():
             self._attribute(name, attribute, value)
 
@@ -119,9 +118,6 @@ class _Reader:
         if scheme.group(1) == "data" and element == "img" and value.lower().startswith("data:image/"):
             return
         self.problems.append(f"holds a {_clean(name)} on <{_clean(element)}> with {scheme.group(1)}:, which may run code (txt-1)")
-
-    def _end(self, name: str) -> None:
-        self.depth -= 1
 
     def _text(self, text: str) -> None:
         if not self.content and text.strip():
