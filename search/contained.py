@@ -13,13 +13,13 @@ import msgspec
 
 from resources.documents import decode, members
 from resources.store import Key, Version
-from search.extract import Extractor, Reader, reader_of
+from search.extract import Extractor
 from search.index import SearchIndex
 from search.match import Document, matches, targets
 from search.parameters import Parameters
-from search.query import AnyOf, Chain, Clause, Condition, Modifier, Negation, Query, Term, Text, leaves
+from search.query import AnyOf, Chain, Clause, Condition, Modifier, Negation, Query, Term, Text, added
 from search.text.words import text_of
-from search.values import ReferenceValue, TokenValue, Value
+from search.values import ReferenceValue, TokenValue
 
 INNER = "~"
 """Begins the ids by which contained resources are referred to here; no resource has such an id."""
@@ -29,25 +29,19 @@ _AT_ONCE = 500
 
 _items = msgspec.json.Decoder(list[msgspec.Raw])
 
-Readers = Mapping[str, Sequence[tuple[str, Reader]]]
-"""Type -> code and reader of the parameters beside the official ones that a query names."""
 
-
-def readers_of(query: Query, extractor: Extractor) -> Readers:
-    """What reads the values that an Extractor of the official parameters does not make."""
-    found: dict[str, list[tuple[str, Reader]]] = {}
-    named = {leaf.parameter for leaf in leaves(query.clauses) if isinstance(leaf, Clause) and leaf.parameter.custom}
-    for parameter in named:
-        found.setdefault(parameter.type, []).append((parameter.stored, reader_of(parameter, extractor.bases)))
-    return found
+def reading(query: Query, extractor: Extractor) -> Extractor:
+    """The Extractor for containers that a query is asked about: with the parameters beside the official ones that it names."""
+    named = added((query,))
+    return extractor.with_added(named) if named else extractor
 
 
 class Container:
     """A resource (a live version) that contains others; the `search.match.World` of its conditions."""
 
-    def __init__(self, version: Version, extractor: Extractor, readers: Readers) -> None:
+    def __init__(self, version: Version, extractor: Extractor) -> None:
         assert version.body is not None
-        self.version, self._extractor, self._readers = version, extractor, readers
+        self.version, self._extractor = version, extractor
         self._whole = decode(version.body)
         self._parts: list[dict[str, Any]] = self._whole.pop("contained", [])
         self._known: dict[str, list[Document]] = {}
@@ -84,10 +78,6 @@ class Container:
         type: str = whole["resourceType"]
         entry = self._extractor.extract(type, whole)
         entry.text = text_of(whole)
-        for code, read in self._readers.get(type, ()):
-            values: list[Value] | None = read(whole)
-            if values is not None:
-                entry.values[code] = values
         return Document(Key(type, id), entry, self.version.instant)
 
 

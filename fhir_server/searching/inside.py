@@ -19,7 +19,7 @@ from fhir_server.searching.asked import Asked
 from fhir_server.searching.codes import with_codes
 from resources.bundles import search_entry, searchset
 from resources.store import Version
-from search.contained import Container, Settling, readers_of
+from search.contained import Container, Settling, reading
 from search.index import Result
 from search.paging import page_context
 from search.query import Clause, Modifier, Parsed, Query, Term, types_of
@@ -122,7 +122,7 @@ class Looking:
 
     def __init__(self, ctx: Context, parsed: Parsed, query: Query) -> None:
         self._ctx, self._parsed, self._query = ctx, parsed, query
-        self._readers = readers_of(query, ctx.extractor)
+        self._extractor = reading(query, ctx.extractor)
         self._around = self._candidates()
         self._looked_at, self._asked = 0, 0
 
@@ -208,7 +208,7 @@ class Looking:
         found = await ctx.index.search_in_turn(self._around, count=_BATCH, cursor=place[2:] or None)
         versions = await ctx.store.read_many(found.keys)
         containers = [
-            Container(version, ctx.extractor, self._readers) if version is not None and version.body is not None else None
+            Container(version, self._extractor) if version is not None and version.body is not None else None
             for version in versions
         ]
         there = [container for container in containers if container is not None]
