@@ -6,7 +6,6 @@ environment wins over it. Command line options win over both. `docs/configuratio
 
 import difflib
 import os
-import re
 from collections.abc import Mapping
 from functools import cached_property
 from ipaddress import ip_address
@@ -23,6 +22,9 @@ ENV_FILE = ".env"
 
 SECRETS = ("secret", "search_api_key")
 """Settings whose value is never shown."""
+
+OF_COMMANDS = ("FHIR_MOVE_FROM", "FHIR_MOVE_TO")
+"""Variables that stand for an option of one command, so that a password need not be on its command line."""
 
 
 class SettingsError(Exception):
@@ -213,8 +215,18 @@ def is_loopback(host: str) -> bool:
 
 
 def without_password(url: str) -> str:
-    """A URL fit to be shown: user name and password replaced."""
-    return re.sub(r"(?<=://)[^/@]*@", "***@", url)
+    """A URL fit to be shown: scheme, hosts and path. User, password and the query, which may hold passwords too, are replaced.
+
+    What is no proper URL (an `@`, `/` or `?` stands bare in a password) shows less, never more.
+    """
+    scheme, mark, rest = url.partition("://")
+    place, asked, query = rest.partition("?")
+    if not mark:
+        return url
+    if "@" in query:
+        return f"{scheme}://***"
+    _, at, hosts = place.rpartition("@")
+    return f"{scheme}://{'***@' if at else ''}{hosts}{'?***' if asked else ''}"
 
 
 def variable(name: str) -> str:
@@ -244,7 +256,7 @@ def check_sign_in(settings: Settings) -> None:
 
 
 def _refuse_unknown() -> None:
-    known = {variable(name) for name in Settings.model_fields}
+    known = {*(variable(name) for name in Settings.model_fields), *OF_COMMANDS}
     for source, names in (("the environment", os.environ), (ENV_FILE, _env_file())):
         for name in names:
             if name.upper().startswith(PREFIX) and name.upper() not in known:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fhir_server.cli.advice import advice
 from fhir_server.cli.show import REFUSED, err, escaped, fail, out
 from fhir_server.config import Settings, SettingsError, check_sign_in, load_settings, variable, without_password
 from fhir_server.data_folder import problem
@@ -29,10 +30,12 @@ def check_config(
         fail(str(error))
     shown, problems = effective(settings), _problems(settings)
     if as_json:
-        typer.echo(json.dumps({"settings": shown, "problems": problems}, indent=2))
+        typer.echo(json.dumps({"settings": shown, "problems": problems, "advice": advice(settings)}, indent=2))
     else:
         for name, value in shown.items():
             out.print(f"{name}={escaped(str(value))}")
+        for text in advice(settings):
+            err.print(f"[yellow]advice:[/] {escaped(text)}")
         for text in problems:
             err.print(f"[bold red]problem:[/] {escaped(text)}")
         if not problems:

@@ -20,15 +20,20 @@ _SOME_SEARCH = "http://127.0.0.1:9200"
 
 
 def move_command(
-    source: Annotated[str, typer.Option("--from", help="The store to copy, as in FHIR_STORE_URL.", metavar="URL")],
-    target: Annotated[str, typer.Option("--to", help="The store to copy to, empty or from an interrupted move.", metavar="URL")],
+    source: Annotated[
+        str, typer.Option("--from", envvar="FHIR_MOVE_FROM", help="The store to copy, as in FHIR_STORE_URL.", metavar="URL")
+    ],
+    target: Annotated[
+        str,
+        typer.Option("--to", envvar="FHIR_MOVE_TO", help="Where to: empty, or from an interrupted move.", metavar="URL"),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Copy a whole store to another kind: every version, deletion and AuditEvent as it is, then compare both to the byte.
 
     An interrupted move goes on where it was. Stop the server first, or run the command once more after stopping it: it then copies
     what was written since. Afterwards point FHIR_STORE_URL at the new store; an Elasticsearch (FHIR_SEARCH_URL) fills itself
-    from it.
+    from it. A URL with a password is better given in FHIR_MOVE_FROM and FHIR_MOVE_TO: the command line can be read by others.
 
     Exit code 0: all is there and the same. 1: something differs, and what. 2: a store is not available, or holds something else.
     """

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fhir_server.cli.advice import advice
 from fhir_server.cli.show import err, escaped, fail
 from fhir_server.config import Settings, check_sign_in, load_settings, variable
 from fhir_server.data_folder import prepare
@@ -124,6 +125,7 @@ def _welcome(settings: Settings) -> None:
     ]
     if settings.auth == "off":
         lines.insert(1, f"  [yellow]sign-in is off: everybody who reaches {escaped(settings.host)} reads and writes everything[/]")
+    lines += [f"  [yellow]{escaped(sentence)}[/]" for sentence in advice(settings)]
     err.print("\n".join(lines))
 
 

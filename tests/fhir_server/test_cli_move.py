@@ -70,6 +70,15 @@ def test_everything_arrives_and_a_second_run_finds_nothing_to_do(source: str, ta
     assert (code, second["copied"], second["digest"]) == (0, 0, first["digest"])
 
 
+def test_the_stores_may_be_given_by_variables(source: str, tmp_path: Path) -> None:
+    """FHIR_MOVE_FROM and FHIR_MOVE_TO stand for --from and --to, so that no password need be on the command line."""
+    variables = {"FHIR_MOVE_FROM": source, "FHIR_MOVE_TO": f"sqlite:///{tmp_path / 'to.db'}"}
+    done = subprocess.run(
+        [*COMMAND, "--json"], cwd=tmp_path, capture_output=True, env={**clean_environment(), **variables}, check=True
+    )
+    assert json.loads(done.stdout)["compared"] == 509
+
+
 def test_the_way_back_is_the_same(source: str, target: str, tmp_path: Path) -> None:
     """From the new store into another SQLite file: nothing was lost on the way."""
     digest = move(source, target, tmp_path)[1]["digest"]

@@ -160,6 +160,22 @@ def test_every_setting_is_explained() -> None:
         assert "\n" not in field.description
 
 
-def test_passwords_are_not_shown() -> None:
-    """User and password go, the rest stays."""
-    assert without_password("mongodb://me:pw@host/db") == "mongodb://***@host/db"
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("mongodb://me:pw@host/db", "mongodb://***@host/db"),
+        ("mongodb://a,b:27018/db", "mongodb://a,b:27018/db"),
+        ("mongodb://host/db?tls=true&tlsCertificateKeyFilePassword=pw", "mongodb://host/db?***"),
+        ("postgresql://host/db?password=pw", "postgresql://host/db?***"),
+        ("postgresql://me:p/w@host/db", "postgresql://***@host/db"),
+        ("postgresql://me:p@w@host/db", "postgresql://***@host/db"),
+        ("postgresql://me:p?w@host/db", "postgresql://***"),
+        ("postgresql://host/db?password=p@ss", "postgresql://***"),
+        ("http://elastic:pw@[::1]:9200", "http://***@[::1]:9200"),
+        ("sqlite:///a/b.db", "sqlite:///a/b.db"),
+        ("sqlite", "sqlite"),
+    ],
+)
+def test_passwords_are_not_shown(url: str, shown: str) -> None:
+    """User, password and options go, hosts and path stay; what is no proper URL shows less."""
+    assert without_password(url) == shown

@@ -1,0 +1,38 @@
+"""What is allowed and yet seldom meant: said when the server starts and by `check-config`."""
+
+from urllib.parse import parse_qsl, urlsplit
+
+from fhir_server.config import Settings, is_loopback
+
+
+def advice(settings: Settings) -> list[str]:
+    """A sentence for each setting, or missing one, that an operator of these engines will want to change; none has a password in it.
+
+    PostgreSQL's link is judged by its store, which knows what the driver makes of the URL.
+    """
+    found = []
+    if settings.elastic and _exposed(settings.search_url):
+        found.append("FHIR_SEARCH_URL: what is searched for and found travels unencrypted to Elasticsearch; use https://")
+    if settings.store == "mongodb" and not _tls(settings.store_url):
+        found.append("FHIR_STORE_URL: documents travel unencrypted to MongoDB; add tls=true")
+    if settings.store in ("mongodb", "postgresql"):
+        if settings.secret is None:
+            found.append(
+                "FHIR_SECRET is not set: a second server on this store would refuse this one's page links; give all the same"
+            )
+        if not settings.base_url:
+            found.append("FHIR_BASE_URL is not set: absolute references to this server are known by FHIR_HOST and FHIR_PORT only")
+    return found
+
+
+def _exposed(url: str) -> bool:
+    return url.startswith("http://") and not is_loopback(urlsplit(url).hostname or "")
+
+
+def _tls(url: str) -> bool:
+    """Whether a MongoDB URL asks for TLS or stays on this machine; `mongodb+srv` asks for it by itself."""
+    place, _, query = url.partition("://")[2].partition("?")
+    options = {name.lower(): value.lower() for name, value in parse_qsl(query)}
+    asked = options.get("tls", options.get("ssl", "true" if url.startswith("mongodb+srv://") else "false"))
+    hosts = place.rpartition("@")[2].partition("/")[0].split(",")
+    return asked == "true" or all(is_loopback(urlsplit(f"//{host}").hostname or "") for host in hosts)
