@@ -22,9 +22,10 @@ Watch = Callable[[str, int], None]
 class Rebuild:
     """A rebuild of the indices of some types. What ended half-way is gone on with by the next one.
 
-    The store keeps what is written after the snapshot for it under a name of its own (`ResourceStore.confirm`). The live feed goes on until
-    the new indices lack next to nothing; then it makes room for the moment in which the rest is written and the aliases are switched, so
-    that no search ever sees less than it would have before.
+    The position of the snapshot is kept in the store, under a name of its own (`ResourceStore.confirm`), until nothing is left unfinished:
+    every index of it is followed from there, whichever types a run was asked for. What rebuilds of other snapshots left is stale, and
+    deleted. The live feed goes on until the new indices lack next to nothing; then it makes room for the moment in which the rest is
+    written and the aliases are switched, so that no search ever sees less than it would have before.
     """
 
     def __init__(self, store: ResourceStore, indices: Indices, writer: Writer, added: Added, turn: Lease, feed: Lease) -> None:
@@ -35,12 +36,7 @@ class Rebuild:
     async def run(self, types: Sequence[str], *, watch: Watch) -> int:
         """Rebuild; returns how many documents were set aside. Raises StoreUnavailable."""
         before = self._writer.set_aside
-        began = await self._store.confirmed(self._name)
-        unfinished = await self._indices.unfinished() if began else {}
-        if not unfinished:
-            began = await self._store.position()
-            await self._store.confirm(self._name, None)
-            await self._store.confirm(self._name, began)
+        began, unfinished = await self._begin()
         made = {}
         await self._added.learn()
         for type in types:
@@ -56,8 +52,24 @@ class Rebuild:
         finally:
             await self._turn.release()
             await self._feed.release()
-        await self._store.confirm(self._name, None)
+        if not any(begun.until == began for begun in await self._indices.unfinished()):
+            await self._store.confirm(self._name, None)
         return self._writer.set_aside - before
+
+    async def _begin(self) -> tuple[int, dict[str, str]]:
+        """The snapshot's position, and what has been filled from it already: type -> index."""
+        began = await self._store.confirmed(self._name)
+        unfinished = {}
+        for begun in await self._indices.unfinished():
+            if begun.until == began and begun.type not in unfinished:
+                unfinished[begun.type] = begun.index
+            else:
+                await self._indices.delete(begun.index)
+        if not unfinished:
+            began = await self._store.position()
+            await self._store.confirm(self._name, None)
+            await self._store.confirm(self._name, began)
+        return began, unfinished
 
     async def _follow(self, after: int, made: dict[str, str]) -> int:
         """Apply what was written since; returns how far it got."""
@@ -69,7 +81,6 @@ class Rebuild:
             for lease in (self._turn, self._feed):
                 if lease.held:
                     await lease.hold()
-            await self._store.confirm(self._name, after)
             if after >= position:
                 break
         return after

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from fhir_server.observability import JsonFormatter
 from resources.store import StoreUnavailable
 from search.extract import Extractor
 from search.indexes.elastic.asides import Aside
+from search.indexes.elastic.indices import Scan
 from search.values import Entry
 
 
@@ -261,12 +263,63 @@ def test_a_rebuild_goes_on_where_it_was_interrupted() -> None:
 
         with pytest.raises(KeyboardInterrupt):
             await process.feed.rebuild().run(["Patient"], watch=stop)
-        [begun] = (await process.indices.unfinished()).values()
+        [begun] = await process.indices.unfinished()
         await put(there.store, "Patient", "meanwhile")
         await process.feed.rebuild().run(["Patient"], watch=lambda type, n: None)
-        assert (await process.indices.states())["Patient"].live == begun
-        assert await process.indices.unfinished() == {}
+        assert (await process.indices.states())["Patient"].live == begun.index
+        assert await process.indices.unfinished() == []
         assert len(await process.found("Patient")) == 11
+
+    run(test)
+
+
+def test_rebuilds_of_other_types_in_between_lose_nothing() -> None:
+    """A rebuild that was interrupted, one of fewer types that ends, one more that is interrupted, one that ends: all writes are there."""
+
+    async def test(there: Place) -> None:
+        process = await there.process()
+        for type in ("Patient", "Basic"):
+            await put(there.store, type, "first")
+            assert await process.found(type) == ["first"]
+
+        async def rebuild(*types: str, stop: bool = False) -> None:
+            def watch(type: str, count: int) -> None:
+                if stop and type == "Basic":
+                    raise KeyboardInterrupt
+
+            with pytest.raises(KeyboardInterrupt) if stop else nullcontext():
+                await process.feed.rebuild().run(types, watch=watch)
+
+        await rebuild("Patient", "Basic", stop=True)
+        await put(there.store, "Patient", "second")
+        await rebuild("Basic")
+        await put(there.store, "Patient", "third")
+        assert await process.found("Patient") == ["first", "second", "third"]
+        await rebuild("Patient", "Basic", stop=True)
+        await put(there.store, "Basic", "second")
+        await rebuild("Patient", "Basic")
+        assert await process.found("Patient") == ["first", "second", "third"]
+        assert await process.found("Basic") == ["first", "second"]
+        assert await process.indices.unfinished() == []
+        assert await there.store.confirmed(f"{process.feed.name}-rebuild") == 0
+
+    run(test)
+
+
+def test_what_a_rebuild_of_another_snapshot_left_is_not_used() -> None:
+    """It lacks what was written since: it is deleted, whatever is noted of it."""
+
+    async def test(there: Place) -> None:
+        process = await there.process()
+        await put(there.store, "Patient", "first")
+        stale = await process.indices.create("Patient", until=1)
+        await process.indices.note(stale, Scan(1, 1, complete=True))
+        await put(there.store, "Patient", "second")
+        assert await process.found("Patient") == ["first", "second"]
+        await there.store.confirm(f"{process.feed.name}-rebuild", await there.store.position())
+        await process.feed.rebuild().run(["Patient"], watch=lambda type, n: None)
+        assert await process.found("Patient") == ["first", "second"]
+        assert stale not in await process.indices.names()
 
     run(test)
 

@@ -41,6 +41,15 @@ class Scan:
     added: Mapping[str, "Scan"] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An index that is being filled from a snapshot at position `until`, beside the one that is searched."""
+
+    type: str
+    index: str
+    until: int
+
+
 class Indices:
     """The indices of one layout. All methods may raise StoreUnavailable."""
 
@@ -96,15 +105,15 @@ class Indices:
         """From now on the feed writes documents of the type to the index."""
         await self._put(f"/{index}/_alias/{self.layout.entrance(type)}", {})
 
-    async def unfinished(self) -> dict[str, str]:
-        """Type -> the index that a rebuild began to fill from a snapshot and did not bring to its end."""
+    async def unfinished(self) -> list[Begun]:
+        """The indices that rebuilds began to fill from a snapshot and did not bring to their end."""
         path = f"/{self.layout.root}-*"
         answer = _decode(await self._connection.call("GET", path, params={"filter_path": "*.aliases,*.mappings._meta"}))
-        found = {}
-        for name, entry in answer.items():
-            type = self.layout.type_of(name.rpartition("-")[0])
-            if type is not None and not entry.get("aliases") and _scan(entry).until:
-                found[type] = name
+        found = []
+        for name, entry in sorted(answer.items()):
+            type, until = self.layout.type_of(name.rpartition("-")[0]), _scan(entry).until
+            if type is not None and not entry.get("aliases") and until:
+                found.append(Begun(type, name, until))
         return found
 
     async def expose(self, made: Mapping[str, str]) -> None:
