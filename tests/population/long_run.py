@@ -60,6 +60,8 @@ async def run(settings: Settings, chosen: argparse.Namespace) -> int:
             asking.draw()
         for number in range(chosen.skip, chosen.skip + chosen.queries):
             search = asking.draw()
+            if number % 100 == 99:
+                print(f"search {number}, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
             try:
                 verdict = await judged(ctx, oracle, search)
             except Refused as refusal:

@@ -32,7 +32,7 @@ def patient(id: str, family: str = "a", **options: Any) -> Change:
     return Change("Patient", id, draft(body, id), **options)
 
 
-def on(url: str, test: Callable[[PostgresStore], Awaitable[None]]) -> None:
+def on(url: str, test: Callable[[PostgresStore], Awaitable[object]]) -> None:
     """Run a test's coroutine on an open store."""
 
     async def within() -> None:
@@ -214,7 +214,7 @@ def test_a_user_without_rights_is_told_what_is_missing(url: str) -> None:
     poor = url.replace("postgres@", f"{name}:Sesam-1@")
     try:
         assert "lacks a right" in refusal(poor)
-        on(url, lambda store: store.commit([patient("1")]))  # type: ignore[arg-type, return-value]
+        on(url, lambda store: store.commit([patient("1")]))
         execute(url, f"GRANT USAGE ON SCHEMA fhir TO {name}", f"GRANT SELECT ON ALL TABLES IN SCHEMA fhir TO {name}")
 
         async def test(store: PostgresStore) -> None:
@@ -235,7 +235,7 @@ def test_a_database_that_is_read_only_says_so(url: str) -> None:
             await store.commit([patient("2")])
         assert await store.read("Patient", "1") is not None
 
-    on(url, lambda store: store.commit([patient("1")]))  # type: ignore[arg-type, return-value]
+    on(url, lambda store: store.commit([patient("1")]))
     execute(url, f"ALTER DATABASE {url.rpartition('/')[2]} SET default_transaction_read_only = on")
     on(url, test)
 
@@ -369,12 +369,12 @@ PAGES: dict[str, Callable[[PostgresStore], Awaitable[Any]]] = {
 @pytest.mark.parametrize("planning", ["force_generic_plan", "force_custom_plan"])
 def test_pages_read_what_they_show_and_little_more(url: str, planning: str) -> None:
     """However the planner reads its statistics, no page sorts or walks a whole table: rows read are counted by the server itself."""
-    on(url, lambda store: store.position())  # type: ignore[arg-type, return-value]
+    on(url, lambda store: store.position())
     execute(url, *FILL.replace("BODY", Bodies().pack(b"{}").hex()).split(";"))
     read = {}
     for name, page in PAGES.items():
         execute(url, "SELECT pg_stat_reset()")
-        on(f"{url}?plan_cache_mode={planning}", page)  # type: ignore[arg-type]
+        on(f"{url}?plan_cache_mode={planning}", page)
         counted = (
             "SELECT sum(seq_tup_read)::int + (SELECT sum(idx_tup_read)::int FROM pg_stat_user_indexes) FROM pg_stat_user_tables"
         )
@@ -403,7 +403,7 @@ def test_an_event_that_is_none_harms_no_other_commit(url: str) -> None:
 def test_commits_are_durable_though_the_user_has_asked_for_less(url: str, caplog: pytest.LogCaptureFixture) -> None:
     """synchronous_commit is switched on for our commits where a role or a database has it off."""
     execute(url, f"ALTER DATABASE {url.rpartition('/')[2]} SET synchronous_commit = off")
-    on(url, lambda store: store.commit([patient("1")]))  # type: ignore[arg-type, return-value]
+    on(url, lambda store: store.commit([patient("1")]))
     telling = "RAISE EXCEPTION '%', current_setting('synchronous_commit')"
     execute(
         url,

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import apsw
@@ -113,7 +114,7 @@ class Texts:
             reached = found[-1].position
             rows = [self._row(version) for version in found]
             before = self._position
-            self._position = await self._store.alongside(lambda c: _write(c, rows, before, reached))  # noqa: B023 - run at once
+            self._position = await self._store.alongside(partial(_write, rows=rows, before=before, reached=reached))
             if self._position < until and not more():
                 return False
         return True
