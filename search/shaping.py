@@ -112,7 +112,7 @@ def _sort(shape: Shape, name: str, value: str) -> str | None:
             continue
         via, type, last, wrong = read_links(shape.type, code, shape.parameters)
         parameter = shape.parameters.find(type, last)
-        if wrong or parameter is None or not parameter.searchable or parameter.custom or parameter.kind in _WITHOUT_ORDER:
+        if wrong or parameter is None or not parameter.searchable or parameter.kind in _WITHOUT_ORDER:
             shape.notes.pass_over(name, wrong or _unsorted(shape, type, last))
             continue
         applied.append(text)

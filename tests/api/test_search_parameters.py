@@ -248,10 +248,93 @@ def test_what_cannot_work(people: httpx.Client, changed: Json, text: str) -> Non
     people.delete("SearchParameter/bad")
 
 
-def test_not_sorted_by(people: httpx.Client) -> None:
-    """Documents cannot be sorted by an added parameter, and the answer says so."""
-    put(people, definition("x", "token", EYE))
-    assert "cannot be sorted by 'x'" in problem(people.get("Patient?_sort=x"))
+FRIEND = f"Patient.extension.where(url = '{URL}/friend').value as Reference"
+MOOD = f"Observation.extension.where(url = '{URL}/mood').value"
+
+
+def friend(id: str) -> Json:
+    return {"url": f"{URL}/friend", "valueReference": {"reference": f"Patient/{id}"}}
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def friends(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
+    """A server with Patients that know each other, and Observations of them, with added parameters of several kinds."""
+    with serving(request.param, tmp_path_factory.mktemp("friends")) as client:
+        put(client, definition("friend", "reference", FRIEND, target=["Patient"]))
+        put(client, definition("eye", "token", EYE))
+        put(client, definition("twin", "number", "Patient.multipleBirth as integer"))
+        put(client, definition("wed", "string", "Patient.maritalStatus.text"))
+        put(client, definition("mood", "token", MOOD, "Observation"))
+        put(client, person("1", birthDate="1990-01-01", multipleBirthInteger=3, **eye("brown")))
+        put(
+            client,
+            person("2", birthDate="1980-01-01", maritalStatus={"text": "Wed"}, extension=[friend("1"), *eye("blue")["extension"]]),
+        )
+        put(client, person("3", multipleBirthInteger=20, maritalStatus={"text": "Divorced"}, extension=[friend("1"), friend("2")]))
+        put(client, person("4", extension=[friend("gone")]))
+        for id, subject, mood in (("a", "1", "good"), ("b", "2", "bad"), ("c", "3", "good")):
+            more = {"subject": {"reference": f"Patient/{subject}"}, "extension": [{"url": f"{URL}/mood", "valueCode": mood}]}
+            put(client, {"resourceType": "Observation", "id": id, "status": "final", "code": {"text": "x"}, **more})
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("query", "ids"),
+    [
+        ("Patient?_sort=eye", "2 1"),
+        ("Patient?_sort=-eye", "1 2"),
+        ("Patient?_sort=twin", "1 3"),
+        ("Patient?_sort=-twin", "3 1"),
+        ("Patient?_sort=wed,-twin", "3 2 1"),
+        ("Patient?_sort=friend:Patient.birthdate", "3 2"),
+        ("Patient?_sort=-friend.twin", ""),
+        ("Observation?_sort=subject:Patient.eye", "b a"),
+        ("Observation?_sort=-subject:Patient.twin", "c a"),
+        ("Patient?friend=1", "2 3"),
+        ("Patient?friend.eye=brown", "2 3"),
+        ("Patient?friend:Patient.birthdate=lt1985", "3"),
+        ("Patient?friend.friend.twin=3", "3"),
+        ("Observation?subject:Patient.eye=brown,blue", "a b"),
+        ("Observation?patient.friend.birthdate=1990-01-01", "b c"),
+        ("Patient?_has:Observation:patient:mood=good", "1 3"),
+        ("Patient?_has:Patient:friend:twin=gt10", "1 2"),
+        ("Patient?_has:Patient:friend:_id=2", "1"),
+        ('Patient?_filter=friend.eye eq brown and wed sw "w"', "2"),
+        ("Patient?_id=3&_include=Patient:friend", "3 +1 +2"),
+        ("Patient?_id=3&_include=Patient:friend:Patient", "3 +1 +2"),
+        ("Patient?_id=3&_include:iterate=Patient:friend", "3 +1 +2"),
+        ("Patient?_id=1&_revinclude=Patient:friend", "1 +2 +3"),
+        ("Observation?_id=b&_include=Observation:subject&_include:iterate=Patient:friend", "b +1 +2"),
+        ("Patient?_id=4&_include=Patient:friend", "4"),
+    ],
+)
+def test_sorted_chained_included(friends: httpx.Client, query: str, ids: str) -> None:
+    """Added parameters sort, lead through chains, and include, as the official ones do; what has no value comes last."""
+    answer = got(friends, query)
+    assert answer.status_code == 200, answer.text
+    entries = [(entry["search"]["mode"], entry["resource"]["id"]) for entry in answer.json().get("entry", [])]
+    matches = [id for mode, id in entries if mode == "match"]
+    included = sorted(f"+{id}" for mode, id in entries if mode == "include")
+    if "_sort" in query:
+        assert matches[: len(ids.split())] == ids.split()
+        assert len(matches) == answer.json()["total"]
+    else:
+        assert [*sorted(matches), *included] == ids.split()
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ("Patient?eye.name=x", "Patient.eye is no reference that can be followed"),
+        ("Patient?_include=Patient:eye", "names no reference parameter of Patient"),
+        ("Patient?friend:Group.name=x", "never refers to a Group"),
+    ],
+)
+def test_what_leads_nowhere(friends: httpx.Client, query: str, text: str) -> None:
+    """What is no reference, or none to that type, is refused as it is with official parameters."""
+    answer = friends.get(query)
+    assert answer.status_code == 400
+    assert text in problem(answer)
 
 
 def test_survives_an_index_made_anew(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 from resources.store import Key
 from search.index import Included
 from search.indexes.sqlite.access import Access
+from search.indexes.sqlite.custom.reading import fields_of, own_rows
 from search.indexes.sqlite.rows import Row, unpack_rows
-from search.indexes.sqlite.schema import FOLDED, NORMAL
+from search.indexes.sqlite.schema import FOLDED, NORMAL, Field
 from search.query import Include
 from search.values import hash64
 
@@ -72,14 +73,23 @@ class _Finder:
             known = self._rows[key] = [row for (blob,) in blobs for row in unpack_rows(blob)[1]]
         return known
 
+    def _own_rows(self, key: Key, added: Sequence[Field]) -> Sequence[Row]:
+        """The packed rows of a document of added parameters."""
+        if not added:
+            return []
+        named = (hash64(f"{key.type}/{key.id}"), key.id, self.codes.books[key.type].number)
+        found = self.reader.rows("SELECT i.rid FROM item i WHERE i.h = ? AND i.id = ? AND i.type = ?", named)
+        return [row for rows in own_rows(self.reader, added, [rid for (rid,) in found]).values() for row in rows]
+
     def _referred(self, rule: Include, keys: Sequence[Key]) -> list[Key]:
         """The documents of this server that the keys' documents refer to by the rule's parameters."""
         pids = {
             f.pid + role for p in rule.parameters if (f := self.codes.field(p)).kind == "reference" for role in (NORMAL, FOLDED)
         }
+        added = fields_of(rule.parameters, self.codes)
         targets: dict[str, None] = {}
         for key in keys:
-            for pid, v, _ in self._rows_of(key):
+            for pid, v, _ in [*self._rows_of(key), *self._own_rows(key, added)]:
                 if pid in pids:
                     targets[v] = None
         out = []

@@ -31,7 +31,7 @@ from search.indexes.sqlite.words.batches import Documents
 from search.indexes.sqlite.words.gathering import WAIT, Texts
 from search.parameter import SearchParameter
 from search.parameters import Parameters
-from search.query import Clause, Compartment, Grants, Include, Query, Text, leaves
+from search.query import Compartment, Grants, Include, Query, Text, added, leaves
 from search.recurring import Recurring
 
 log = logging.getLogger(__name__)
@@ -173,12 +173,14 @@ class SqliteIndex:
         allowed: Grants | None = None,
     ) -> Included:
         """See `search.index.SearchIndex`."""
+        await self._gather((Query("", allowed=allowed),), includes)
         return await self._run(lambda reader: include(Access(reader, self._codes, compartments, allowed), keys, includes, limit))
 
     async def allowed(
         self, keys: Sequence[Key], *, compartments: Sequence[Compartment] = (), allowed: Grants | None = None
     ) -> list[Key]:
         """See `search.index.SearchIndex`."""
+        await self._gather((Query("", allowed=allowed),))
         return await self._run(lambda reader: Access(reader, self._codes, compartments, allowed).within(keys))
 
     async def caught_up(self, types: Sequence[str], position: int | None = None) -> bool:
@@ -187,11 +189,10 @@ class SqliteIndex:
             await self._settle()
         return True
 
-    async def _gather(self, queries: Sequence[Query]) -> None:
-        """Catch up with what is indexed after the commit, as far as the queries look at it."""
+    async def _gather(self, queries: Sequence[Query], includes: Sequence[Include] = ()) -> None:
+        """Catch up with what is indexed after the commit, as far as queries and includes look at it."""
         named = [leaf for query in queries for leaf in leaves(query.clauses)]
-        named += [clause for query in queries for grant in query.allowed or () for clause in grant.clauses]
-        custom = {leaf.parameter for leaf in named if isinstance(leaf, Clause) and leaf.parameter.custom}
+        custom = added(queries, includes)
         if custom and self._custom is not None:
             await self._custom.settle(custom, self._wait)
         if any(isinstance(leaf, Text) for leaf in named):

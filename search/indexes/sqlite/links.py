@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any
 
 from search.indexes.sqlite.compile import among_ids, compile_clause, compile_query
+from search.indexes.sqlite.custom.reading import led_to
 from search.indexes.sqlite.plan import make_plan, tests_of, union
 from search.indexes.sqlite.predicates import NEVER, Predicate, Stream, either
 from search.indexes.sqlite.reader import Reader
@@ -71,6 +72,9 @@ class Linker:
         fields = self._fields(link, book)
         pids = {field.pid + role for field in fields for role in (NORMAL, FOLDED)}
         test, args = tests_of(self._reader, inner)
+        if fields[0].custom:
+            probe, values = led_to(fields[0], _ALIAS.sub("e", test), args, target)
+            return Predicate(9, probe=probe, args=values, counts=self._streams(fields, book, target, inner))
         statement = f"SELECT EXISTS (SELECT 1 FROM item p WHERE p.h = ? AND p.id = ? AND p.type = ?{test})"
         known: dict[str, bool] = {}
 
@@ -106,7 +110,8 @@ class Linker:
         for start in range(0, len(few), 500):
             part = few[start : start + 500]
             marks = ", ".join("?" * len(part))
-            for (blob,) in self._reader.rows(f"SELECT rows FROM packed WHERE rid IN ({marks})", part):
+            table = "cpacked" if fields[0].custom else "packed"
+            for (blob,) in self._reader.rows(f"SELECT rows FROM {table} WHERE rid IN ({marks})", part):
                 for pid, v, _ in unpack_rows(blob)[1]:
                     if pid in pids and v.startswith(f"{book.name}/"):
                         ids[v.partition("/")[2]] = None

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cmp_to_key, partial
 from typing import Any
 
+from search.indexes.sqlite.custom.reading import own_rows
 from search.indexes.sqlite.reader import Edge, Reader
 from search.indexes.sqlite.rows import CUT, Row, unordered, unpack_rows
 from search.indexes.sqlite.schema import FOLDED, NORMAL, WIDE, Book
@@ -49,7 +50,7 @@ def make_order(keys: Sequence[SortKey], book: Book, reader: Reader) -> Order:
     if code == "_lastUpdated":
         return Order((key,), walked=(book.updated,))
     field = book.fields.get(code)
-    if field is None:
+    if field is None or field.custom:
         return Order((key,))
     wide = reader.any_of(field.pid + WIDE)
     if field.clinical:
@@ -81,6 +82,7 @@ def positions(
     if order.by_date:
         return [(None if d == NO_DATE else d, d, rid) for d, rid in found]
     scored = [place for place, key in enumerate(order.keys) if key.parameter.code == SCORE]
+    own = [book.fields[p.stored] for key in order.keys if (p := key.via[0].parameter if key.via else key.parameter).custom]
     out: list[Position] = []
     for start in range(0, len(found), _CHUNK):
         reader.on_time()
@@ -90,8 +92,9 @@ def positions(
             f"SELECT i.d, i.rid, i.id, i.lu, k.rows FROM item i CROSS JOIN packed k ON k.rid = i.rid WHERE i.rid IN ({marks})",
             [rid for _, rid in part],
         )
+        added = own_rows(reader, own, [rid for _, rid in part])
         for d, rid, id, updated, blob in rows:
-            packed = unpack_rows(blob)[1]
+            packed = unpack_rows(blob)[1] + added.get(rid, [])
             values = (follow(key, book, packed) if key.via else value_of(key, book, packed, id, updated) for key in order.keys)
             position = [*values, d, rid]
             for place in scored:

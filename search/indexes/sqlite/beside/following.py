@@ -6,6 +6,7 @@ from resources.store import Key
 from search.index import TooCostly
 from search.indexes.sqlite.access import Access
 from search.indexes.sqlite.order import value_of
+from search.indexes.sqlite.custom.reading import fields_of, own_rows
 from search.indexes.sqlite.reader import Reader
 from search.indexes.sqlite.rows import Row, unpack_rows
 from search.indexes.sqlite.schema import FOLDED, NORMAL, Book, Codebook
@@ -56,7 +57,9 @@ class Follower:
         if rid is None:
             return None
         [(id, updated, blob)] = self._reader.rows(_DOCUMENT, (rid,))
-        book, rows = self._codes.books[type], unpack_rows(blob)[1]
-        if step + 1 < len(key.via):
+        book, last = self._codes.books[type], step + 1 == len(key.via)
+        added = fields_of([key.parameter if last else key.via[step + 1].parameter], self._codes)
+        rows = unpack_rows(blob)[1] + own_rows(self._reader, added, [rid]).get(rid, [])
+        if not last:
             return self._along(key, step + 1, book, rows)
         return value_of(key, book, rows, id, updated)

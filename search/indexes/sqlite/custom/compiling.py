@@ -11,7 +11,9 @@ from search.indexes.sqlite.schema import Field
 def listed(found: Predicate, field: Field) -> Predicate:
     """A predicate that tests by the same rows that its streams read. Raises TooCostly where it has none."""
     if not found.streams:
-        raise TooCostly(f"So many alternatives cannot be looked for by {field.code.partition('~')[0]}, which was added to this server.")
+        raise TooCostly(
+            f"So many alternatives cannot be looked for by {field.code.partition('~')[0]}, which was added to this server."
+        )
     parts, args = list[str](), list[object]()
     for test, values in _tests(found.streams):
         parts.append(f"EXISTS (SELECT 1 FROM crow m WHERE m.rid = p.rid AND {test})")

@@ -4,7 +4,9 @@ Commits know nothing of these parameters, so processes need not agree on them in
 others, under numbers from FIRST on, and once more in `crow`, by document; triggers take them away when their document changes or
 goes, whoever changes it. They come back from the documents committed since, before the next search by the parameter.
 
-    cparam   number and definition of each parameter, and up to where the store's commits are in it      crow   their rows by document
+    cparam    number and definition of each parameter, and up to where the store's commits are in it
+    crow      their rows by document
+    cpacked   the same as packed rows, one blob a document and parameter: to sort by, to follow, to include
 """
 
 import asyncio
@@ -12,6 +14,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import apsw
@@ -20,8 +23,9 @@ from resources.documents import decode
 from resources.store import StoreUnavailable
 from search.extract import Reader, reader_of
 from search.index import Preparing
+from search.indexes.sqlite.custom.reading import packed
 from search.indexes.sqlite.rows import expand, maker
-from search.indexes.sqlite.schema import Codebook, Field
+from search.indexes.sqlite.schema import FIRST_FACET, Codebook, Field
 from search.indexes.sqlite.words.batches import Batches, Documents
 from search.parameter import SearchParameter
 from search.types.text import Bases
@@ -43,14 +47,20 @@ CREATE TABLE cparam (number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, posit
 CREATE TABLE crow (
     rid INTEGER NOT NULL, pid INTEGER NOT NULL, v NOT NULL, d INTEGER NOT NULL, w NOT NULL, PRIMARY KEY (rid, pid, v, w)
 ) WITHOUT ROWID;
+CREATE TABLE cpacked (rid INTEGER NOT NULL, pid INTEGER NOT NULL, rows BLOB NOT NULL, PRIMARY KEY (rid, pid)) WITHOUT ROWID;
 """
 _FORGET = """
 DELETE FROM idx WHERE (pid, v, d, rid, w) IN (SELECT pid, v, d, rid, w FROM crow WHERE rid = old.rid);
 DELETE FROM crow WHERE rid = old.rid;
+DELETE FROM cpacked WHERE rid = old.rid;
 """
 _TRIGGERS = f"""
 CREATE TRIGGER custom_gone AFTER DELETE ON item BEGIN {_FORGET} END;
 CREATE TRIGGER custom_changed AFTER UPDATE ON item BEGIN {_FORGET} END;
+"""
+_GIVE_UP = """
+DROP TABLE IF EXISTS cparam; DROP TABLE IF EXISTS crow; DROP TABLE IF EXISTS cpacked;
+DROP TRIGGER IF EXISTS custom_gone; DROP TRIGGER IF EXISTS custom_changed;
 """
 _ITEM = "SELECT rid, d FROM item WHERE h = ? AND id = ? AND type = ?"
 _OWN = "rid = ? AND pid BETWEEN ? AND ?"
@@ -157,7 +167,9 @@ class Custom:
             reached = found[-1].position if found else until
             read = [_Read(v.type, v.id, followed.read(decode(v.body or b"{}"))) for v in found]
             before = followed.position
-            followed.position = await self._store.alongside(lambda c: self._write(c, followed, read, before, reached))  # noqa: B023
+            followed.position = await self._store.alongside(
+                partial(self._write, followed=followed, read=read, before=before, reached=reached)
+            )
             if followed.position < until and not more():
                 return False
         return True
@@ -180,8 +192,11 @@ class Custom:
         listed = f"SELECT pid, v, d, rid, w FROM crow WHERE {_OWN}"
         connection.execute(f"DELETE FROM idx WHERE (pid, v, d, rid, w) IN ({listed})", own)
         connection.execute(f"DELETE FROM crow WHERE {_OWN}", own)
+        connection.execute(f"DELETE FROM cpacked WHERE {_OWN}", own)
         if values is not None:
-            made = expand(self._codes.kinds, maker(field.kind)(field, values), d, rid)
+            kept = maker(field.kind)(field, values)
+            made = expand(self._codes.kinds, kept, d, rid)
+            connection.execute("INSERT INTO cpacked VALUES (?, ?, ?)", (rid, field.pid, packed(kept)))
             rows = list(dict.fromkeys([(field.there, 0, d, rid, 0), *made]))
             connection.executemany("INSERT INTO idx (pid, v, d, rid, w) VALUES (?, ?, ?, ?, ?)", rows)
             connection.executemany("INSERT INTO crow (pid, v, d, rid, w) VALUES (?, ?, ?, ?, ?)", rows)
@@ -194,9 +209,9 @@ def _key(parameter: SearchParameter) -> str:
 
 def _numbers(connection: apsw.Connection, wanted: dict[str, SearchParameter]) -> dict[str, tuple[int, int]]:
     """Key -> (number, position) of the parameters, which get a number where they have none."""
-    if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'custom_changed'").get:
-        # never made, or gone with the table `item` when the index was made anew
-        connection.execute("DROP TABLE IF EXISTS cparam; DROP TABLE IF EXISTS crow")
+    there = connection.execute("SELECT count(*) FROM sqlite_schema WHERE name IN ('custom_changed', 'cpacked')").get
+    if there != 2:  # never made, by an older release, or gone with the table `item` when the index was made anew
+        connection.execute(f"DELETE FROM idx WHERE pid BETWEEN {4 * FIRST} AND {FIRST_FACET - 1};" + _GIVE_UP)
         connection.execute(_TABLES + _TRIGGERS)
     for key in wanted:
         connection.execute(
