@@ -58,11 +58,11 @@ class Container:
             self._known[type] = [*found, *own]
         return self._known[type]
 
-    def found(self, query: Query) -> list[int]:
-        """The numbers of the contained resources for which the query's (settled) conditions hold, in their order."""
+    def found(self, query: Query) -> list[tuple[int, Document]]:
+        """The contained resources for which the query's (settled) conditions hold, in their order, with their numbers."""
         places = [number for number, part in enumerate(self._parts) if part["resourceType"] == query.type]
         documents = zip(places, self.of_type(query.type), strict=False)  # the resource itself comes last
-        return [number for number, document in documents if matches(query, document, self)]
+        return [(number, document) for number, document in documents if matches(query, document, self)]
 
     def part(self, number: int) -> tuple[str, str, bytes]:
         """Type, id ("" where it has none) and bytes, as they were sent, of a contained resource."""

@@ -21,8 +21,8 @@ MAX_LENGTH = 131_072
 MAX_PARAMETERS = 200
 """Most parameters in one query."""
 
-_NOT_INSIDE = frozenset(("_sort", "_include", "_revinclude"))
-"""What contained resources, which no index has a row of, cannot be searched with."""
+_NOT_INSIDE = frozenset(("_include", "_revinclude"))
+"""What contained resources, which have no address of their own, cannot be searched with."""
 
 Pairs = Sequence[tuple[str, str]]
 
@@ -92,6 +92,9 @@ def _agree(shape: Shape) -> None:
     if shape.contained != "false":
         for name in [name for name, _ in notes.applied if name.partition(":")[0] in _NOT_INSIDE]:
             notes.refuse(name, f"{name} cannot be asked for together with _contained={shape.contained}", "not-supported")
+        if any(key.via or key.parameter.code == SCORE for key in shape.sort):
+            text = "together with _contained only the parameters of the contained resource itself can be sorted by"
+            notes.refuse("_sort", f"_sort: {text}", "not-supported")
     elif "_containedType" in shape.seen:
         notes.ignored.append(("_containedType", "without _contained=true or both nothing contained is looked for"))
         notes.applied[:] = [pair for pair in notes.applied if pair[0] != "_containedType"]

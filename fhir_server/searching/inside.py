@@ -1,7 +1,8 @@
 """A search for resources that others contain: `_contained=true` and `both` (https://hl7.org/fhir/R4/search.html#contained).
 
 The index knows which resources contain any of the type. These are read, the latest of each type first, and what they contain is looked at
-one by one; no page looks at more than MOST_LOOKED_AT of them. With `both`, resources that stand for themselves come first.
+one by one; no page looks at more than MOST_LOOKED_AT of them. With `both`, resources that stand for themselves come first. Sorted, all
+must be looked at for each page.
 What may be seen is decided for the resource around: who may see it, may see all of it.
 """
 
@@ -17,10 +18,13 @@ from fhir_server.rest.query_string import page_links
 from fhir_server.searching.answer import told
 from fhir_server.searching.asked import Asked
 from fhir_server.searching.codes import with_codes
+from fhir_server.searching.inside_order import Hit, InOrder, Order, best, order_of
 from resources.bundles import search_entry, searchset
-from resources.store import Version
+from resources.documents import decode
+from resources.store import Key, Version
 from search.contained import Container, Settling, reading
-from search.index import Result
+from search.index import Result, TooCostly
+from search.match import Document
 from search.paging import page_context
 from search.query import Clause, Modifier, Parsed, Query, Term, types_of
 from search.values import TokenValue
@@ -31,18 +35,10 @@ MOST_LOOKED_AT = 5_000
 _BATCH = 100
 
 Place = tuple[object, ...]
-"""Where to go on: [] at the beginning; ["own", the index's cursor …] among resources that stand for themselves; then ["in", matches
-of the next container that earlier pages have, the index's cursor …]."""
+"""Where to go on: ("own", the index's cursor …) among resources that stand for themselves; then ("in", matches of the next container
+that earlier pages have, the index's cursor …). Sorted: ("by", the `Order` of the last match …)."""
 
 _FIRST: Place = ("in", 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A match: a resource; or of one, the contained resource `part` (type, id, bytes)."""
-
-    version: Version
-    part: tuple[str, str, bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +145,9 @@ class Looking:
         """The first page, with the total if it is wanted and can be told, and whether that is exact."""
         query, total, exact = self._query, 0, True
         counting = query.total != "none" or not query.count
+        if query.sort:
+            page = await self._sorted(None)
+            return page.counted if counting else None, True, page
         page = Page(query.count)
         if self._parsed.contained == "both":
             own = await self._ctx.index.search(replace(query, cursor=None))
@@ -166,6 +165,8 @@ class Looking:
 
     async def page(self, place: Place, size: int) -> Page:
         """The page that begins at a place."""
+        if place[:1] == ("by",):
+            return await self._sorted(place[1:])
         page = Page(size)
         if place[:1] == ("own",):
             own = await self._ctx.index.search(replace(self._query, cursor=place[1:], total="none"))
@@ -174,6 +175,39 @@ class Looking:
         if page.next is None:
             await self._fill(page, place, counting=False)
         return page
+
+    async def _sorted(self, after: Order | None) -> Page:
+        """The page after a place. Raises TooCostly where there are too many to be sorted."""
+        found = InOrder(self._query.sort, self._query.count, after)
+        if self._parsed.contained == "both":
+            async for alone in self._all_own():
+                found.add(alone)
+        async for batch in self._batches(_FIRST):
+            found.add(hit for hits in batch.found for hit in hits)
+            if batch.following is not None and self._looked_at >= MOST_LOOKED_AT:
+                raise _too_many(f"resources contain others of type {self._query.type}")
+        hits, last = found.page()
+        return Page(self._query.count, hits, ("by", *last) if last is not None else None, found.counted)
+
+    async def _all_own(self) -> AsyncIterator[list[Hit]]:
+        """All matches that stand for themselves, in parts."""
+        query, seen = replace(self._query, sort=(), count=_BATCH, cursor=None, total="none", explain=False), 0
+        while True:
+            found = await self._ctx.index.search(query)
+            yield [self._alone(version) for version in await present(self._ctx, found.keys)]
+            seen += len(found.keys)
+            if found.cursor is None:
+                return
+            if seen >= MOST_LOOKED_AT:
+                raise _too_many(f"resources of type {self._query.type} match")
+            query = replace(query, cursor=found.cursor)
+            await asyncio.sleep(0)
+
+    def _alone(self, version: Version) -> Hit:
+        assert version.body is not None
+        entry = self._extractor.extract(version.type, decode(version.body))
+        document = Document(Key(version.type, version.id), entry, version.instant)
+        return Hit(version, None, order_of(self._query.sort, document, document.name))
 
     async def _own(self, found: Result) -> list[Hit]:
         return [Hit(version) for version in await present(self._ctx, found.keys)]
@@ -221,11 +255,16 @@ class Looking:
         return Batch(hits, place, ("in", 0, *found.cursor) if found.cursor is not None else None)
 
     def _hits(self, container: Container, settled: Query, already: set[str]) -> list[Hit]:
-        numbers = container.found(settled)
-        version = container.version
+        version, found, keys = container.version, container.found(settled), settled.sort
+        name = f"{version.type}/{version.id}"
         if self._parsed.parts:
-            return [Hit(version, container.part(number)) for number in numbers]
-        return [Hit(version)] if numbers and not (version.type == settled.type and version.id in already) else []
+            return [
+                Hit(version, container.part(number), order_of(keys, document, f"{name}#{document.key.id}"))
+                for number, document in found
+            ]
+        if not found or (version.type == settled.type and version.id in already):
+            return []
+        return [Hit(version, None, best(keys, [order_of(keys, document, name) for _, document in found]))]
 
     async def _already(self, containers: list[Container]) -> set[str]:
         """The ids of those that are among the resources that match for themselves, and so in the answer already."""
@@ -242,6 +281,10 @@ class Looking:
             return ("in", at, *batch.place[2:])
         before = await self._ctx.index.search_in_turn(self._around, count=number, cursor=batch.place[2:] or None)
         return ("in", at, *before.cursor) if before.cursor is not None else None
+
+
+def _too_many(of: str) -> TooCostly:
+    return TooCostly(f"More than {MOST_LOOKED_AT} {of}, too many to be sorted beside _contained; leave _sort out")
 
 
 def _own_place(found: Result) -> Place | None:

@@ -191,6 +191,7 @@ def test_on_elasticsearch(tmp_path: Path) -> None:
         ]
         assert names(client, "Medication?_has:MedicationRequest:medication:status=stopped&_contained=true") == ["R2"]
         assert paged(client, f"Medication?{ABC}&_contained=true&_containedType=contained", 2) == ["R3#m1", "R3#m2", "R1#m1"]
+        assert paged(client, "Medication?_contained=both&_sort=code,_id", 1) == ["R1", "R3", "R2"]
     asyncio.run(sweep(url, prefix))
 
 
@@ -230,6 +231,31 @@ def test_pages(served: httpx.Client, both: bool, shown: str, count: int) -> None
     expected = names(served, text)
     found = paged(served, text, count)
     assert found == expected and len(set(found)) == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Medication?code={}|abc,{}|xyz&_sort=-code,_id&_contained=true&_containedType=contained", "R2#m1 D1#m1 R1#m1 R3#m1 R3#m2"),
+        ("Medication?code={}|abc,{}|xyz&_sort=-code&_contained=true", "R2 D1 R1 R3"),
+        ("Medication?code={}|abc,{}|xyz&_sort=code,-_id&_contained=both", "R3 D1 R1 Mown R2 Mother"),
+        ("Medication?code={}|abc,{}|xyz&_sort=status,-code&_contained=both", "D1 Mother R2 Mown R1 R3"),
+        ("Observation?code={}|o&_sort=_id&_contained=both&_containedType=contained", "O1 O1#o2 O2#o2"),
+    ],
+)
+@pytest.mark.parametrize("count", [1, 2, 10])
+def test_sorted(served: httpx.Client, text: str, expected: str, count: int) -> None:
+    """By values of the contained resource, those that stand for themselves among them; what has none comes last, by its address."""
+    assert paged(served, text.replace("{}", SYSTEM), count) == expected.split()
+
+
+def test_too_many_to_sort(served: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where not all can be looked at, they cannot be sorted, and the answer is 400 with the reason."""
+    monkeypatch.setattr(inside, "MOST_LOOKED_AT", 1)
+    monkeypatch.setattr(inside, "_BATCH", 1)
+    for contained in ("true", "both"):
+        answer = served.get(f"Medication?_sort=code&_contained={contained}")
+        assert answer.status_code == 400 and "too many to be sorted" in problem(answer)
 
 
 def test_the_answer_tells_what_was_applied(served: httpx.Client) -> None:
@@ -307,7 +333,8 @@ def test_the_search_is_explained(served: httpx.Client) -> None:
     [
         ("Medication?_contained=all", "_contained is one of"),
         ("Medication?_contained=true&_containedType=all", "_containedType is one of"),
-        ("Medication?_contained=true&_sort=_id", "_sort"),
+        ("Medication?_contained=true&_sort=manufacturer.name", "_sort"),
+        ("Medication?_contained=true&_content=x&_sort=_score", "_sort"),
         ("Medication?_contained=true&_include=Medication:manufacturer", "_include"),
         ("Medication?_contained=both&_revinclude=Provenance:target", "_revinclude"),
         ("Patient/ci-p/MedicationRequest?_contained=true", "only a search of one type"),
