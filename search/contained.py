@@ -46,7 +46,7 @@ class Container:
         self._parts: list[dict[str, Any]] = self._whole.pop("contained", [])
         self._known: dict[str, list[Document]] = {}
         names = {"#": f"{version.type}/{version.id}"}
-        names.update({f"#{part.get('id', '')}": f"{part['resourceType']}/{_inner(part)}" for part in self._parts})
+        names.update({f"#{part['id']}": f"{part['resourceType']}/{_inner(part)}" for part in self._parts if "id" in part})
         for each in (self._whole, *self._parts):
             _point(each, names)
 

@@ -45,13 +45,16 @@ def test_fragments_are_names_of_this_world() -> None:
     """`#x` is the contained resource, `#` the one around it, and a fragment without its resource refers to nothing."""
     group = {"resourceType": "Observation", "id": "o", "hasMember": [{"reference": "#p"}], "focus": [{"reference": "#"}]}
     part = {"resourceType": "Observation", "id": "p", "hasMember": [{"reference": "#gone"}]}
-    made = container("DiagnosticReport", [group, part], result=[{"reference": "#o"}])
+    nameless = {"resourceType": "Provenance", "target": [{"reference": "#"}]}
+    made = container("DiagnosticReport", [group, part, nameless], result=[{"reference": "#o"}])
     first, second = made.of_type("Observation")
     [around] = made.of_type("DiagnosticReport")
     assert around.entry.values["result"] == [ReferenceValue(first.name)]
     assert first.entry.values["has-member"] == [ReferenceValue(second.name)]
     assert first.entry.values["focus"] == [ReferenceValue("DiagnosticReport/1")] == [ReferenceValue(around.name)]
     assert second.entry.values["has-member"] == []
+    [third] = made.of_type("Provenance")
+    assert third.entry.values["target"] == [ReferenceValue(around.name)]
 
 
 @pytest.mark.parametrize(
