@@ -29,7 +29,7 @@ class Shape:
     includes: Includes
     count: int
     max_count: int
-    total: Total = "accurate"
+    total: Total = "estimate"
     sort: tuple[SortKey, ...] = ()
     summary: str | None = None
     elements: tuple[str, ...] = ()

@@ -10,8 +10,8 @@ from typing import Any
 
 import apsw
 import pytest
+from contracts.filling import DOCUMENTS, applied, asked, rule
 from contracts.index_harness import EXTRACTOR, PARAMETERS, TINY, Database
-from contracts.test_index_contract import DOCUMENTS, applied, asked, rule
 
 from resources.documents import encode
 from resources.store import Key, StoreUnavailable
@@ -120,7 +120,10 @@ def check_plans(database: Database, statements: Statements, sought: str = "nothi
     explaining = apsw.Connection(database.connection.filename)
     Reader(explaining)  # knows the functions
     for sql, args in statements:
-        for *_, step in explaining.execute(f"EXPLAIN QUERY PLAN {sql}", args):
+        steps = [step for *_, step in explaining.execute(f"EXPLAIN QUERY PLAN {sql}", args)]
+        for step in steps:
+            if step == "SCAN p" and "CO-ROUTINE p" in steps:  # rows that another step found
+                continue
             assert not step.startswith("SCAN") or step.startswith(_HARMLESS), (
                 step,
                 sql,

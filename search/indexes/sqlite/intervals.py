@@ -93,6 +93,17 @@ def sql(
     return " AND ".join(texts), tuple(args)
 
 
+def bounds_of(rule: Comparison, bounds: tuple[int, int, int], narrow: int | None) -> tuple[int | None, int | None]:
+    """Between which numbers, both included, `low` lies wherever the rule is satisfied (None: no bound). `narrow` as for `sql`."""
+    parts = [(part, 0) for part in (*rule.hints, *(rule.parts if rule.all else ()))]
+    parts += [(part, narrow) for part in rule.by_width] if narrow is not None else []
+    known = [(part.operator, bounds[part.by] - off) for part, off in parts if part.end == "low"]
+    return (
+        max((number for operator, number in known if operator.startswith(">")), default=None),
+        min((number for operator, number in known if operator.startswith("<")), default=None),
+    )
+
+
 def _encode(end: str | Encode) -> Encode:
     return end if isinstance(end, Encode) else Encode(end, lambda number: number)
 

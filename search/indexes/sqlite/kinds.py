@@ -5,8 +5,20 @@ from functools import lru_cache
 from typing import Any
 
 from conformance.fhirpath import compile_paths
-from search.indexes.sqlite.intervals import NUMBERS, TIMES, Comparison, Encode, before, holds, sql
-from search.indexes.sqlite.predicates import MANY, Check, Facts, Predicate, Stream, either, json, points
+from search.indexes.sqlite.intervals import NUMBERS, TIMES, Comparison, Encode, before, bounds_of, holds, sql
+from search.indexes.sqlite.predicates import (
+    MANY,
+    Check,
+    Facts,
+    Listing,
+    Predicate,
+    Stream,
+    at_value,
+    different,
+    either,
+    json,
+    points,
+)
 from search.indexes.sqlite.rows import CUT, UNIT, Row, ordered, unit_key, unordered, wide_system
 from search.indexes.sqlite.schema import FOLDED, FOLDED_WIDE, NARROW, NORMAL, WIDE, Book, Field, system_number
 from search.indexes.sqlite.special.composites import composite
@@ -56,9 +68,12 @@ def _listed(wanted: Iterable[tuple[str | None, int | None]], pids: Sequence[int]
         systems.setdefault(system, []).append(hash64(str(code)))
     streams = []
     for system, codes in systems.items():
-        test, args = "{0}.v IN (SELECT value FROM json_each(?))", (json(codes),)
-        also, own = (" AND {0}.w = ?", (system,)) if system is not None else ("", ())
-        streams += [Stream(pid, test + also, (*args, *own)) for pid in pids]
+        of, own = ("{0}.w = ?", (system,)) if system is not None else ("1", ())
+        test, args = f"{{0}}.v IN (SELECT value FROM json_each(?)) AND {of}", (json(codes), *own)
+        there = "SELECT t.value, 0 FROM json_each(?) t WHERE EXISTS (SELECT 1 FROM idx x WHERE x.pid = ? AND x.v = t.value)"
+        for pid in pids:
+            listing = Listing(there, (json(codes), pid), at_value(pid, of, own))
+            streams.append(Stream(pid, test, args, listing=listing))
     return tuple(streams)
 
 
@@ -120,10 +135,10 @@ def _string(clause: Clause, field: Field, book: Book) -> Predicate:
         return _equals([folded for folded, _ in terms], field)
     if clause.modifier is Modifier.ENDS:
         ends = tuple(folded for folded, _ in terms)
-        spans = tuple(Stream(pid, f"substr({_WHOLE}, ?) = ?", (-len(end), end)) for end in ends for pid in field.pids)
+        spans = tuple(_within(pid, f"substr({_WHOLE}, ?) = ?", (-len(end), end)) for end in ends for pid in field.pids)
         return Predicate(8, spans, check=lambda rows: any(p in own and _whole(v, w).endswith(ends) for p, v, w in rows))
     if clause.modifier is Modifier.CONTAINS:
-        spans = tuple(Stream(pid, f"instr({_WHOLE}, ?) > 0", (folded,)) for folded, _ in terms for pid in field.pids)
+        spans = tuple(_within(pid, f"instr({_WHOLE}, ?) > 0", (folded,)) for folded, _ in terms for pid in field.pids)
         return Predicate(
             8, spans, check=lambda rows: any(p in own and any(f in _whole(v, w) for f, _ in terms) for p, v, w in rows)
         )
@@ -152,9 +167,20 @@ def _prefix(pid: int, start: str) -> Stream:
     if len(start) >= CUT:
         return Stream(pid, "substr(fhir_fold({0}.w), 1, ?) = ?", (len(start), start), start[:CUT], True)
     end = before(start)
+    listing = Listing(*different(pid, start, _ABOVE if end is None else end), at_value(pid))
     if end is None:
-        return Stream(pid, "{0}.v >= ?", (start,))
-    return Stream(pid, "{0}.v >= ? AND {0}.v < ?", (start, end))
+        return Stream(pid, "{0}.v >= ?", (start,), listing=listing)
+    return Stream(pid, "{0}.v >= ? AND {0}.v < ?", (start, end), listing=listing)
+
+
+_ABOVE = b""
+"""Greater than every text."""
+
+
+def _within(pid: int, test: str, args: tuple[Any, ...]) -> Stream:
+    """Rows of texts of which something holds, wherever in the text that shows."""
+    maybe = f"length(s.v) >= {CUT} OR {test.replace(_WHOLE, 's.v')}"
+    return Stream(pid, test, args, listing=Listing(*different(pid, "", _ABOVE, maybe, args), at_value(pid, test, args)))
 
 
 def _bounds(term: Term) -> tuple[Any, Any, Any]:
@@ -226,9 +252,12 @@ def clinical_date(clause: Clause, field: Field, book: Book, facts: Facts) -> Pre
                 streams.append(span)
                 parts.append(f"p.rid IN (SELECT m.rid FROM idx m WHERE m.pid = {span.pid} AND {span.test.format('m')})")
                 args += span.args
-    on_row = len(parts) == 1
-    probe = parts[0] if on_row else either([f"({part})" for part in parts])
-    return Predicate(4, tuple(streams), probe, tuple(args), _date_check(clause, field), on_row)
+    check = _date_check(clause, field)
+    if len(parts) > 1:
+        return Predicate(4, tuple(streams), either([f"({part})" for part in parts]), tuple(args), check)
+    [term] = clause.terms
+    own = bounds_of(TIMES[term.prefix], _bounds(term), None if wide else narrow)
+    return Predicate(4, tuple(streams), parts[0], tuple(args), check, True, span=own)
 
 
 def _number(clause: Clause, field: Field, book: Book) -> Predicate:
@@ -265,13 +294,28 @@ def _quantity_spans(term: Term, field: Field, unit: bytes, system: int | None) -
     bounds, rule = _bounds(term), NUMBERS[term.prefix]
     low = Encode("{0}.v" if unit else "substr({0}.v, 9)", lambda x: unit + ordered(x))
     high = Encode("{0}.w", ordered, lambda x: ordered(x) + _LAST)
-    limits, args = ("{0}.v >= ? AND {0}.v <= ? AND ", (unit + _FIRST, unit + _LAST)) if unit else ("", ())
+    # the limits of the unit come last: of several bounds on one side SQLite seeks by the first
+    limits, args = (" AND {0}.v >= ? AND {0}.v <= ?", (unit + _FIRST, unit + _LAST)) if unit else ("", ())
     text, values = sql(rule, bounds, low, low)
     same, of = (" AND {0}.w = ?", (system,)) if system is not None else ("", ())
-    narrow = Stream(field.pid, f"{limits}{text}{same}", (*args, *values, *of))
+    narrow = Stream(field.pid, f"{text}{limits}{same}", (*values, *args, *of))
     text, values = sql(rule, bounds, low, high)
     same, packed = (" AND substr({0}.w, 9) = ?", (wide_system(system),)) if system is not None else ("", ())
-    return narrow, Stream(field.pid + WIDE, f"{limits}{text}{same}", (*args, *values, *packed))
+    wide = Stream(field.pid + WIDE, f"{text}{limits}{same}", (*values, *args, *packed))
+    if unit:
+        return narrow, wide
+    return (
+        narrow._replace(listing=Listing(_UNITS, (field.pid,) * 2, lambda of: _quantity_spans(term, field, of, system)[0])),
+        wide._replace(listing=Listing(_UNITS, (wide.pid,) * 2, lambda of: _quantity_spans(term, field, of, system)[1])),
+    )
+
+
+_UNITS = (
+    "WITH RECURSIVE s(u, n) AS (SELECT (SELECT substr(x.v, 1, 8) FROM idx x WHERE x.pid = ? ORDER BY x.v LIMIT 1), 1 UNION ALL"
+    " SELECT (SELECT substr(x.v, 1, 8) FROM idx x WHERE x.pid = ? AND x.v > CAST(s.u || x'ffffffffffffffffff' AS BLOB)"
+    " ORDER BY x.v LIMIT 1), n + 1 FROM s WHERE s.u IS NOT NULL AND n < 1000) SELECT u, n = 1000 FROM s WHERE u IS NOT NULL"
+)
+"""The units in which there are quantities, each by a seek."""
 
 
 def _quantity_ends(field: Field, unit: bytes, system: int | None) -> Callable[[Row], tuple[float, float] | None]:

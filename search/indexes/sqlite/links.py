@@ -12,14 +12,17 @@ from typing import Any
 from search.indexes.sqlite.compile import among_ids, compile_clause, compile_query
 from search.indexes.sqlite.custom.reading import led_to
 from search.indexes.sqlite.plan import make_plan, tests_of, union
-from search.indexes.sqlite.predicates import NEVER, Predicate, Stream, either
+from search.indexes.sqlite.predicates import NEVER, Check, Predicate, Stream, either, json
 from search.indexes.sqlite.reader import Reader
-from search.indexes.sqlite.rows import Row, unpack_rows
+from search.indexes.sqlite.rows import unpack_rows
 from search.indexes.sqlite.schema import FOLDED, NORMAL, Book, Codebook, Field
 from search.query import Chain, Clause, Grants, Has, Modifier, Query, Term
 from search.values import ReferenceValue, hash64
 
 _ALIAS = re.compile(r"\bp\b")
+
+_LOOKED_UP = 5.0
+"""What it takes to find a document at the other end of a reference and to test it, in microseconds."""
 
 
 class Linker:
@@ -55,7 +58,7 @@ class Linker:
     def _chain(self, link: Chain, book: Book, target: Book, inner: list[Predicate]) -> Predicate | None:
         few = self._few(target, inner)
         if few is None:
-            return self._walked_chain(link, book, target, inner)
+            return self._long_chain(link, book, target, inner)
         terms = tuple(Term(ReferenceValue(f"{target.name}/{id}")) for id in self._ids(few))
         parts = (
             [compile_clause(Clause(p, Modifier.NONE, terms), book, self._reader.any_of) for p in link.parameters] if terms else []
@@ -68,13 +71,34 @@ class Linker:
     def _fields(self, link: Chain | Has, book: Book) -> list[Field]:
         return [book.fields[p.stored or p.code] for p in link.parameters]
 
-    def _walked_chain(self, link: Chain, book: Book, target: Book, inner: list[Predicate]) -> Predicate:
+    def _long_chain(self, link: Chain, book: Book, target: Book, inner: list[Predicate]) -> Predicate:
+        """Where there are more ends than can be spelled out: those that can still be listed are looked for among the references, and
+        for the rest each document's own references are looked at."""
         fields = self._fields(link, book)
         pids = {field.pid + role for field in fields for role in (NORMAL, FOLDED)}
-        test, args = tests_of(self._reader, inner)
+        plan = make_plan(self._reader, target, inner, counted=True)
+        text, args = union(plan)
+        streams = _referring(fields, book, target, f"SELECT +e.h FROM ({text}) q CROSS JOIN item e ON e.rid = q.rid", args)
         if fields[0].custom:
-            probe, values = led_to(fields[0], _ALIAS.sub("e", test), args, target)
-            return Predicate(9, probe=probe, args=values, counts=self._streams(fields, book, target, inner))
+            return self._led_to(fields, target, inner, streams)
+        most = self._reader.limits.listed
+        if self._reader.number(f"SELECT count(*) FROM (SELECT 1 FROM ({text}) LIMIT ?)", [*args, most + 1]) > most:
+            return Predicate(9, check=self._walked(target, inner, pids), counts=streams, cost=_LOOKED_UP)
+        hashes = [h for (h,) in self._reader.rows(f"SELECT e.h FROM ({text}) q CROSS JOIN item e ON e.rid = q.rid", args)]
+        streams = _referring(fields, book, target, "SELECT value FROM json_each(?)", [json(hashes)])
+        ends = frozenset(hashes)
+        return Predicate(7, streams, check=lambda rows: any(pid in pids and hash64(v) in ends for pid, v, _ in rows))
+
+    def _led_to(self, fields: list[Field], target: Book, inner: list[Predicate], streams: tuple[Stream, ...]) -> Predicate:
+        """References that were added, which packed rows do not have."""
+        test, args = tests_of(self._reader, inner, rows=1)
+        found = [led_to(field, _ALIAS.sub("e", test), args, target) for field in fields]
+        values = tuple(value for _, values in found for value in values)
+        return Predicate(9, probe=either([text for text, _ in found]), args=values, counts=streams, cost=_LOOKED_UP)
+
+    def _walked(self, target: Book, inner: list[Predicate], pids: set[int]) -> Check:
+        """Looks up each document that is referred to."""
+        test, args = tests_of(self._reader, inner, rows=1)
         statement = f"SELECT EXISTS (SELECT 1 FROM item p WHERE p.h = ? AND p.id = ? AND p.type = ?{test})"
         known: dict[str, bool] = {}
 
@@ -84,21 +108,7 @@ class Linker:
                 known[name] = type == target.name and bool(self._reader.number(statement, (hash64(name), id, target.number, *args)))
             return known[name]
 
-        def check(rows: list[Row]) -> bool:
-            return any(pid in pids and there(v) for pid, v, _ in rows)
-
-        return Predicate(9, check=check, counts=self._streams(fields, book, target, inner))
-
-    def _streams(self, fields: list[Field], book: Book, target: Book, inner: list[Predicate]) -> tuple[Stream, ...]:
-        """All documents of a long chain: the rows of references to any of the documents at its end."""
-        plan = make_plan(self._reader, target, inner, counted=True)
-        text, args = union(plan)
-        among = f"{{0}}.v IN (SELECT +e.h FROM ({text}) q CROSS JOIN item e ON e.rid = q.rid)"
-        streams = [Stream(field.pid, among, tuple(args)) for field in fields]
-        bits = sum(field.patient for field in fields) if target.name == "Patient" else 0
-        if bits:
-            streams.append(Stream(book.patient, f"{among} AND {{0}}.w & ?", (*args, bits)))
-        return tuple(streams)
+        return lambda rows: any(pid in pids and there(v) for pid, v, _ in rows)
 
     def _has(self, link: Has, book: Book, source: Book, inner: list[Predicate]) -> Predicate | None:
         fields = self._fields(link, source)
@@ -123,7 +133,7 @@ class Linker:
         test, args = tests_of(self._reader, inner)
         q = f"q{next(self._aliases)}"  # p is the row at hand, to which the tests' own p would be another
         inside = _ALIAS.sub(q, test)
-        mine = "(SELECT +e.h FROM item e WHERE e.rid = p.rid)"
+        mine = "(SELECT +o.h FROM item o WHERE o.rid = p.rid)"
         texts, values = list[str](), list[Any]()
         for field in fields:
             texts.append(f"EXISTS (SELECT 1 FROM idx {q} WHERE {q}.pid = ? AND {q}.v = {mine}{inside})")
@@ -131,4 +141,14 @@ class Linker:
             if field.patient and book.name == "Patient":
                 texts.append(f"EXISTS (SELECT 1 FROM idx {q} WHERE {q}.pid = ? AND {q}.v = {mine} AND {q}.w & ?{inside})")
                 values += [source.patient, field.patient, *args]
-        return Predicate(9, probe=either(texts), args=tuple(values))
+        return Predicate(9, probe=either(texts), args=tuple(values), cost=_LOOKED_UP)
+
+
+def _referring(fields: list[Field], book: Book, target: Book, text: str, args: list[Any]) -> tuple[Stream, ...]:
+    """The rows of references to any of the documents whose hashes a query gives."""
+    among = f"{{0}}.v IN ({text})"
+    streams = [Stream(field.pid, among, tuple(args)) for field in fields]
+    bits = sum(field.patient for field in fields) if target.name == "Patient" else 0
+    if bits:
+        streams.append(Stream(book.patient, f"{among} AND {{0}}.w & ?", (*args, bits)))
+    return tuple(streams)

@@ -20,7 +20,13 @@ from search.text.scoring import SCORE, scored
 from search.values import NO_DATE, hash64
 
 ESTIMATE = 10_000
-"""An estimated total is exact up to this many, and this many where there are more."""
+"""Up to so many matches are counted for an estimated total."""
+
+_EFFORT, _ROW = 1_000, 0.1
+"""Microseconds that counting for an estimate may take, and roughly those that reading a row takes."""
+
+_LEAST = 100
+"""So many rows are looked at for an estimate, whatever testing them takes."""
 
 
 def search(reader: Reader, codes: Codebook, query: Query) -> Result:
@@ -121,6 +127,7 @@ class _Search:
             total = len(found)
         elif total is None and self.query.total == "estimate":
             total, exact = self.estimate(plan)
+            total = max(total, len(found))
         elif total is None:
             total = self.count(plan)
         keys = keys_of(self.reader, self.query.type, [position[-1] for position in page])
@@ -137,13 +144,14 @@ class _Search:
         return self.reader.number(f"SELECT count(*) FROM ({sql})", args)
 
     def estimate(self, plan: Plan) -> tuple[int, bool]:
-        """(total, True), or (ESTIMATE, False) where there are more."""
-        plan = count_plan(self.reader, self.predicates, plan)
+        """(total, True) as far as counting takes little, else (how many were found so far, False)."""
+        if plan.rows is not None and plan.rows <= self.reader.limits.gather:
+            return self.count(plan), True
         if not plan.sources:
             return 0, True
-        sql, args = union(plan)
-        total = self.reader.number(f"SELECT count(*) FROM (SELECT 1 FROM ({sql}) LIMIT ?)", [*args, ESTIMATE + 1])
-        return (total, True) if total <= ESTIMATE else (ESTIMATE, False)
+        sql, args, most = _counted_part(plan)
+        rows, found = self.reader.rows(sql, args)[0]
+        return (found, True) if rows < most else (min(found, ESTIMATE), False)
 
     def _by_date(self, plan: Plan, limit: int) -> list[Position]:
         """The next positions in the order of the date in the key; documents without a date at the end."""
@@ -210,14 +218,29 @@ class _Search:
 def _ordered(each: Source, plan: Plan, descending: bool, limit: int, also: str, cursor: Position | None) -> tuple[str, list[Any]]:
     """The statement that reads one source in the order of (d, rid), after a cursor, up to a limit."""
     way, sign = ("DESC", "<") if descending else ("ASC", ">")
-    args = list(each.args)
-    start = ""
+    start, args = each.start, list(each.args)
     if cursor is not None:
-        start = f" AND (p.d, p.rid) {sign} (?, ?)"
-        args += cursor[-2:]
-    args += plan.args
-    args.append(limit)
-    return f"SELECT DISTINCT p.d, p.rid FROM {each.start}{start}{also}{plan.tests} ORDER BY p.d {way}, p.rid {way} LIMIT ?", args
+        after, place = f"(p.d, p.rid) {sign} (?, ?)", cursor[-2:]
+        if each.ordered:  # before the other bounds: of several SQLite seeks by the first
+            start, args = start.replace(" WHERE ", f" WHERE {after} AND ", 1), [*place, *args]
+        else:
+            start, args = f"{start} AND {after}", [*args, *place]
+    args += [*plan.args, limit]
+    return f"SELECT DISTINCT p.d, p.rid FROM {start}{also}{plan.tests} ORDER BY p.d {way}, p.rid {way} LIMIT ?", args
+
+
+def _counted_part(plan: Plan) -> tuple[str, list[Any], int]:
+    """The statement that counts the first rows of a plan and the matches among them, its values, and how many rows it looks at."""
+    most = max(_LEAST, min(ESTIMATE + 1, round(_EFFORT / (_ROW + plan.cost))))
+    most = min(most, ESTIMATE + 1)
+    texts, args = list[str](), list(plan.args)
+    for each in plan.sources:
+        order = " ORDER BY p.d DESC, p.rid DESC" if each.ordered else ""
+        texts.append(f"SELECT * FROM (SELECT DISTINCT p.d, p.rid FROM {each.start}{order} LIMIT ?)")
+        args += [*each.args, most]
+    one = len(plan.sources) == 1
+    matches = f"count({'*' if one else 'DISTINCT p.rid'}) FILTER (WHERE 1{plan.tests})" if plan.tests or not one else "count(*)"
+    return f"SELECT count(*), {matches} FROM ({' UNION ALL '.join(texts)} LIMIT ?) p", [*args, most], most
 
 
 def keys_of(reader: Reader, type: str, rids: list[int]) -> list[Key]:

@@ -13,6 +13,9 @@ from search.indexes.sqlite.rows import Row
 
 Check = Callable[[list[Row]], bool]
 
+Span = tuple[int | None, int | None]
+"""The least and the greatest date that there can be (None: any)."""
+
 
 class Facts(Protocol):
     """Whether there are any rows of a pid, or of those any whose `v` begins with these bytes."""
@@ -20,9 +23,18 @@ class Facts(Protocol):
     def __call__(self, pid: int, start: bytes = b"") -> bool: ...
 
 
+class Listing(NamedTuple):
+    """How a range may become narrower streams: `sql` with `args` gives the different values (or beginnings of values) of its rows,
+    each once, and beside each whether there were too many to look at. `stream` makes the stream of one."""
+
+    sql: str
+    args: tuple[Any, ...]
+    stream: Callable[[Any], "Stream"]
+
+
 class Stream(NamedTuple):
     """Rows of idx (or of another table or a query in parentheses that has d and rid, whose arguments then come first) that are
-    documents of a predicate. `point`: of one value `v`, hence in the order of (d, rid)."""
+    documents of a predicate. `point`: of one value `v`, hence in the order of (d, rid). `listing`: how a range may become several."""
 
     pid: int
     test: str = ""
@@ -30,6 +42,7 @@ class Stream(NamedTuple):
     v: Any = None
     point: bool = False
     table: str = "idx"
+    listing: Listing | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +53,9 @@ class Predicate:
     is the same as a condition on row `p` (`on_row`: mostly settled by what `p` itself has); `check` the same on a document's packed
     rows. `any` are alternatives instead: all predicates of one of them must hold. There is always one of the three. `rank` is the
     order in which it pays to count streams: 0 names one document, 9 nearly all. `counts` are streams that are read only to count.
-    `few` is `probe` in a form that is faster on few rows (the same `args`), where there is one.
+    `few` is `probe` in a form that is faster on few rows (the same `args`), where there is one. `cost` is what testing a row takes, in
+    microseconds, where that is far from the usual (0: as usual). `span`, if it is `on_row`: the least and the greatest date in the key
+    that its documents can have.
     """
 
     rank: int
@@ -52,6 +67,8 @@ class Predicate:
     any: tuple[tuple["Predicate", ...], ...] = ()
     counts: tuple[Stream, ...] = ()
     few: str = ""
+    cost: float = 0.0
+    span: Span = (None, None)
 
 
 MANY = 200
@@ -59,6 +76,26 @@ MANY = 200
 
 NEVER = Predicate(-1)
 """Holds for no document."""
+
+
+def at_value(pid: int, test: str = "", args: tuple[Any, ...] = ()) -> Callable[[Any], Stream]:
+    """What makes the point of a value, for a `Listing`."""
+    return lambda v: Stream(pid, test, args, v, True)
+
+
+_VALUES = 3_000
+"""So many different values of a parameter are looked at to turn a range into points."""
+
+
+def different(pid: int, low: Any, high: Any, maybe: str = "1", args: tuple[Any, ...] = ()) -> tuple[str, tuple[Any, ...]]:
+    """The SQL of a `Listing`: the values from `low` up to `high` (a seek for each) of which `maybe` holds, which speaks of `s.v`."""
+    first = "SELECT x.v FROM idx x WHERE x.pid = ? AND x.v >= ? ORDER BY x.v LIMIT 1"
+    following = "SELECT x.v FROM idx x WHERE x.pid = ? AND x.v > s.v ORDER BY x.v LIMIT 1"
+    return (
+        f"WITH RECURSIVE s(v, n) AS (SELECT ({first}), 1 UNION ALL SELECT ({following}), n + 1 FROM s WHERE s.v < ? AND n < {_VALUES})"
+        f" SELECT s.v, s.n = {_VALUES} FROM s WHERE s.v < ? AND (n = {_VALUES} OR {maybe})",
+        (pid, low, pid, high, high, *args),
+    )
 
 
 def json(values: Sequence[Any]) -> str:

@@ -265,7 +265,7 @@ def pack_rows(d: int, rows: Iterable[Row]) -> bytes:
 def unpack_rows(blob: bytes) -> tuple[int, list[Row]]:
     """(d, packed rows) of a blob, the rows as they were packed."""
     flat = unpack(blob)
-    rows = [
-        (flat[i], flat[i + 1], tuple(flat[i + 2]) if type(flat[i + 2]) is list else flat[i + 2]) for i in range(1, len(flat), 3)
-    ]
-    return flat[0], rows
+    third = flat[3::3]
+    if list in map(type, third):
+        third = [tuple(w) if type(w) is list else w for w in third]
+    return flat[0], list(zip(flat[1::3], flat[2::3], third, strict=True))

@@ -2,7 +2,6 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 
 import apsw
@@ -12,7 +11,7 @@ from search.indexes.sqlite.compile import compile_access, compile_condition
 from search.indexes.sqlite.links import Linker
 from search.indexes.sqlite.order import make_order
 from search.indexes.sqlite.pages import search
-from search.indexes.sqlite.plan import Plan, count_up_to, make_plan, source, sources
+from search.indexes.sqlite.plan import Plan, count_up_to, make_plan, sources
 from search.indexes.sqlite.predicates import NEVER, Predicate
 from search.indexes.sqlite.reader import Reader
 from search.indexes.sqlite.schema import Book, Codebook
@@ -54,21 +53,13 @@ def _plan(reader: Reader, codes: Codebook, query: Query) -> list[str]:
         return [f"Nothing can match: {never[0]}"]
     held = [(name, predicate) for name, predicate in parts if predicate is not None]
     plan = make_plan(reader, book, [predicate for _, predicate in held], counted=True)
-    driver = _driver(plan, held)
+    driver = next((name for name, predicate in held if predicate is plan.driver), "")
     lines = [f"{name}: {_rows(reader, predicate)}" for name, predicate in held]
     lines.append(f"Driven by {driver or f'all {query.type} documents in the order of their dates'}{_read(reader, plan)}")
     tested = [name for name, _ in held if name != driver]
     if tested:
         lines.append(f"Tested on each row: {', '.join(tested)}")
     return [*lines, _order(reader, book, query, plan)]
-
-
-def _driver(plan: Plan, held: Sequence[tuple[str, Predicate]]) -> str:
-    for name, predicate in held:
-        own = {*sources(predicate.streams), *(source(stream) for stream in predicate.streams)} if predicate.streams else set()
-        if own and own.issuperset(plan.sources):
-            return name
-    return ""
 
 
 def _rows(reader: Reader, predicate: Predicate) -> str:

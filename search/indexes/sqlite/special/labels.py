@@ -1,7 +1,7 @@
 """Clauses on the texts beside codes (`:text`)."""
 
 from search.indexes.sqlite.intervals import before
-from search.indexes.sqlite.predicates import Predicate, Stream
+from search.indexes.sqlite.predicates import Listing, Predicate, Stream, at_value
 from search.indexes.sqlite.rows import CODED, CUT
 from search.indexes.sqlite.schema import FOLDED, NORMAL, Book, Field
 from search.query import Clause
@@ -14,10 +14,13 @@ def label(clause: Clause, field: Field, book: Book) -> Predicate:
     streams: list[Stream] = []
     for text in _texts(clause):
         of_text, args = _from(text[:CUT])
-        among = f"{{0}}.v IN (SELECT +l.v FROM label l WHERE l.pid = ? AND {of_text})"
+        found = f"FROM label l WHERE l.pid = ? AND {of_text}"
+        among, listed = f"{{0}}.v IN (SELECT +l.v {found})", f"SELECT DISTINCT l.v, 0 {found}"
         for own in field.pids:
-            streams.append(Stream(own, among, (own + NORMAL, *args)))
-            streams += [Stream(pid, among, (own + CODED, *args)) for pid in field.beside]
+            wanted = (own + NORMAL, *args)
+            streams.append(Stream(own, among, wanted, listing=Listing(listed, wanted, at_value(own))))
+            wanted = (own + CODED, *args)
+            streams += [Stream(pid, among, wanted, listing=Listing(listed, wanted, at_value(pid))) for pid in field.beside]
     return Predicate(3, any=((Predicate(3, tuple(streams), check=test.check), test),))
 
 
