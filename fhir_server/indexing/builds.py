@@ -35,7 +35,10 @@ async def build(
     if index is None:
         index = await added.make(type)
     await fill(store, indices, writer, type, index, watch=watch)
-    await indices.expose({type: index})
+    if (await indices.states()).get(type, State()).live in (None, index):
+        await indices.expose({type: index})
+    else:  # somebody was faster while this process stood still
+        await indices.delete(index)
 
 
 async def fill(

@@ -47,6 +47,10 @@ PATIENCE = 0.01
 INSPECTION = 5.0
 """Seconds between two looks whether all indices are still there."""
 
+HICCUP = 2.0
+"""Seconds without success after which whoever waits is told that the index cannot be reached. Elasticsearch refuses much for a moment
+while it makes an index or a node comes back."""
+
 LONGEST_PAUSE = 5.0
 """Seconds between two attempts when the index cannot be reached, at most."""
 
@@ -76,6 +80,7 @@ class Feed:
         self._task: asyncio.Task[None] | None = None
         self._wake, self._moved = asyncio.Event(), asyncio.Event()
         self._leading, self.failing = False, False
+        self._well = time.monotonic()
         self._done, self._inspected = 0, 0.0
         self._company, self._counted = True, 0.0
         self._soon: asyncio.TimerHandle | None = None
@@ -123,7 +128,7 @@ class Feed:
         while True:
             try:
                 await self._round()
-                self.failing, pause = False, 0.1
+                self.failing, self._well, pause = False, time.monotonic(), 0.1
             except (StoreUnavailable, Refused) as failure:
                 if not self.failing:
                     log.warning("the search index cannot be fed now", extra={"failure": str(failure)})
@@ -161,6 +166,16 @@ class Feed:
             await self._standby.hold()
         await asyncio.sleep(STANDING_BY)
 
+    async def _resign(self) -> None:
+        """Leave the feeding, and all that goes on beside it, to whoever is the feeder next."""
+        self._leading = False
+        tasks = [task for task in (self._again, *self._builds.values()) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._builds.clear()
+        await self.added.stop()
+
     async def _take_over(self) -> bool:
         """Become the feeder, if nobody is."""
         await self.added.stop()
@@ -172,6 +187,7 @@ class Feed:
             await self.indices.install()
             return False
         if not held:
+            await self._resign()
             return False
         await self.added.follow()
         self._done = await self._store.confirmed(self.name)
@@ -214,7 +230,7 @@ class Feed:
 
     async def _advance(self, position: int) -> None:
         await self._store.confirm(self.name, position)
-        self._done, self.failing = max(self._done, position), False
+        self._done, self.failing, self._well = max(self._done, position), False, time.monotonic()
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
 
@@ -230,11 +246,13 @@ class Feed:
         if self.added.any:
             await self.added.follow()
         if await self._turn.taken():
-            self._leading = False
-            await self.added.stop()
+            await self._resign()
             await self._lease.release()
 
     def _start_build(self, type: str) -> None:
+        """Only the feeder builds. Who is none now looks at all types when it becomes one."""
+        if not self._leading:
+            return
         self._known.add(type)
         running = self._builds.get(type)
         if running is None or running.done():
@@ -321,7 +339,7 @@ class Feed:
     async def _fed(self, position: int) -> None:
         """Return once the index has everything up to the position. Raises StoreUnavailable where it cannot be reached."""
         while self._done < position:
-            if self.failing:
+            if self._hopeless():
                 raise StoreUnavailable("The search index cannot be reached.")
             if self._leading:
                 moved = self._moved
@@ -332,6 +350,9 @@ class Feed:
                 return
             else:
                 await asyncio.sleep(PATIENCE)
+
+    def _hopeless(self) -> bool:
+        return self.failing and time.monotonic() - self._well > HICCUP
 
     async def _seen(self, type: str, position: int) -> bool:
         """Have searches of the type see what has been written up to the position; False where it has had no index for long.
@@ -344,7 +365,7 @@ class Feed:
                 running = self._refreshes[type] = asyncio.create_task(self._refresh(type))
             if not await asyncio.shield(running):
                 since = self._absent.get(type)
-                if self.failing or (since is not None and time.monotonic() - since > self._wait):
+                if self._hopeless() or (since is not None and time.monotonic() - since > self._wait):
                     return False
                 await asyncio.sleep(SHORTLY)
         return True

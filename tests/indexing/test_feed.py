@@ -9,12 +9,15 @@ import pytest
 from indexing.feed_harness import BASE, PARAMETERS, Place, delete, place, put, until
 from services.running import service
 
+from fhir_server.indexing import feed
 from fhir_server.indexing.builds import build
 from fhir_server.observability import JsonFormatter
 from resources.store import StoreUnavailable
 from search.extract import Extractor
 from search.indexes.elastic.asides import Aside
+from search.indexes.elastic.documents import Operation
 from search.indexes.elastic.indices import Scan
+from search.indexes.elastic.writing import Bulk, Fate
 from search.values import Entry
 
 
@@ -122,7 +125,8 @@ def test_two_processes_that_build_an_index_at_once_make_one() -> None:
 
     async def test(there: Place) -> None:
         processes = [await there.process() for _ in range(3)]
-        await until(lambda: processes[0].index.caught_up(()))
+        await put(there.store, "Patient", "a")
+        await until(lambda: processes[0].index.caught_up(("Patient",)))
         for n in range(3):
             await put(there.store, "Basic", f"{n}", code={"coding": [{"code": "x"}]})
         works = (build(there.store, each.indices, each.feed.writer, each.feed.added, "Basic") for each in processes)
@@ -132,6 +136,94 @@ def test_two_processes_that_build_an_index_at_once_make_one() -> None:
         assert len(await processes[2].found("Basic")) == 4
         assert len([name for name in await processes[0].indices.names() if "-basic-" in name]) == 1
         assert sum(each.feed.writer.set_aside for each in processes) == 0
+
+    run(test)
+
+
+def test_who_loses_the_lead_stops_building() -> None:
+    """What it had begun is left to the next feeder, which brings it to its end."""
+
+    async def test(there: Place) -> None:
+        process = await there.process()
+        await put(there.store, "Patient", "a")
+        assert await process.found("Patient") == ["a"]
+        make, begun = process.feed.indices.create, asyncio.Event()
+
+        async def slowly(type: str, **options: Any) -> str:
+            begun.set()
+            await asyncio.sleep(60)
+            return await make(type, **options)
+
+        process.feed.indices.create = slowly  # type: ignore[method-assign]
+        await put(there.store, "Basic", "a")
+        await asyncio.wait_for(begun.wait(), 20)
+        path = f"/{process.layout.feed}/_doc/feed"
+        await process.connection.call("PUT", path, b'{"owner":"another"}')
+
+        async def still() -> bool:
+            return not [task for task in asyncio.all_tasks() if task.get_name().startswith("build of")]
+
+        await until(still, 10)
+        process.feed.indices.create = make  # type: ignore[method-assign]
+        await process.connection.call("PUT", path, b'{"owner":""}')
+        assert await process.found("Basic") == ["a"]
+
+    run(test)
+
+
+def test_a_build_that_comes_late_leaves_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that stood still while others made, filled and rebuilt the index throws its own away: no write is refused or lost."""
+
+    monkeypatch.setattr(feed, "INSPECTION", 0.1)
+
+    async def test(there: Place) -> None:
+        process = await there.process()
+        await put(there.store, "Patient", "a")
+        assert await process.found("Patient") == ["a"]
+        late = await there.process()
+        make, go, stood = late.indices.create, asyncio.Event(), asyncio.Event()
+
+        async def slowly(type: str, **options: Any) -> str:
+            stood.set()
+            await go.wait()
+            return await make(type, **options)
+
+        late.feed.indices.create = slowly  # type: ignore[method-assign]
+        building = asyncio.create_task(build(there.store, late.feed.indices, late.feed.writer, late.feed.added, "Basic"))
+        await asyncio.wait_for(stood.wait(), 20)
+        late.feed.indices.create = make  # type: ignore[method-assign]
+        await put(there.store, "Basic", "b")
+        assert await process.found("Basic") == ["b"]
+        await process.feed.rebuild().run(["Basic"], watch=lambda type, n: None)
+        go.set()
+        written = ["b"]
+        for n in range(20):
+            written.append(f"b{n:02}")
+            await put(there.store, "Basic", written[-1])
+            assert await process.found("Basic") == written
+        await building
+        assert await process.found("Basic") == written
+        assert len([name for name in await process.indices.names() if "-basic-" in name]) == 1
+        assert await process.feed.asides.all() == []
+
+    run(test)
+
+
+def test_what_is_written_to_an_index_that_is_gone_makes_none() -> None:
+    """It would have no mapping; the feed is told that it is absent, and builds it."""
+
+    async def test(there: Place) -> None:
+        process = await there.process()
+        await put(there.store, "Basic", "a")
+        assert await process.found("Basic") == ["a"]
+        index = (await process.indices.states())["Basic"].live
+        assert index is not None
+        await process.feed.stop()
+        await process.indices.delete(index)
+        bulk = Bulk(process.connection, process.layout)
+        [answer] = await bulk.write([Operation("Basic", "b", 2, 0, None)], index=index)
+        assert answer.fate is Fate.ABSENT
+        assert index not in await process.indices.names()
 
     run(test)
 
@@ -273,8 +365,10 @@ def test_a_rebuild_goes_on_where_it_was_interrupted() -> None:
     run(test)
 
 
-def test_rebuilds_of_other_types_in_between_lose_nothing() -> None:
+def test_rebuilds_of_other_types_in_between_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A rebuild that was interrupted, one of fewer types that ends, one more that is interrupted, one that ends: all writes are there."""
+
+    monkeypatch.setattr(feed, "INSPECTION", 0.1)
 
     async def test(there: Place) -> None:
         process = await there.process()
@@ -306,8 +400,10 @@ def test_rebuilds_of_other_types_in_between_lose_nothing() -> None:
     run(test)
 
 
-def test_what_a_rebuild_of_another_snapshot_left_is_not_used() -> None:
+def test_what_a_rebuild_of_another_snapshot_left_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """It lacks what was written since: it is deleted, whatever is noted of it."""
+
+    monkeypatch.setattr(feed, "INSPECTION", 0.1)
 
     async def test(there: Place) -> None:
         process = await there.process()

@@ -117,14 +117,17 @@ class Indices:
         return found
 
     async def expose(self, made: Mapping[str, str]) -> None:
-        """Searches and feed use these indices (by type) from now on, and whatever they used before is deleted: all in one step."""
+        """Searches and feed use these indices (by type) from now on, and whatever they used before is deleted: all in one step.
+
+        The feed writes to them even where somebody late puts another index behind the same entrance.
+        """
         states = await self.states()
         actions: list[dict[str, Any]] = []
         for type, index in made.items():
             state = states.get(type, State())
             actions += [{"remove_index": {"index": name}} for name in {state.live, state.fed} - {None, index}]
             actions += [{"add": {"index": index, "alias": self.layout.alias(type)}}]
-            actions += [{"add": {"index": index, "alias": self.layout.entrance(type)}}]
+            actions += [{"add": {"index": index, "alias": self.layout.entrance(type), "is_write_index": True}}]
         await self._connection.call("POST", "/_aliases", _encode({"actions": actions}), within=_MAKING)
 
     async def note(self, index: str, scan: Scan) -> None:

@@ -37,6 +37,9 @@ _COMMON: Mapping[str, Any] = {
 """Of every document: its id; its last update and clinical date (`Entry.date`), in microseconds since the epoch; its position in the
 store; the patients in whose compartments it lies; the codes of the parameters whose element it has; its words."""
 
+GROUPED: Mapping[str, tuple[str, ...]] = {"Observation": ("code",)}
+"""Type -> the token parameters whose codes can be read back, to group by them (`beside/latest.py`)."""
+
 _FEED: Mapping[str, Any] = {
     "owner": {"type": "keyword"},
     "type": {"type": "keyword"},
@@ -107,8 +110,10 @@ class Layout:
         return {"dynamic": "strict", "properties": _FEED}
 
     def template(self) -> dict[str, Any]:
-        """The index template of all indices of this prefix."""
-        return {"index_patterns": [f"{self.prefix}-*"], "priority": 100, "template": {"settings": SETTINGS}}
+        """The index template of all indices of this prefix. What is written to one that is gone must not make it anew: it would
+        have no mapping."""
+        common = {"index_patterns": [f"{self.prefix}-*"], "priority": 100, "allow_auto_create": False}
+        return {**common, "template": {"settings": SETTINGS}}
 
 
 def kinds(parameters: Parameters, type: str) -> Mapping[str, str]:
@@ -133,6 +138,8 @@ def _held(parameter: SearchParameter, code: str) -> Iterator[tuple[str, str]]:
 
 def _properties(parameters: Parameters, type: str) -> dict[str, Any]:
     mine = {code: {"properties": MAPPINGS[kind]} for code, kind in sorted(kinds(parameters, type).items())}
+    for code in GROUPED.get(type, ()):
+        mine[code] = {"properties": {**MAPPINGS["token"], "t": {"type": "keyword"}}}
     return {**_COMMON, "p": {"properties": mine}}
 
 
@@ -141,7 +148,7 @@ def _fingerprint(parameters: Parameters) -> str:
     texts = [
         repr((p.type, p.code, p.kind, p.expression, p.targets)) for type in parameters.types for p in parameters.of(type).values()
     ]
-    digest = blake2b(repr((LAYOUT, _COMMON, MAPPINGS)).encode(), digest_size=4)
+    digest = blake2b(repr((LAYOUT, _COMMON, MAPPINGS, GROUPED)).encode(), digest_size=4)
     for text in sorted(texts):
         digest.update(text.encode())
     return digest.hexdigest()
