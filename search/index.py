@@ -68,6 +68,14 @@ class SearchIndex(Protocol):
         total. The queries must be the same for every page.
         """
 
+    async def latest(self, query: Query, by: SearchParameter, most: int) -> Latest:
+        """Of all that the query finds, the `most` latest documents by `Entry.date` of each group, and those of the same date as the last.
+
+        Documents that have a value of the token parameter `by` (Observation.code) in common are one group
+        (`search.indexes.latest.latest_of`). The query's own `sort`, `count`, `cursor` and `total` do not matter. Raises TooCostly where
+        it finds too many.
+        """
+
     async def include(
         self,
         keys: Sequence[Key],
@@ -104,18 +112,6 @@ class SearchIndex(Protocol):
 
 class Preparing(StoreUnavailable):
     """What the search needs is being made; the text says how far that has come. HTTP 503 with Retry-After."""
-
-
-@runtime_checkable
-class Grouping(Protocol):
-    """What an index may promise beside, so that `$lastn` need not read every document."""
-
-    async def latest(self, query: Query, by: SearchParameter, most: int) -> Latest:
-        """Of all that the query finds, the `most` latest documents by `Entry.date` of each group, and those of the same date as the last.
-
-        Documents that have a value of the token parameter `by` in common are one group (`search.indexes.latest.latest_of`). The query's
-        own `sort`, `count`, `cursor` and `total` do not matter. Raises TooCostly where it finds too many.
-        """
 
 
 class TooCostly(Exception):

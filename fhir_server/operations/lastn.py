@@ -5,7 +5,6 @@ with the same text. The latest are those with the latest `effective`; of several
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import cast
 from urllib.parse import urlencode
 
@@ -15,23 +14,18 @@ from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.operations.parameters import given
 from fhir_server.rest.prefer import preferences
 from fhir_server.rest.query_string import page_links
-from fhir_server.searching.codes import with_codes
+from fhir_server.searching.into import searchable
 from resources.bundles import Mode, outcome_entry, search_entry, searchset
 from resources.documents import decode
 from resources.outcomes import Issue, bad_request, operation_outcome
 from resources.store import Key, Version
-from search.index import Grouping, Latest, TooCostly
 from search.indexes.latest import latest_of
 from search.parse import Pairs, parse
-from search.query import Parsed, Query
-from search.values import Entry, Value, fold
+from search.query import Parsed
+from search.values import fold
 
 DEFINITION = "http://hl7.org/fhir/OperationDefinition/Observation-lastn"
 
-MOST_READ = 10_000
-"""Observations that are read where the index cannot group by itself."""
-
-_PAGE = 1_000
 _SUBJECTS = ("patient", "subject")
 _NOT_HERE = ("_sort", "_count", "_total", "_cursor", "_explain")
 
@@ -41,7 +35,8 @@ async def lastn(ctx: Context, who: Identity, request: FhirRequest) -> FhirResult
     most, pairs = _read(given(request))
     parsed = _parse(ctx, request, pairs)
     late = not await ctx.index.caught_up(("Observation",))
-    found = await _latest(ctx, await with_codes(ctx, parsed.query), most)
+    code = ctx.parameters.of("Observation")["code"]
+    found = await ctx.index.latest(await searchable(ctx, parsed.query), code, most)
     versions = await present(ctx, [key for group in found.groups for key in group])
     by_text, _ = latest_of(_by_text(ctx, await present(ctx, found.apart)), most)
     versions += [version for group in by_text for version in group]
@@ -82,36 +77,6 @@ def _parse(ctx: Context, request: FhirRequest, pairs: Pairs) -> Parsed:
         asked_at=request.base,
         lenient=preferences(request.headers).lenient,
     )
-
-
-async def _latest(ctx: Context, query: Query, most: int) -> Latest:
-    code = ctx.parameters.of("Observation")["code"]
-    if isinstance(ctx.index, Grouping):
-        return await ctx.index.latest(query, code, most)
-    return await _latest_read(ctx, query, most)
-
-
-async def _latest_read(ctx: Context, query: Query, most: int) -> Latest:
-    """The same from the documents themselves, which a search gives with the latest first."""
-    found: list[tuple[Key, int, tuple[Value, ...]]] = []
-    cursor: tuple[object, ...] | None = None
-    while True:
-        page = await ctx.index.search(replace(query, sort=(), count=_PAGE, cursor=cursor, total="none"))
-        for version in await present(ctx, page.keys):
-            entry = _entry(ctx, version)
-            found.append((Key(version.type, version.id), entry.date, tuple(entry.values.get("code", ()))))
-        cursor = page.cursor
-        if cursor is None:
-            return Latest(*latest_of(found, most))
-        if len(found) >= MOST_READ:
-            raise TooCostly(
-                f"More than {MOST_READ} observations would have to be read. Narrow them, for instance by category or date."
-            )
-
-
-def _entry(ctx: Context, version: Version) -> Entry:
-    assert version.body is not None
-    return ctx.extractor.extract(version.type, decode(version.body))
 
 
 def _by_text(ctx: Context, versions: Sequence[Version]) -> Iterator[tuple[Version, int, tuple[str, ...]]]:

@@ -154,7 +154,7 @@ class MemoryIndex:
         return Result(keys, None, None)
 
     async def latest(self, query: Query, by: SearchParameter, most: int) -> Latest:
-        """See `search.index.Grouping`."""
+        """See `search.index.SearchIndex`."""
         await self._read(added((query,)))
         found = [d for d in self._documents.values() if matches(query, d, self)]
         found.sort(key=lambda d: (d.entry.date, d.key.hint), reverse=True)

@@ -5,7 +5,6 @@ from typing import Any
 import httpx
 import pytest
 
-from fhir_server.operations import lastn
 from tests.api.conftest import Running, problem
 
 LOINC, LOCAL = "http://loinc.org", "urn:local"
@@ -39,10 +38,6 @@ def observations(api: httpx.Client) -> None:
     api.put("Observation/ln-o", json=other | {"subject": {"reference": "Patient/ln-2"}, "effectiveDateTime": "2026-02-01"})
 
 
-class Elsewhere:
-    """What no index is."""
-
-
 def found(answer: httpx.Response) -> list[str]:
     assert answer.status_code == 200, answer.text
     entries = [e["resource"] for e in answer.json().get("entry", []) if e["search"]["mode"] == "match"]
@@ -65,11 +60,8 @@ LATEST = [
 
 
 @pytest.mark.parametrize(("query", "expected"), LATEST)
-@pytest.mark.parametrize("grouping", [True, False])
-def test_latest(api: httpx.Client, monkeypatch: pytest.MonkeyPatch, query: str, expected: str, grouping: bool) -> None:
-    """The latest of each code, ties among them, whether the index can group or the documents are read."""
-    if not grouping:
-        monkeypatch.setattr(lastn, "Grouping", Elsewhere)
+def test_latest(api: httpx.Client, query: str, expected: str) -> None:
+    """The latest of each code, ties among them."""
     assert " ".join(sorted(found(api.get(f"Observation/$lastn?{query}")))) == expected
 
 

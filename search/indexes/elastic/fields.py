@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import product
+from math import ceil, floor
 from struct import Struct
 from typing import Any
 
@@ -217,23 +218,48 @@ def together(parts: Sequence[str]) -> int:
     return _hash(f"k{SEPARATOR.join(parts)}")
 
 
-def compared(values: Sequence[Any]) -> Any | None:
-    """The one component that is compared otherwise than by its key (None: all are compared by keys). Raises TypeError where there are
-    several of them: no field holds these together."""
+_LEVELS, _BITS, _HALF = 9, 4, 1 << 31
+"""Whole numbers have 32 bits in FHIR; a cell of a level holds 16 of the one below."""
+
+
+def cells(number: float) -> list[str]:
+    """The keys of the cells that a whole number lies in: of 1, 16, 256 … numbers, to all."""
+    place = int(min(max(number, -_HALF), _HALF - 1)) + _HALF
+    return [f"n{level}:{place >> _BITS * level}" for level in range(_LEVELS)]
+
+
+def cover(low: float, high: float) -> list[str]:
+    """The keys of cells that together hold the whole numbers from `low` to `high`, both of which may be infinite, and no others."""
+    first, last = ceil(max(low, -_HALF)) + _HALF, floor(min(high, _HALF - 1)) + _HALF
+    found, level, side = list[str](), 0, (1 << _BITS) - 1
+    while first <= last:
+        while first <= last and (first & side or level == _LEVELS - 1):
+            found.append(f"n{level}:{first}")
+            first += 1
+        while first <= last and (last + 1) & side:
+            found.append(f"n{level}:{last}")
+            last -= 1
+        first, last, level = first >> _BITS, ((last + 1) >> _BITS) - 1, level + 1
+    return found
+
+
+def compared(values: Sequence[Any]) -> tuple[NumberValue | None, Any]:
+    """The components that are compared otherwise than by their keys: the first of two, which are whole numbers, and the last; None where
+    there is none."""
     others = [value for value in values if keys(value) is None]
-    if len(others) > 1:
-        raise TypeError("a composite of two ranges")
-    return others[0] if others else None
+    if len(others) < 2:
+        return None, others[0] if others else None
+    first, last = others
+    assert isinstance(first, NumberValue), "R4 has no composite of other ranges"
+    return first, last
 
 
 def _composite(values: Sequence[CompositeValue]) -> Fields:
     texts, ranges = list[str](), list[Fields]()
     for value in values:
-        try:
-            other = compared(value.parts)
-        except TypeError:
-            continue
-        for parts in product(*(found for part in value.parts if (found := keys(part)) is not None)):
+        number, other = compared(value.parts)
+        within = [cells(number.value)] if number is not None else []
+        for parts in product(*(found for part in value.parts if (found := keys(part)) is not None), *within):
             start = together(parts)
             if other is None or isinstance(other, StringValue):
                 texts.append(f"{start:016x}{other.folded[: LONGEST - 16] if other else ''}")

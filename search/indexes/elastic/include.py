@@ -22,6 +22,7 @@ _MOST = 10_000
 
 class _Hit(msgspec.Struct):
     fields: dict[str, list[Any]] = {}
+    score: float | None = msgspec.field(name="_score", default=None)
 
 
 class _Hits(msgspec.Struct):
@@ -85,7 +86,7 @@ class Access:
                 _encode({"index": self._layout.alias(type), "ignore_unavailable": True, "allow_partial_search_results": False}),
                 _encode(body),
             ]
-        params = {"filter_path": "responses.hits.hits.fields,responses.error.type,responses.status"}
+        params = {"filter_path": "responses.hits.hits.fields,responses.hits.hits._score,responses.error.type,responses.status"}
         sent = b"\n".join(lines) + b"\n"
         answer = await self._connection.call("POST", "/_msearch", sent, params=params, lines=True, within=self._limit)
         responses = _decode(answer).responses

@@ -1,15 +1,19 @@
 """The search index on Elasticsearch, as the rest of the server sees it."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from resources.store import Key, StoreUnavailable
-from search.index import Included, Result
+from search.index import Included, Latest, Result
 from search.indexes.elastic.beside.added import Added
+from search.indexes.elastic.beside.latest import check, latest
+from search.indexes.elastic.compile import compile_query
 from search.indexes.elastic.connection import Connection
 from search.indexes.elastic.include import Access, include
 from search.indexes.elastic.indices import Indices
 from search.indexes.elastic.layout import Layout
+from search.indexes.elastic.links import links_of
 from search.indexes.elastic.pages import Missing, Searcher
 from search.parameter import SearchParameter
 from search.query import Compartment, Grants, Include, Query, added
@@ -76,6 +80,12 @@ class ElasticIndex:
         """See `search.index.SearchIndex`."""
         await self._added.gathered(added(queries))
         return await self._searcher.in_turn(queries, count=count, cursor=cursor, missing=self._appears)
+
+    async def latest(self, query: Query, by: SearchParameter, most: int) -> Latest:
+        """See `search.index.SearchIndex`."""
+        check((await self.search(replace(query, sort=(), count=0, cursor=None, total="accurate"))).total)
+        found = compile_query(query, await links_of(self._searcher, query))
+        return await latest(self._access((), query.allowed), query, found, by, most)
 
     async def include(
         self,

@@ -13,6 +13,7 @@ from search.indexes.elastic.fields import (
     SEPARATOR,
     address,
     compared,
+    cover,
     joined,
     keys,
     keyword,
@@ -249,11 +250,9 @@ def _composite(path: str, modifier: Modifier, terms: Sequence[Term]) -> list[Jso
 
 
 def _one_composite(path: str, term: Term) -> list[Json]:
-    try:
-        other = compared([part.value for part in term.parts])
-    except TypeError:
-        raise TooCostly("The search index on Elasticsearch cannot hold two ranges of one element together.") from None
+    number, other = compared([part.value for part in term.parts])
     found = [_asked_keys(part) for part in term.parts if keys(part.value) is not None]
+    found += [_asked_cells(part) for part in term.parts if part.value is number]
     starts = [together(parts) for parts in product(*found)]
     if other is None:
         return one_of(f"{path}.k", (f"{start:016x}" for start in starts))
@@ -274,6 +273,19 @@ def _asked_keys(part: Term) -> list[str]:
     if part.types:
         return [f"r{type}/{next(iter(value))}" for type in part.types]
     return keys(value) or []
+
+
+def _asked_cells(part: Term) -> list[str]:
+    """The keys of `fields.cells` that a term for a whole number asks for: any of them."""
+    found = list[str]()
+
+    def collect(low: float, high: float, relation: str) -> Json:
+        found.extend(cover(low, high))
+        return NOTHING
+
+    assert isinstance(part.value, NumberValue)
+    _compared(part, part.value, collect)
+    return list(dict.fromkeys(found))
 
 
 def _ranged(field: str, start: int, part: Term) -> list[Json]:

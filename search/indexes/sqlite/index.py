@@ -159,7 +159,7 @@ class SqliteIndex:
         return await self._run(lambda reader: search_in_turn(reader, self._codes, queries, count, cursor))
 
     async def latest(self, query: Query, by: SearchParameter, most: int) -> Latest:
-        """See `search.index.Grouping`."""
+        """See `search.index.SearchIndex`."""
         await self._gather((query,))
         return await self._run(lambda reader: latest(reader, self._codes, query, by, most))
 

@@ -8,13 +8,14 @@ from functools import cmp_to_key, partial
 from typing import Any
 
 from search.index import TooCostly
+from search.indexes.elastic.beside.scores import ranked
 from search.indexes.elastic.compile import access_parts, all_of
 from search.indexes.elastic.fields import path
 from search.indexes.elastic.include import Access
 from search.indexes.elastic.terms import Json, any_of, one_of
 from search.parameter import SearchParameter
 from search.query import Grants, Query, SortKey
-from search.text.scoring import scored
+from search.text.scoring import SCORE, scored
 
 MOST = 20_000
 """Matches that can be sorted so, and documents that one link may lead to."""
@@ -35,11 +36,10 @@ def chained(query: Query) -> bool:
 
 async def places(access: Access, query: Query, found: Json) -> list[Place]:
     """The places of all documents that `found` finds, sorted. Raises TooCostly."""
-    if scored(query):
-        raise TooCostly("Elasticsearch cannot sort by _score and by what documents refer to at once.")
-    fields = [_first(key) for key in query.sort]
-    matches = await _matching(access, query.type, found, dict.fromkeys(("date", *fields)))
-    columns = [await _column(access, key, matches, query.allowed) for key in query.sort]
+    fields = [_first(key) for key in query.sort if key.parameter.code != SCORE]
+    asked = ranked(query, found) if scored(query) else found
+    matches, ranks = await _matching(access, query.type, asked, dict.fromkeys(("date", *fields)), scored=scored(query))
+    columns = [ranks if key.parameter.code == SCORE else await _column(access, key, matches, query.allowed) for key in query.sort]
     made = [(*(column.get(id) for column in columns), hit["date"][0], id) for id, hit in matches.items()]
     return sorted(made, key=cmp_to_key(partial(compare, query.sort)))
 
@@ -90,18 +90,22 @@ def _ids(type: str, names: Iterable[str]) -> list[str]:
     return [name.removeprefix(f"{type}/") for name in names if name.startswith(f"{type}/")]
 
 
-async def _matching(access: Access, type: str, found: Json, fields: Iterable[str]) -> Found:
-    """What `found` finds."""
+async def _matching(
+    access: Access, type: str, found: Json, fields: Iterable[str], *, scored: bool
+) -> tuple[Found, dict[str, float]]:
+    """What `found` finds, and the scores of these documents by id, if they are asked for."""
     matches: dict[str, Mapping[str, list[Any]]] = {}
+    ranks: dict[str, float] = {}
     after: list[str] | None = None
     while True:
-        body = _body(found, fields) | ({"search_after": after} if after else {})
+        body = _body(found, fields) | ({"search_after": after} if after else {}) | {"track_scores": scored}
         (hits,) = await access.ask([(type, body)])
+        ranks |= {str(hit.fields["id"][0]): hit.score for hit in hits if hit.score is not None}
         matches |= {str(hit.fields["id"][0]): hit.fields for hit in hits}
         if len(matches) > MOST:
             raise _too_many(type)
         if len(hits) < _PAGE:
-            return matches
+            return matches, ranks
         after = [str(hits[-1].fields["id"][0])]
 
 

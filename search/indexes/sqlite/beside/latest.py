@@ -25,7 +25,7 @@ Found = tuple[int, int, tuple[tuple[str, int], ...]]
 
 
 def latest(reader: Reader, codes: Codebook, query: Query, by: SearchParameter, most: int) -> Latest:
-    """See `search.index.Grouping`. Inside a transaction of the reader."""
+    """See `search.index.SearchIndex`. Inside a transaction of the reader."""
     predicates = compile_query(query, codes, reader.any_of, Linker(reader, codes, query.allowed))
     if predicates is None:
         return Latest([], [])
