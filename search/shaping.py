@@ -29,7 +29,7 @@ class Shape:
     includes: Includes
     count: int
     max_count: int
-    total: Total = "estimate"
+    total: Total | None = None
     sort: tuple[SortKey, ...] = ()
     summary: str | None = None
     elements: tuple[str, ...] = ()
