@@ -1,8 +1,10 @@
 """A FHIR request and its answer as plain values: handlers know nothing of HTTP's wire, so a batch calls them the same way."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, TypeVar
+
+import msgspec
 
 Return = Literal["minimal", "representation", "OperationOutcome"]
 
@@ -27,30 +29,31 @@ class Trail:
     interaction: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class FhirRequest:
+class FhirRequest(msgspec.Struct, frozen=True):
     """One interaction, asked over HTTP or by a Bundle entry.
 
     `path` and `query` are relative to the FHIR base, undecoded (`Patient/1`, `name=a&_count=5`). `type`, `id`, `version` and
     `operation` are the decoded parts that the route found. `headers` have lower-case names. `base` is the FHIR base URL without a
     slash at the end. `body` is the unpacked request body, b"" if none. `trail` is the same for all copies of a request.
+
+    (A Struct, because one is made in a tenth of the time that a frozen dataclass takes.)
     """
 
     method: str
     path: str
     query: str = ""
     body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     base: str = ""
     type: str = ""
     id: str = ""
     version: str = ""
     operation: str = ""
-    trail: Trail = field(default_factory=Trail, compare=False)
+    trail: Trail = msgspec.field(default_factory=Trail)
 
     def having(self, **changes: object) -> "FhirRequest":
         """A copy with some fields changed."""
-        return replace(self, **changes)  # type: ignore[arg-type]
+        return msgspec.structs.replace(self, **changes)
 
 
 @dataclass(slots=True)

@@ -37,8 +37,7 @@ class Key(msgspec.Struct, frozen=True, eq=False, gc=False):
         return hash((self.type, self.id))
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(msgspec.Struct, frozen=True, gc=False):
     """A document but for its version and instant; `stamp` puts them in.
 
     `head` ends right after `"meta":{`; `tail` begins with what follows the two members inside `meta`
@@ -53,8 +52,7 @@ class Draft:
         return b'%b"versionId":"%d","lastUpdated":"%b"%b' % (self.head, version, instant.encode(), self.tail)
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """One resource to write (`draft`) or to delete (`draft` is None), with its precondition.
 
     `expect` is ABSENT, ANY, or the number of the version that must be current. `method` is kept for history's `request.method`.
@@ -99,8 +97,7 @@ class Receipt:
     expires: int
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(msgspec.Struct, frozen=True, gc=False):
     """One version of one resource as the store holds it. `body` is None where this version is a deletion.
 
     `instant` is in microseconds since the epoch. `position` orders all versions of the store (commit order).
@@ -115,8 +112,7 @@ class Version:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(msgspec.Struct, frozen=True, gc=False):
     """What became of one Change: its new version, and whether no live version was there before (201 rather than 200)."""
 
     version: Version

@@ -7,7 +7,6 @@ nothing.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -87,7 +86,9 @@ async def _attempt(ctx: Context, who: Identity, request: FhirRequest, how: Calla
     if how(meta) == meta:
         return _return(meta, (name,))
     change, _ = await patched(ctx, current, lambda _, document: {**document, "meta": how(document.get("meta", {}))})
-    [written] = await write(ctx, who, request, [replace(change, method="PUT")], interaction="operation", through=RACES)
+    [written] = await write(
+        ctx, who, request, [msgspec.structs.replace(change, method="PUT")], interaction="operation", through=RACES
+    )
     assert written.version.body is not None
     result = _return(_only_meta(written.version.body).meta, (name,))
     result.version, result.instant = written.version.version, written.version.instant

@@ -6,9 +6,10 @@ conflicts is left out and the others go on.
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import msgspec
 from bson.raw_bson import RawBSONDocument
 from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateOne
 
@@ -103,7 +104,7 @@ class Group:
         body = None if change.draft is None else change.draft.stamp(number, self._text)
         made = Version(change.type, change.id, number, self.instant, change.method, body, self.position)
         self._put(made, state)
-        return Written(made if change.echo or body is None else replace(made, body=b""), created=not state.live)
+        return Written(made if change.echo or body is None else msgspec.structs.replace(made, body=b""), created=not state.live)
 
     def adopt(self, versions: Sequence[Version]) -> None:
         """Add versions of another store as they are. Raises ValueError where they do not follow what is there."""
