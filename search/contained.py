@@ -58,6 +58,12 @@ class Container:
             self._known[type] = [*found, *own]
         return self._known[type]
 
+    @property
+    def itself(self) -> Document:
+        """The resource that contains the others."""
+        *_, own = self.of_type(self.version.type)
+        return own
+
     def found(self, query: Query) -> list[tuple[int, Document]]:
         """The contained resources for which the query's (settled) conditions hold, in their order, with their numbers."""
         places = [number for number, part in enumerate(self._parts) if part["resourceType"] == query.type]

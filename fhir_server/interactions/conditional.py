@@ -19,7 +19,7 @@ from fhir_server.interactions.write import write
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.rest.conditional import if_match
 from fhir_server.rest.prefer import preferences
-from fhir_server.searching.codes import with_codes
+from fhir_server.searching.into import searchable
 from resources import documents
 from resources.ids import valid_id
 from resources.outcomes import (
@@ -93,7 +93,7 @@ async def matching(ctx: Context, query: Query, most: int, position: int | None =
             "The search index has not caught up with the latest writes, so criteria cannot be relied on now; send the request again"
         )
         raise error(503, "transient", text, **{"Retry-After": "1"})
-    query = await with_codes(ctx, query)
+    query = await searchable(ctx, query)
     return (await ctx.index.search(replace(query, count=most))).keys
 
 

@@ -15,7 +15,7 @@ from fhir_server.messages import FhirRequest, FhirResult
 from fhir_server.rest.query_string import page_links
 from fhir_server.searching.across import page_across
 from fhir_server.searching.asked import Asked
-from fhir_server.searching.codes import with_codes
+from fhir_server.searching.into import searchable
 from resources.bundles import Mode, outcome_entry, search_entry, searchset
 from resources.outcomes import Issue, operation_outcome
 from resources.store import Key, Version
@@ -36,7 +36,7 @@ async def answer(ctx: Context, request: FhirRequest, asked: Asked) -> FhirResult
     context = page_context(parsed) + asked.place.encode()
     late = not await ctx.index.caught_up(_types(asked))
     begun = time.perf_counter()
-    page = await _page(ctx, [await with_codes(ctx, query) for query in asked.queries], parsed.cursor, context)
+    page = await _page(ctx, [await searchable(ctx, query) for query in asked.queries], parsed.cursor, context)
     searched = time.perf_counter()
     cursor = ctx.cursors.seal((page.total, page.total_exact, *page.cursor), context) if page.cursor is not None else None
     links = page_links(asked.url, applied, cursor)

@@ -13,7 +13,7 @@ import pytest
 from indexing.feed_harness import sweep
 from services.running import service
 
-from fhir_server.searching import inside
+from fhir_server.searching import inside, into
 from tests.api.conftest import Running, problem
 
 SYSTEM = "urn:contained-test"
@@ -192,7 +192,50 @@ def test_on_elasticsearch(tmp_path: Path) -> None:
         assert names(client, "Medication?_has:MedicationRequest:medication:status=stopped&_contained=true") == ["R2"]
         assert paged(client, f"Medication?{ABC}&_contained=true&_containedType=contained", 2) == ["R3#m1", "R3#m2", "R1#m1"]
         assert paged(client, "Medication?_contained=both&_sort=code,_id", 1) == ["R1", "R3", "R2"]
+        assert names(client, f"MedicationRequest?medication.{ABC}&status=active") == ["R3", "R1"]
     asyncio.run(sweep(url, prefix))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (f"MedicationRequest?medication.{ABC}", "R1 R3"),
+        (f"MedicationRequest?medication:Medication.code:not={SYSTEM}|abc", "R2"),
+        ("MedicationRequest?medication.manufacturer.name=Inner", "R1"),
+        ("MedicationRequest?medication.manufacturer.name=Inner,Outer&status=active", "R1"),
+        ("MedicationRequest?medication.manufacturer.partof.name=Outer", "R1"),
+        (f"MedicationRequest?medication.ingredient:Medication.{ABC}", "R3"),
+        (f"MedicationRequest?medication.ingredient:Substance.code={SYSTEM}|sugar", "R1"),
+        (f"MedicationDispense?medication.{ABC}&medication.status=inactive", "D1"),
+        ("MedicationDispense?medication.status=active", ""),
+        (f"Observation?has-member:Observation.code={SYSTEM}|o", "O1 O2"),
+        ("Observation?has-member:Observation._content=quiet", "O2"),
+        ("Observation?has-member:Observation.focus:Observation._id=ci-1", "O1"),
+        (f"Patient?_has:MedicationRequest:subject:medication.{ABC}", "Patient/ci-p"),
+        (f"Patient?_has:MedicationRequest:subject:medication.code={SYSTEM}|none", ""),
+        (f"MedicationRequest?_filter=not (medication.code eq {SYSTEM}|abc)", "R2"),
+        ("Medication?manufacturer.name=Outer", ""),
+    ],
+)
+def test_chains_lead_into_contained_resources(served: httpx.Client, text: str, found: str) -> None:
+    """A chained condition holds for a contained resource as for any other that is referred to."""
+    assert " ".join(sorted(names(served, text))) == found
+
+
+def test_chains_look_into_a_bounded_number(served: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a chain would have to look into too many, it is refused; other criteria narrow it."""
+    monkeypatch.setattr(into, "MOST_READ", 1)
+    monkeypatch.setattr(into, "_BATCH", 1)
+    answer = served.get(f"MedicationRequest?medication.{ABC}")
+    assert answer.status_code == 400 and "leads into contained resources" in problem(answer)
+    assert names(served, f"MedicationRequest?medication.{ABC}&_id=ci-3") == ["R3"]
+
+
+def test_conditional_writes_see_what_chains_lead_to(served: httpx.Client) -> None:
+    """Criteria with a chain find a resource by what it contains."""
+    made = request("ci-3", medication("m1", "abc", ingredient=item("#m2")), medication("m2", "abc"), on="2026-01-03")
+    answer = served.put(f"MedicationRequest?medication.ingredient:Medication.{ABC}", json=made)
+    assert answer.status_code == 200 and answer.headers["location"].partition("/fhir/")[2].startswith("MedicationRequest/ci-3/")
 
 
 def test_the_latest_containers_of_a_type_come_first(served: httpx.Client) -> None:
