@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -81,8 +82,8 @@ class Process:
 def processes(*made: Process) -> Iterator[None]:
     """Started, and gone at the end."""
     try:
-        for process in made:
-            process.start()
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(Process.start, made))
         yield
     finally:
         for process in made:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from indexing.feed_harness import sweep
 from indexing.serving import Process, SlowWay, processes
+from services.mongo.database import database
 from services.running import own_server, service
 
 
@@ -27,9 +28,9 @@ def settled(process: Process, text: str, expected: int, seconds: float = 60.0) -
 
 
 def test_elasticsearch_is_killed_while_it_is_written_to_and_searched(tmp_path: Path) -> None:
-    """Searches say 503 with Retry-After at once, reads and writes go on, and once it is back nothing is missing."""
-    with own_server("elasticsearch", tmp_path / "es") as elastic:
-        process = Process(tmp_path, FHIR_SEARCH_URL=elastic.url)
+    """Beside MongoDB: searches say 503 with Retry-After at once, reads and writes go on, and once it is back nothing is missing."""
+    with own_server("elasticsearch", tmp_path / "es") as elastic, database() as store:
+        process = Process(tmp_path, FHIR_STORE_URL=store, FHIR_SEARCH_URL=elastic.url)
         with processes(process):
             process.put("first", gender="male")
             assert process.total("Patient?gender=male") == 1

@@ -9,7 +9,9 @@ from services.running import service
 
 from fhir_server.indexing import feed
 from fhir_server.indexing.looks import Looks
+from resources.store import StoreUnavailable
 from resources.stores.memory import MemoryStore
+from search.indexes.elastic.lease import Lease
 
 
 @pytest.fixture
@@ -61,6 +63,38 @@ def test_searches_in_another_process_do_not_wait_for_a_resting_feeder() -> None:
             for n in range(2, 5):
                 await put(there.store, "Patient", f"{n}")
                 assert len(await second.found("Patient")) == n + 1
+
+    asyncio.run(test())
+
+
+def test_a_search_waits_through_a_moment_in_which_elasticsearch_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it does while it makes an index; only where that goes on, searches are told at once that it cannot be reached."""
+    refuses, hold = False, Lease.hold
+
+    async def held(lease: Lease) -> bool:
+        if refuses:
+            raise StoreUnavailable("for a moment")
+        return await hold(lease)
+
+    monkeypatch.setattr(Lease, "hold", held)
+
+    async def test() -> None:
+        nonlocal refuses
+        async with place(service("elasticsearch")) as there:
+            process = await there.process()
+            await put(there.store, "Patient", "a")
+            assert await process.found("Patient") == ["a"]
+            refuses = True
+            await put(there.store, "Patient", "b")
+            searching = asyncio.create_task(process.found("Patient"))
+            await asyncio.sleep(1.0)
+            assert process.feed.failing
+            refuses = False
+            assert await searching == ["a", "b"]
+            monkeypatch.setattr(feed, "HICCUP", 0.2)
+            refuses = True
+            await put(there.store, "Patient", "c")
+            assert not await process.index.caught_up(("Patient",))
 
     asyncio.run(test())
 
