@@ -130,6 +130,10 @@ class Memory:
     def close(self) -> None:
         """Nothing to close."""
 
+    def clear(self) -> None:
+        """Forget all documents."""
+        self.index.rebuild(None, [])
+
 
 def parameter(type: str, code: str) -> SearchParameter:
     found = PARAMETERS.find(type, code)

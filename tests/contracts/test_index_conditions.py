@@ -7,20 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contracts.elastic_harness import Elastic
-from contracts.index_harness import EXTRACTOR, PARAMETERS, Database, Memory, all_pages
+from contracts.filling import INDEXES, Filled, all_applied, asked, filled_with
+from contracts.index_harness import PARAMETERS, Database, Memory, all_pages
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resources.stores.participant import Applied
 from search.compartments import within
 from search.index import Latest
 from search.indexes.latest import latest_of
 from search.parse import parse
 from search.query import Clause, Grant, Grants, Modifier, Query, Term
 from search.values import TokenValue
-
-Filled = Database | Memory | Elastic
 
 
 def refer(target: str) -> dict[str, str]:
@@ -64,33 +61,11 @@ SORTABLE = {**DOCUMENTS, "Observation/4": observation("9", "99")}
 """With an observation whose patient is not there."""
 
 
-def applied(row: int, address: str, document: dict[str, Any]) -> Applied:
-    type, _, id = address.partition("/")
-    entry = EXTRACTOR.extract(type, {"resourceType": type, "id": id, **document})
-    return Applied(row, type, id, row * 1_000_000, entry, True, True)
-
-
-@pytest.fixture(scope="module")
-def elastic() -> Iterator[Elastic]:
-    """Indices in Elasticsearch, which all tests share: they take long to make."""
-    made = Elastic()
-    yield made
-    made.close()
-
-
-@pytest.fixture(params=["memory", "sqlite", "elastic"])
+@pytest.fixture(params=INDEXES)
 def filled(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Filled]:
     """An index of each kind with DOCUMENTS in it."""
-    content = [applied(row, address, document) for row, (address, document) in enumerate(DOCUMENTS.items(), 1)]
-    if request.param == "elastic":
-        shared: Elastic = request.getfixturevalue("elastic")
-        shared.fill(content)
-        yield shared
-        return
-    made = Memory() if request.param == "memory" else Database(tmp_path / "a.sqlite")
-    made.update(content)
-    yield made
-    made.close()
+    with filled_with(DOCUMENTS, request, tmp_path) as made:
+        yield made
 
 
 def found(filled: Filled, query: Query) -> str:
@@ -135,11 +110,6 @@ def test_compartments(filled: Filled, type: str, owner: str, ids: str) -> None:
     """A compartment that is no Patient's is a condition on the references that lead into it."""
     compartment, _, id = owner.partition("/")
     assert found(filled, Query(type, (within(compartment, id, type, PARAMETERS),))) == ids
-
-
-def asked(text: str) -> Query:
-    type, _, query = text.partition("?")
-    return parse(type, query, parameters=PARAMETERS, base_url="http://here/fhir").query
 
 
 @pytest.mark.parametrize(
@@ -226,7 +196,7 @@ def test_free_slots(filled: Filled, text: str, ids: str) -> None:
 def test_explained(tmp_path: Path, allowed: Grants | None, tells: bool) -> None:
     """What drove a search and how many rows it had is told, but not where access is limited: rows are others' documents too."""
     made = Database(tmp_path / "a.sqlite")
-    made.update([applied(row, address, document) for row, (address, document) in enumerate(DOCUMENTS.items(), 1)])
+    made.update(all_applied(DOCUMENTS))
 
     async def search() -> str:
         await made.index.open()
@@ -254,19 +224,11 @@ CHAINED = [
 ]
 
 
-@pytest.fixture(params=["memory", "sqlite", "elastic"])
+@pytest.fixture(params=INDEXES)
 def sortable(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Filled]:
     """An index of each kind with SORTABLE in it."""
-    content = [applied(row, address, document) for row, (address, document) in enumerate(SORTABLE.items(), 1)]
-    if request.param == "elastic":
-        shared: Elastic = request.getfixturevalue("elastic")
-        shared.fill(content)
-        yield shared
-        return
-    made = Memory() if request.param == "memory" else Database(tmp_path / "a.sqlite")
-    made.update(content)
-    yield made
-    made.close()
+    with filled_with(SORTABLE, request, tmp_path) as made:
+        yield made
 
 
 @pytest.mark.parametrize(("text", "ids"), CHAINED)
@@ -313,7 +275,7 @@ def test_chained_keys_do_not_leak(sortable: Filled) -> None:
 def test_latest(kind: str, tmp_path: Path, text: str, most: int, groups: str, apart: str) -> None:
     """An index that can group gives the latest documents of each code, groups in the order of their latest."""
     made = Memory() if kind == "memory" else Database(tmp_path / "a.sqlite")
-    made.update([applied(row, address, document) for row, (address, document) in enumerate(DOCUMENTS.items(), 1)])
+    made.update(all_applied(DOCUMENTS))
     query = asked(text)
 
     async def search() -> Latest:

@@ -1,133 +1,15 @@
 """The index contract (search/index.py), one suite on every implementation, with documents as the Extractor sees them."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
-from contracts.elastic_harness import Elastic
-from contracts.index_harness import EXTRACTOR, PARAMETERS, Database, Memory, all_pages
+from contracts.filling import Filled, applied, asked, rule, run
+from contracts.index_harness import Database, Memory, all_pages
 
 from resources.store import Key
-from resources.stores.participant import Applied
 from search.index import SearchIndex
-from search.parse import parse
-from search.query import Compartment, Grant, Grants, Include, Query
-
-BASE = "http://here/fhir"
-Test = Callable[[SearchIndex], Awaitable[None]]
-
-
-def observation(code: str, patient: str, when: str, **more: Any) -> dict[str, Any]:
-    return {
-        "status": "final",
-        "code": {"coding": [{"system": "http://loinc.org", "code": code}]},
-        "subject": {"reference": f"Patient/{patient}"},
-        "effectiveDateTime": when,
-        **more,
-    }
-
-
-def weight(value: float, unit: str = "kg", **more: Any) -> dict[str, Any]:
-    return {"valueQuantity": {"value": value, "unit": unit, "system": "http://unitsofmeasure.org", "code": unit, **more}}
-
-
-DOCUMENTS: dict[str, dict[str, Any]] = {
-    "Patient/1": {
-        "name": [{"family": "Müller", "given": ["Ann", "Anna"]}],
-        "gender": "female",
-        "birthDate": "1980-05-02",
-        "identifier": [{"system": "urn:mrn", "value": "11"}, {"system": "urn:other", "value": "11"}],
-        "managingOrganization": {"reference": "Organization/1"},
-        "text": {"status": "generated", "div": "<div><p>Chronic <b>heart</b> failure, x-ray of the lungs</p>ÉTAT STABLE</div>"},
-    },
-    "Patient/2": {"name": [{"family": "Muller", "given": ["Bob"]}], "gender": "male", "birthDate": "1980", "active": True},
-    "Patient/3": {
-        "name": [{"family": "Smith"}],
-        "text": {"status": "generated", "div": "<div>Failure of the kidneys &amp; heart</div>"},
-        "identifier": [{"value": "11"}],
-        "link": [{"other": {"reference": "Patient/1"}}],
-    },
-    "Organization/1": {"name": "North"},
-    "Observation/1": observation("a", "1", "2026-01-01T08:00:00Z", **weight(70)),
-    "Observation/2": observation("a", "1", "2026-01-02", status="amended", **weight(71.5)),
-    "Observation/3": observation("b", "1", "2026-01-03", **weight(154, "[lb_av]")),
-    "Observation/4": observation("a", "2", "2026-01-04", performer=[{"reference": "Patient/1"}], **weight(70, comparator=">")),
-    "Observation/5": {"status": "final", "code": {"text": "?"}, "subject": {"reference": "Group/1"}},
-    "Encounter/1": {
-        "status": "in-progress",
-        "class": {"code": "IMP"},
-        "subject": {"reference": "Patient/1"},
-        "period": {"start": "2024-01-01"},
-    },
-    "Encounter/2": {
-        "status": "finished",
-        "class": {"code": "AMB"},
-        "subject": {"reference": "Patient/2"},
-        "period": {"start": "2026-01-05T09:00:00Z", "end": "2026-01-05T10:00:00Z"},
-    },
-    "ValueSet/1": {"status": "active", "url": "http://v/1"},
-    "Appointment/1": {
-        "status": "booked",
-        "participant": [{"actor": {"reference": "Patient/1"}}, {"actor": {"reference": "Patient/2"}}],
-    },
-}
-"""By address; their rows are numbered, and their instants counted in seconds, in this order."""
-
-
-def applied(row: int, address: str, document: dict[str, Any]) -> Applied:
-    type, _, id = address.partition("/")
-    entry = EXTRACTOR.extract(type, {"resourceType": type, "id": id, **document})
-    return Applied(row, type, id, row * 1_000_000, entry, True, True)
-
-
-@pytest.fixture(scope="module")
-def elastic() -> Iterator[Elastic]:
-    """Indices in Elasticsearch, which all tests share: they take long to make."""
-    made = Elastic()
-    yield made
-    made.close()
-
-
-@pytest.fixture(params=["memory", "sqlite", "elastic"])
-def filled(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database | Memory | Elastic]:
-    """An index of each kind with DOCUMENTS in it."""
-    content = [applied(row, address, document) for row, (address, document) in enumerate(DOCUMENTS.items(), 1)]
-    if request.param == "elastic":
-        shared: Elastic = request.getfixturevalue("elastic")
-        shared.fill(content)
-        yield shared
-        return
-    made = Memory() if request.param == "memory" else Database(tmp_path / "a.sqlite")
-    made.update(content)
-    yield made
-    made.close()
-
-
-def key(address: str) -> Key:
-    """The key of `Type/id`."""
-    type, _, id = address.partition("/")
-    return Key(type, id)
-
-
-def run(filled: Database | Memory | Elastic, test: Test) -> None:
-    async def within() -> None:
-        await filled.index.open()
-        try:
-            await test(filled.index)
-        finally:
-            await filled.index.close()
-
-    asyncio.run(within())
-
-
-def asked(text: str, **options: Any) -> Query:
-    type, _, query = text.partition("?")
-    return replace(parse(type, query, parameters=PARAMETERS, base_url=BASE).query, **options)
-
+from search.query import Compartment
 
 FOUND = [
     ("Patient?identifier=urn:mrn|11", "1"),
@@ -217,7 +99,7 @@ FOUND = [
 
 
 @pytest.mark.parametrize(("text", "ids"), FOUND)
-def test_found(filled: Database | Memory | Elastic, text: str, ids: str) -> None:
+def test_found(filled: Filled, text: str, ids: str) -> None:
     """A search finds the documents that it should, with the right total, on one page and on pages of one."""
 
     async def test(index: SearchIndex) -> None:
@@ -251,9 +133,7 @@ LONG = [
 
 @pytest.mark.parametrize(("type", "name", "values", "ids"), LONG, ids=[f"{type}-{name}" for type, name, *_ in LONG])
 @pytest.mark.parametrize("more", ["", "&_sort=-_id", "&_lastUpdated=lt2020"])
-def test_many_alternatives(
-    filled: Database | Memory | Elastic, type: str, name: str, values: list[str], ids: str, more: str
-) -> None:
+def test_many_alternatives(filled: Filled, type: str, name: str, values: list[str], ids: str, more: str) -> None:
     """As many alternatives as a query may have are no trouble for any kind of parameter."""
 
     async def test(index: SearchIndex) -> None:
@@ -282,7 +162,7 @@ SORTED = [
 
 
 @pytest.mark.parametrize(("text", "ids"), SORTED)
-def test_sorted(filled: Database | Memory | Elastic, text: str, ids: str) -> None:
+def test_sorted(filled: Filled, text: str, ids: str) -> None:
     """Documents come in the order asked for, those without a value last, on one page as on pages of two."""
     exact = text != "Observation?_sort=-value-quantity"
 
@@ -295,114 +175,7 @@ def test_sorted(filled: Database | Memory | Elastic, text: str, ids: str) -> Non
     run(filled, test)
 
 
-@pytest.mark.parametrize(
-    ("text", "patient", "ids"),
-    [
-        ("Observation", "1", "1 2 3 4"),
-        ("Observation?performer=Patient/1", "2", "4"),
-        ("Observation?patient=Patient/2", "1", "4"),
-        ("Appointment", "2", "1"),
-        ("Patient", "1", "1 3"),
-        ("Organization", "1", ""),
-        ("Observation?code=a", "9", ""),
-    ],
-)
-def test_compartment(filled: Database | Memory | Elastic, text: str, patient: str, ids: str) -> None:
-    """A compartment narrows page and total alike; a document may lie in several."""
-
-    async def test(index: SearchIndex) -> None:
-        result = await index.search(asked(text).with_filter(Compartment(patient)))
-        assert sorted(key.id for key in result.keys) == ids.split()
-        assert result.total == len(ids.split())
-
-    run(filled, test)
-
-
-@pytest.mark.parametrize(
-    ("text", "patients", "ids"),
-    [
-        ("Observation", "1 2", "4"),
-        ("Observation?code=a", "2 1", "4"),
-        ("Appointment", "1 2", "1"),
-        ("Appointment", "1 3", ""),
-        ("Patient", "1 3", "3"),
-        ("Observation", "1 1", "1 2 3 4"),
-    ],
-)
-def test_several_compartments(filled: Database | Memory | Elastic, text: str, patients: str, ids: str) -> None:
-    """A document must lie in all compartments, on the page, on pages of one and in the total."""
-
-    async def test(index: SearchIndex) -> None:
-        query = asked(text)
-        for patient in patients.split():
-            query = query.with_filter(Compartment(patient))
-        result = await index.search(query)
-        assert sorted(key.id for key in result.keys) == ids.split()
-        assert result.total == (await index.search(replace(query, count=0))).total == len(ids.split())
-        pages = await all_pages(index, replace(query, count=1))
-        assert [key for page in pages for key in page.keys] == result.keys
-
-    run(filled, test)
-
-
-def grant(text: str, patient: str = "") -> Grant:
-    """`Observation?code=a` as a Grant, within a patient's compartment if one is named."""
-    query = asked(text)
-    return Grant(query.type, Compartment(patient) if patient else None, query.clauses)
-
-
-ALLOWED: list[tuple[str, Grants, str]] = [
-    ("Observation", (), ""),
-    ("Observation", (grant("Patient"),), ""),
-    ("Observation", (grant("Observation"),), "1 2 3 4 5"),
-    ("Observation", (Grant("*"),), "1 2 3 4 5"),
-    ("Observation", (Grant("*", Compartment("2")),), "4"),
-    ("Observation", (grant("Observation?code=b"),), "3"),
-    ("Observation", (grant("Observation?code=b"), grant("Observation?status=amended")), "2 3"),
-    ("Observation", (grant("Observation?code=b", "1"), grant("Observation?status=amended", "1")), "2 3"),
-    ("Observation", (grant("Observation?code=b", "2"), grant("Observation?status=amended", "1")), "2"),
-    ("Observation", (grant("Observation", "2"), grant("Observation?code=b", "1")), "3 4"),
-    ("Observation", (grant("Observation", "2"), grant("Observation", "1")), "1 2 3 4"),
-    ("Observation", (grant("Observation?code=b", "1"), grant("Observation")), "1 2 3 4 5"),
-    ("Observation?code=a", (grant("Observation", "2"), grant("Observation?date=le2026-01-01")), "1 4"),
-    ("Patient", (grant("Patient?gender=male"), grant("Patient?name:contains=mit"), grant("Patient?_id=9")), "2 3"),
-]
-
-
-@pytest.mark.parametrize(("text", "grants", "ids"), ALLOWED, ids=range(len(ALLOWED)))
-def test_grants(filled: Database | Memory | Elastic, text: str, grants: Grants, ids: str) -> None:
-    """A document must satisfy one grant of its type, whatever else it satisfies: on the page, on pages of one and in the total."""
-
-    async def test(index: SearchIndex) -> None:
-        query = asked(text).with_filter(allowed=grants)
-        result = await index.search(query)
-        assert sorted(key.id for key in result.keys) == ids.split()
-        assert result.total == (await index.search(replace(query, count=0))).total == len(ids.split())
-        pages = await all_pages(index, replace(query, count=1))
-        assert [key for page in pages for key in page.keys] == result.keys
-        keys = [key(address) for address in DOCUMENTS if address.startswith(f"{query.type}/")]
-        if not query.clauses:
-            assert sorted(key.id for key in await index.allowed(keys, allowed=grants)) == ids.split()
-
-    run(filled, test)
-
-
-def test_what_lies_within(filled: Database | Memory | Elastic) -> None:
-    """Of keys of any types, those remain, in their order, whose documents exist and lie within."""
-
-    async def test(index: SearchIndex) -> None:
-        addresses = "Observation/4 Patient/2 Patient/9 Organization/1 Observation/1 Nonsense/1 Appointment/1"
-        keys = [key(address) for address in addresses.split()]
-        there = await index.allowed(keys)
-        assert [key.type for key in there] == ["Observation", "Patient", "Organization", "Observation", "Appointment"]
-        assert await index.allowed(keys, compartments=[Compartment("2")]) == [keys[0], keys[1], keys[6]]
-        assert await index.allowed(keys, compartments=[Compartment("2")], allowed=(grant("Observation"),)) == [keys[0]]
-        assert await index.allowed(keys, allowed=()) == []
-
-    run(filled, test)
-
-
-def test_search_in_turn(filled: Database | Memory | Elastic) -> None:
+def test_search_in_turn(filled: Filled) -> None:
     """Several queries are read one after the other as one list, on pages of any size; without any hit they are an empty page."""
 
     async def test(index: SearchIndex) -> None:
@@ -433,7 +206,7 @@ def test_search_in_turn(filled: Database | Memory | Elastic) -> None:
     [("none", (None, True)), ("estimate", (5, True)), ("accurate", (5, True))],
     ids=["none", "estimate", "accurate"],
 )
-def test_totals(filled: Database | Memory | Elastic, total: str, expected: tuple[int | None, bool]) -> None:
+def test_totals(filled: Filled, total: str, expected: tuple[int | None, bool]) -> None:
     """A total comes where it was asked for, also beside a first page that does not hold everything."""
 
     async def test(index: SearchIndex) -> None:
@@ -445,7 +218,7 @@ def test_totals(filled: Database | Memory | Elastic, total: str, expected: tuple
     run(filled, test)
 
 
-def test_cursors_are_plain_values(filled: Database | Memory | Elastic) -> None:
+def test_cursors_are_plain_values(filled: Filled) -> None:
     """A cursor survives being written as JSON, which is how links carry it."""
 
     async def test(index: SearchIndex) -> None:
@@ -460,98 +233,7 @@ def test_cursors_are_plain_values(filled: Database | Memory | Elastic) -> None:
     run(filled, test)
 
 
-def rule(text: str, **options: Any) -> Include:
-    source, code, *target = text.split(":")
-    found = PARAMETERS.of(source)
-    chosen = tuple(p for p in found.values() if p.kind == "reference" and p.searchable) if code == "*" else (found[code],)
-    return Include(source, chosen, target[0] if target else None, **options)
-
-
-INCLUDED = [
-    ("Observation/1 Observation/4", [rule("Observation:subject")], "Patient/1 Patient/2"),
-    ("Observation/4", [rule("Observation:*")], "Patient/1 Patient/2"),
-    ("Observation/5", [rule("Observation:subject")], ""),
-    ("Observation/1", [rule("Observation:subject:Group")], ""),
-    ("Observation/1", [rule("Observation:subject"), rule("Patient:organization", iterate=True)], "Organization/1 Patient/1"),
-    ("Observation/1", [rule("Observation:subject"), rule("Patient:organization")], "Patient/1"),
-    ("Patient/1", [rule("Observation:patient", reverse=True)], "Observation/1 Observation/2 Observation/3"),
-    ("Patient/1", [rule("Observation:performer", reverse=True)], "Observation/4"),
-    ("Patient/1 Patient/3", [rule("Patient:link", reverse=True)], ""),
-    ("Patient/2", [rule("Appointment:actor", reverse=True)], "Appointment/1"),
-    ("Organization/1", [rule("Patient:organization", reverse=True)], "Patient/1"),
-    ("Patient/9", [rule("Patient:organization"), rule("Observation:patient", reverse=True)], ""),
-]
-
-
-@pytest.mark.parametrize(("page", "rules", "expected"), INCLUDED, ids=range(len(INCLUDED)))
-def test_included(filled: Database | Memory | Elastic, page: str, rules: list[Include], expected: str) -> None:
-    """Includes follow references that exist, each document once, none that the page has, whether keys carry hints or not."""
-
-    async def test(index: SearchIndex) -> None:
-        keys = [key(address) for address in page.split()]
-        result = await index.include(keys, rules, limit=100)
-        assert sorted(f"{key.type}/{key.id}" for key in result.keys) == expected.split()
-        assert not result.truncated
-        rows = {address: row for row, address in enumerate(DOCUMENTS, 1)}
-        for off in (0, 1):  # right, and pointing elsewhere
-            hinted = [Key(key.type, key.id, rows.get(f"{key.type}/{key.id}", 4) + off) for key in keys]
-            assert await index.include(hinted, rules, limit=100) == result
-
-    run(filled, test)
-
-
-NARROWED: list[tuple[str, list[Include], dict[str, Any], str]] = [
-    ("Observation/4", [rule("Observation:*")], {"compartments": [Compartment("2")]}, "Patient/2"),
-    ("Observation/1", [rule("Observation:subject")], {"compartments": [Compartment("2")]}, ""),
-    ("Observation/4", [rule("Observation:*")], {"allowed": (grant("Patient?gender=female"),)}, "Patient/1"),
-    ("Observation/4", [rule("Observation:*")], {"allowed": (grant("Observation"),)}, ""),
-    (
-        "Observation/1",
-        [rule("Observation:subject"), rule("Patient:organization", iterate=True)],
-        {"allowed": (grant("Organization"),)},
-        "",
-    ),
-    ("Patient/1", [rule("Observation:*", reverse=True)], {"compartments": [Compartment("2")]}, "Observation/4"),
-    (
-        "Patient/1",
-        [rule("Observation:patient", reverse=True)],
-        {"allowed": (grant("Observation?code=b"), grant("Observation?date=2026-01-01"))},
-        "Observation/1 Observation/3",
-    ),
-    ("Patient/1", [rule("Observation:patient", reverse=True)], {"allowed": ()}, ""),
-]
-
-
-@pytest.mark.parametrize(("page", "rules", "access", "expected"), NARROWED, ids=range(len(NARROWED)))
-def test_includes_do_not_leak(
-    filled: Database | Memory | Elastic, page: str, rules: list[Include], access: dict[str, Any], expected: str
-) -> None:
-    """Nothing is included that the compartments and grants do not leave, nor through it; and it takes no room from the rest."""
-
-    async def test(index: SearchIndex) -> None:
-        keys = [key(address) for address in page.split()]
-        limit = len(expected.split())
-        result = await index.include(keys, rules, limit=limit, **access)
-        assert sorted(f"{key.type}/{key.id}" for key in result.keys) == expected.split()
-        assert not result.truncated
-
-    run(filled, test)
-
-
-def test_include_tells_when_it_is_cut(filled: Database | Memory | Elastic) -> None:
-    """At the bound, includes stop and say so; with just as many as fit they do not."""
-
-    async def test(index: SearchIndex) -> None:
-        rules = [rule("Observation:patient", reverse=True)]
-        cut = await index.include([Key("Patient", "1")], rules, limit=2)
-        assert (len(cut.keys), cut.truncated) == (2, True)
-        whole = await index.include([Key("Patient", "1")], rules, limit=3)
-        assert (len(whole.keys), whole.truncated) == (3, False)
-
-    run(filled, test)
-
-
-def test_changes_are_seen_at_once(filled: Database | Memory | Elastic) -> None:
+def test_changes_are_seen_at_once(filled: Filled) -> None:
     """After a change the old values find nothing and the new ones do; after a deletion nothing does."""
 
     async def test(index: SearchIndex) -> None:
@@ -568,7 +250,7 @@ def test_changes_are_seen_at_once(filled: Database | Memory | Elastic) -> None:
     run(filled, test)
 
 
-def test_caught_up(filled: Database | Memory | Elastic) -> None:
+def test_caught_up(filled: Filled) -> None:
     """What is written in the store's own transactions can be found at once."""
 
     async def test(index: SearchIndex) -> None:

@@ -1,45 +1,30 @@
 """Properties of the Elasticsearch index: it finds what search.match says, in order, over all pages, with chains and access decisions."""
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from contracts.checking import check, check_allowed, check_pages
 from contracts.elastic_harness import Elastic
 from contracts.index_harness import (
     CODES,
-    PARAMETERS,
     all_pages,
     applied,
-    compartments,
     documents,
-    gone,
-    grants,
     linked,
     linked_queries,
     parameter,
     put,
     queries,
 )
-from contracts.test_index_properties import check, document
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from resources.store import Key
 from search.indexes.elastic.fields import LONGEST
-from search.match import Alone, allows, matches
-from search.query import Clause, Include, Modifier, Query, Term
+from search.query import Clause, Modifier, Query, Term
 from search.values import StringValue, TokenValue
 
 FEW = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-
-
-@pytest.fixture(scope="module")
-def elastic() -> Iterator[Elastic]:
-    """Indices that every example uses again."""
-    made = Elastic()
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize("type", sorted(CODES))
@@ -65,64 +50,14 @@ def test_chains_agree_with_the_oracle(elastic: Elastic, type: str, data: st.Data
 @given(data=st.data())
 def test_what_is_allowed_agrees_with_the_oracle(elastic: Elastic, type: str, data: st.DataObject) -> None:
     """Of any keys, those remain whose documents the oracle allows; and no include leads to any other."""
-    made = applied(type, data.draw(st.lists(documents(type), max_size=12)))
-    within, allowed = data.draw(compartments), data.draw(grants(type))
-    keys = [Key(type, str(n)) for n in range(1, len(made) + 2)]
-    expected = [key for key, c in zip(keys, made, strict=False) if allows(within, allowed, document(c))]
-    referring = [p for p in PARAMETERS.of(type).values() if p.kind == "reference" and p.code in ("patient", "subject")]
-    rules = [Include(type, tuple(referring), None, reverse=True)] if referring else []
-    elastic.clear()
-    elastic.update(made)
-
-    async def run() -> None:
-        index = elastic.index
-        await index.open()
-        assert await index.allowed(keys, compartments=within, allowed=allowed) == expected
-        found = await index.include([Key("Patient", "1")], rules, limit=50)
-        left = await index.include([Key("Patient", "1")], rules, limit=50, compartments=within, allowed=allowed)
-        assert left.keys == [key for key in found.keys if key in expected]
-        await index.close()
-
-    asyncio.run(run())
+    check_allowed(data, type, elastic)
 
 
 @FEW
 @given(data=st.data())
 def test_pages_stay_whole_while_others_write(elastic: Elastic, data: st.DataObject) -> None:
     """Documents that nobody changes come exactly once over the pages of a search, whatever is added, changed or deleted meanwhile."""
-    type = data.draw(st.sampled_from(sorted(CODES)))
-    made = applied(type, data.draw(st.lists(documents(type), min_size=4, max_size=10)))
-    query = replace(data.draw(queries(type)), total="none", count=2)
-    elastic.clear()
-    elastic.update(made)
-    touched: set[str] = set()
-
-    async def run() -> list[str]:
-        await elastic.index.open()
-        try:  # hypothesis may end an example at any draw
-            found: list[str] = []
-            cursor, rows = None, 100
-            for _ in range(50):
-                page = await elastic.index.search(replace(query, cursor=cursor))
-                found += [key.id for key in page.keys]
-                cursor = page.cursor
-                if cursor is None:
-                    break
-                row = data.draw(st.sampled_from([*range(1, len(made) + 1), rows]))
-                touched.add(str(row))
-                if row == rows or data.draw(st.booleans()):
-                    elastic.update([put(row, type, str(row), data.draw(documents(type)), instant=rows, new=row == rows)])
-                else:
-                    elastic.update([gone(row, type, str(row))])
-                rows += row == rows
-            return found
-        finally:
-            await elastic.index.close()
-
-    found = asyncio.run(run())
-    for change in made:
-        if change.id not in touched:
-            assert found.count(change.id) == matches(query, document(change), Alone())
+    check_pages(data, elastic)
 
 
 LONG = "é" + "ab" * LONGEST + "c*?\\d" + "e" * LONGEST

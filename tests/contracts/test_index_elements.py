@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+from contracts.checking import document
 from contracts.elastic_harness import Elastic
 from contracts.index_harness import ASKED, HELD, Database, parameter, put
-from contracts.test_index_properties import document
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

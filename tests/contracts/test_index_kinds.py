@@ -2,17 +2,12 @@
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from contracts.elastic_harness import Elastic
-from contracts.index_harness import EXTRACTOR, PARAMETERS, TINY, Database, Memory, all_pages
-
-from resources.stores.participant import Applied
-from search.index import TooCostly
-from search.parse import parse
-from search.query import Query
+from contracts.filling import Filled, all_applied, asked
+from contracts.index_harness import TINY, Database, Memory, all_pages
 
 LOINC, UCUM, ROLE = "http://loinc.org", "http://unitsofmeasure.org", "http://terminology.hl7.org/CodeSystem/v2-0203"
 
@@ -136,30 +131,19 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-def applied(row: int, address: str, document: dict[str, Any]) -> Applied:
-    type, _, id = address.partition("/")
-    entry = EXTRACTOR.extract(type, {"resourceType": type, "id": id, **document})
-    return Applied(row, type, id, row * 1_000_000, entry, True, True)
-
-
 @pytest.fixture(scope="module", params=["memory", "sqlite", "sqlite, every way", "elastic"])
-def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database | Memory | Elastic]:
+def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
     """An index of each kind with DOCUMENTS in it; with tiny limits all ways of searching are taken."""
     if request.param == "memory":
-        made: Database | Memory | Elastic = Memory()
+        made: Filled = Memory()
     elif request.param == "elastic":
         made = Elastic()
     else:
         options = {"limits": TINY} if "every way" in request.param else {}
         made = Database(tmp_path_factory.mktemp("index") / "a.sqlite", **options)
-    made.update([applied(row, address, document) for row, (address, document) in enumerate(DOCUMENTS.items(), 1)])
+    made.update(all_applied(DOCUMENTS))
     yield made
     made.close()
-
-
-def asked(text: str, **options: Any) -> Query:
-    type, _, query = text.partition("?")
-    return replace(parse(type, query, parameters=PARAMETERS, base_url="http://here/fhir").query, **options)
 
 
 COMPOSITES = [
@@ -344,7 +328,7 @@ UNITS = [
 
 
 @pytest.mark.parametrize(("text", "ids"), UNITS + COMPOSITES + PLACES + IDENTIFIERS + TEXTS + HIERARCHIES)
-def test_found(filled: Database | Memory | Elastic, text: str, ids: str) -> None:
+def test_found(filled: Filled, text: str, ids: str) -> None:
     """A search finds the documents that it should, with the right total, on one page and on pages of one."""
 
     async def run() -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from contracts.elastic_harness import Elastic
-from contracts.index_harness import EXTRACTOR, PARAMETERS, Database, Memory
+from contracts.filling import Filled, all_applied
+from contracts.index_harness import PARAMETERS, Database, Memory
 
-from resources.stores.participant import Applied
 from search.parse import parse
 from search.query import Query
 
@@ -39,12 +39,6 @@ for _id, _number in NUMBERS.items():
     DOCUMENTS[f"Observation/{_id}"]["valueQuantity"] = {"value": _number, "unit": "mg", "code": "mg", "system": "urn:u"}
 DOCUMENTS["Observation/h"]["valueQuantity"] = {"value": 5.5, "comparator": ">=", "unit": "g"}
 DOCUMENTS["Observation/i"]["valueQuantity"] = {"value": 5.3, "comparator": "<="}
-
-
-def applied(row: int, address: str, document: dict[str, Any]) -> Applied:
-    type, _, id = address.partition("/")
-    entry = EXTRACTOR.extract(type, {"resourceType": type, "id": id, **document})
-    return Applied(row, type, id, row * 1_000_000, entry, True, True)
 
 
 def asked(text: str) -> Query:
@@ -315,19 +309,19 @@ DOCUMENTS.update({f"ValueSet/{id}": document for id, document in VALUE_SETS.item
 
 
 @pytest.fixture(scope="module", params=["memory", "sqlite", "elastic"])
-def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database | Memory | Elastic]:
+def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
     """An index of each kind with DOCUMENTS in it."""
     if request.param == "memory":
-        made: Database | Memory | Elastic = Memory()
+        made: Filled = Memory()
     else:
         made = Elastic() if request.param == "elastic" else Database(tmp_path_factory.mktemp("index") / "a.sqlite")
-    made.update([applied(row, address, document) for row, (address, document) in enumerate(DOCUMENTS.items(), 1)])
+    made.update(all_applied(DOCUMENTS))
     yield made
     made.close()
 
 
 @pytest.mark.parametrize(("text", "ids"), ORDERED + PLAIN)
-def test_found(filled: Database | Memory | Elastic, text: str, ids: str) -> None:
+def test_found(filled: Filled, text: str, ids: str) -> None:
     """Each query finds what its table says, and says how many."""
 
     async def run() -> None:

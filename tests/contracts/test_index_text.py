@@ -1,14 +1,13 @@
 """Searches by words: SQLite and Elasticsearch say what the oracle says, whatever is asked."""
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from contracts.elastic_harness import Elastic
+from contracts.filling import applied, asked
 from contracts.index_harness import Database, Memory, all_pages
-from contracts.test_index_contract import applied, asked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -35,20 +34,6 @@ EXPRESSIONS: st.SearchStrategy[Expression] = st.recursive(
     max_leaves=6,
 )
 TEXTS = st.lists(WORDS, max_size=4).map(" ".join)
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    made = Database(tmp_path_factory.mktemp("text") / "a.sqlite")
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def elastic() -> Iterator[Elastic]:
-    made = Elastic()
-    yield made
-    made.close()
 
 
 Asked = list[tuple[Expression, bool]]

@@ -1,0 +1,32 @@
+"""Stores and indexes that several modules run on."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from contracts.elastic_harness import Elastic
+from contracts.filling import DOCUMENTS, INDEXES, Filled, filled_with
+from contracts.index_harness import Database
+
+
+@pytest.fixture(scope="module")
+def elastic() -> Iterator[Elastic]:
+    """Indices in Elasticsearch, which all tests of a module share: they take long to make."""
+    made = Elastic()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """The index in a SQLite file, which all tests of a module share."""
+    made = Database(tmp_path_factory.mktemp("index") / "a.sqlite")
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=INDEXES)
+def filled(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Filled]:
+    """An index of each kind with DOCUMENTS in it."""
+    with filled_with(DOCUMENTS, request, tmp_path) as made:
+        yield made
