@@ -10,6 +10,7 @@ from fhir_server.app import open_context
 from fhir_server.config import Settings
 from fhir_server.context import Context
 from fhir_server.searching.inside import Looking
+from fhir_server.searching.into import searchable
 from resources.documents import draft, encode
 from resources.store import Change
 from search.parse import parse
@@ -97,5 +98,32 @@ def test_chains_lead_to_what_may_be_seen(settings: Settings) -> None:
             active = parse("Organization", "active=true", parameters=ctx.parameters, base_url=ctx.settings.bases).query.clauses
             some = (Grant("MedicationRequest"), Grant("Organization", clauses=active))  # type: ignore[arg-type]
             assert await found(ctx, text, some) == "a1"
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize(
+    ("allowed", "within", "ids"),
+    [
+        (None, (), "a1 b1"),
+        ((Grant("*", Compartment("a")),), (), ""),
+        ((Grant("*", Compartment("a")), Grant("Organization")), (), "a1"),
+        ((Grant("MedicationRequest"), Grant("Organization")), (Compartment("b"),), "b1"),
+        ((Grant("Organization"),), (), ""),
+    ],
+)
+def test_chains_lead_into_what_may_be_seen(
+    settings: Settings, allowed: Grants | None, within: tuple[Compartment, ...], ids: str
+) -> None:
+    """A chain leads into contained resources, and out of them, only as far as the one and the other may be seen."""
+
+    async def go() -> None:
+        async with open_context(settings) as ctx:
+            maker = change({"resourceType": "Organization", "id": "x", "name": "Maker"})
+            await ctx.store.commit([maker, request("a1", "a", "x"), request("a2", "a", "y"), request("b1", "b", "x")])
+            text = "medication:Medication.manufacturer.name=maker"
+            query = parse("MedicationRequest", text, parameters=ctx.parameters, base_url=ctx.settings.bases).query
+            result = await ctx.index.search(await searchable(ctx, query.with_filter(*within, allowed=allowed)))
+            assert " ".join(sorted(key.id for key in result.keys)) == ids
 
     asyncio.run(go())
