@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -197,6 +198,34 @@ def test_a_long_search_goes_on_in_a_thread(tmp_path: Path) -> None:
         included = await made.index.include([Key("Observation", "1")], [rule("Observation:subject")], limit=9)
         assert [key.id for key in included.keys] == ["1"]
         await made.index.close()
+
+    asyncio.run(run())
+    made.close()
+
+
+def test_what_was_long_before_begins_in_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search like one that was long does not hold up the loop again; when one like it proves short, the next is done there."""
+    made = Database(tmp_path / "a.sqlite", budget=0.003)
+    made.update([applied(row, f"Patient/{row}", DOCUMENTS["Patient/1"]) for row in range(100, 4000)])
+    where: list[bool] = []  # of each transaction: whether it is on the loop's thread
+    transaction = Reader.transaction
+
+    def seen(self: Reader, seconds: float) -> Any:
+        where.append(threading.current_thread() is threading.main_thread())
+        return transaction(self, seconds)
+
+    monkeypatch.setattr(Reader, "transaction", seen)
+
+    async def run() -> None:
+        await made.index.open()
+        long, short = (asked(f"Patient?_id:not={id}&family={name}&_sort=gender,-family") for id, name in ((1, "m"), (2, "nobody")))
+        begun = []
+        for query in (long, long, short, short):
+            where.clear()
+            await made.index.search(query)
+            begun.append(where[0])
+        await made.index.close()
+        assert begun == [True, False, False, True]
 
     asyncio.run(run())
     made.close()

@@ -7,6 +7,7 @@ allow.
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,7 +32,7 @@ from search.indexes.sqlite.words.batches import Documents
 from search.indexes.sqlite.words.gathering import WAIT, Texts
 from search.parameter import SearchParameter
 from search.parameters import Parameters
-from search.query import Compartment, Grants, Include, Query, Text, added, leaves
+from search.query import Compartment, Grants, Include, Query, Text, added, leaves, named
 from search.recurring import Recurring
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,11 @@ BUDGET = 0.02
 EVENTS = "AuditEvent"
 
 _MOST_READERS = 4
+
+Shape = tuple[object, ...]
+"""What a search asks for, without its values."""
+
+_MOST_SHAPES = 1_000
 
 _PRAGMAS = "PRAGMA query_only = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -8000;"
 
@@ -77,6 +83,7 @@ class SqliteIndex:
         self._reader: Reader | None = None
         self._spare: list[Reader] = []
         self._slots = asyncio.Semaphore(_MOST_READERS)
+        self._long: set[Shape] = set()
         self._texts: Texts | None = None
         self._custom: Custom | None = None
         self._wait = wait
@@ -151,7 +158,7 @@ class SqliteIndex:
         """See `search.index.SearchIndex`."""
         await self._gather((query,))
         carry_out = explained_search if query.explain else search
-        return await self._run(lambda reader: carry_out(reader, self._codes, query))
+        return await self._run(lambda reader: carry_out(reader, self._codes, query), _shape(query))
 
     async def search_in_turn(self, queries: Sequence[Query], *, count: int, cursor: tuple[Any, ...] | None = None) -> Result:
         """See `search.index.SearchIndex`."""
@@ -200,20 +207,33 @@ class SqliteIndex:
                 raise StoreUnavailable("The search index has no access to the words of documents.")
             await self._texts.settle(self._wait)
 
-    async def _run(self, work: Callable[[Reader], T]) -> T:
-        """Do the work here, or in a thread if it proves long."""
+    async def _run(self, work: Callable[[Reader], T], shape: Shape | None = None) -> T:
+        """Do the work here, or in a thread if it proves long, or if work of this shape did the last time."""
         if self._reader is None:
             raise StoreUnavailable("The search index is not open.")
-        try:
-            return _do(self._reader, work, self._budget)
-        except OutOfTime:
-            async with self._slots:
-                return await asyncio.to_thread(self._run_long, work)
+        if shape is None or shape not in self._long:
+            try:
+                return _do(self._reader, work, self._budget)
+            except OutOfTime:
+                pass
+        async with self._slots:
+            found, seconds = await asyncio.to_thread(self._run_long, work)
+        if shape is not None:
+            self._remember(shape, seconds > self._budget)
+        return found
 
-    def _run_long(self, work: Callable[[Reader], T]) -> T:
+    def _remember(self, shape: Shape, long: bool) -> None:
+        if long and len(self._long) < _MOST_SHAPES:
+            self._long.add(shape)
+        elif not long:
+            self._long.discard(shape)
+
+    def _run_long(self, work: Callable[[Reader], T]) -> tuple[T, float]:
+        """What the work gives, and the seconds of CPU that it took."""
         reader = self._spare.pop() if self._spare else self._connect()
+        began = time.thread_time()  # not the time of the day: a machine with much else to do does not make a search long
         try:
-            return _do(reader, work, self._limit)
+            return _do(reader, work, self._limit), time.thread_time() - began
         except OutOfTime:
             raise TooCostly(
                 f"The search took longer than {self._limit:g} seconds. Narrow it with a parameter that few documents match,"
@@ -230,6 +250,11 @@ class SqliteIndex:
         except apsw.Error as problem:
             raise _unavailable(problem, "opened") from None
         return Reader(connection, self._limits)
+
+
+def _shape(query: Query) -> Shape:
+    keys = tuple((key.parameter.code, key.descending, len(key.via)) for key in query.sort)
+    return (query.type, tuple(named(clause) for clause in query.clauses), keys, query.total, query.count > 0, query.cursor is None)
 
 
 def _unavailable(problem: apsw.Error, what: str) -> StoreUnavailable:
