@@ -80,7 +80,8 @@ def allowed_modifiers(parameter: SearchParameter, parameters: Parameters) -> fro
     """The modifiers that a searchable parameter takes, beside `:Type` for references."""
     if parameter.code in _OF_THE_ADDRESS:
         return _OF_THE_ADDRESS[parameter.code]
-    found = KINDS[parameter.kind].MODIFIERS | {modifier for modifier in MODIFYING if takes(parameter, modifier)}
+    facets = {modifier for modifier in MODIFYING if not parameter.custom and takes(parameter, modifier)}
+    found = KINDS[parameter.kind].MODIFIERS | facets
     if parameter.kind == "reference" and hierarchy(parameter, parameters) is None:
         return found - {Modifier.ABOVE, Modifier.BELOW}
     return found | NAMING_CODES if parameter.kind == "token" else found
@@ -112,7 +113,8 @@ def _bad_modifier(parameter: SearchParameter, suffix: str, parameters: Parameter
         allowed += [f":{type}" for type in parameter.targets[:5]] or [":Type"]
     choice = f"; it takes {', '.join(allowed)}" if allowed else "; it takes none"
     named = [name.removeprefix(":") for name in allowed] + list(parameter.targets)
-    return f"The modifier :{suffix[:100]} cannot be used with {parameter.code}{choice}{close_to(suffix, named)}"
+    why = f"; what :{suffix} looks at is not indexed for parameters that were added" if parameter.custom and suffix in MODIFYING else ""
+    return f"The modifier :{suffix[:100]} cannot be used with {parameter.code}{why}{choice}{close_to(suffix, named)}"
 
 
 def _missing(parameter: SearchParameter, name: str, value: str, notes: Notes) -> Clause | None:

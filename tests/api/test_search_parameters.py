@@ -328,6 +328,7 @@ def test_sorted_chained_included(friends: httpx.Client, query: str, ids: str) ->
         ("Patient?eye.name=x", "Patient.eye is no reference that can be followed"),
         ("Patient?_include=Patient:eye", "names no reference parameter of Patient"),
         ("Patient?friend:Group.name=x", "never refers to a Group"),
+        ("Patient?friend:identifier=1", "what :identifier looks at is not indexed for parameters that were added"),
     ],
 )
 def test_what_leads_nowhere(friends: httpx.Client, query: str, text: str) -> None:

@@ -35,7 +35,7 @@ class Process:
         self.connection = Connection(Server(url, timeout=20))
         self.layout = Layout(PARAMETERS, prefix)
         self.feed = Feed(store, self.connection, self.layout, extractor or Extractor(PARAMETERS, BASE), wait=wait)
-        self.index = ElasticIndex(self.connection, self.layout, limit=20, follow=self.feed.caught_up, lost=self.feed.lost)
+        self.index = ElasticIndex(self.connection, self.layout, limit=20, follow=self.feed.caught_up, lost=self.feed.lost, hurry=self.feed.hurry)
         self.indices = Indices(self.connection, self.layout)
 
     async def found(self, text: str) -> list[str]:
@@ -55,6 +55,7 @@ class Process:
         assert task is not None
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+        await self.feed.added.stop()
 
 
 class Place:

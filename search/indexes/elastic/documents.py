@@ -50,7 +50,7 @@ def document(parameters: Parameters, operation: Operation) -> dict[str, Any]:
 
 def _added(entry: Entry) -> dict[str, Any]:
     """The fields of parameters that were added to this server."""
-    found = {code: fields_of(values) for code, values in entry.values.items() if ADDED_MARK in code and values}
+    found = {code: fields_of(values) for code, values in entry.values.items() if ADDED_MARK in code and ":" not in code and values}
     return {"c": found} if found else {}
 
 

@@ -308,8 +308,6 @@ _KINDS: Mapping[type, str] = {
     QuantityValue: "quantity",
     ReferenceValue: "reference",
     UriValue: "uri",
-    CompositeValue: "composite",
-    LabelValue: "label",
 }
 
 

@@ -101,9 +101,7 @@ class Layout:
     def added(self, parameters: Iterable[SearchParameter]) -> dict[str, Any]:
         """What the mapping of a type says of parameters that were added to this server. Values of others stay unread: a document may come
         with the values of a parameter before its index knows of it."""
-        return {
-            code: {"properties": MAPPINGS[kind]} for parameter in parameters for code, kind in _held(parameter, parameter.stored)
-        }
+        return {parameter.stored: {"properties": MAPPINGS[parameter.kind]} for parameter in parameters}
 
     def feed_mapping(self) -> dict[str, Any]:
         """The mapping of the feed's own index."""
