@@ -49,8 +49,9 @@ def position_of(type: str, id: str) -> int | None:
 
 
 def is_own(version: Version) -> bool:
-    """Whether a store wrote this AuditEvent itself, and did not take it from a client."""
-    return position_of(version.type, version.id) == version.position
+    """Whether a store wrote this AuditEvent itself. One that a client put is a document like any other, whatever its id looks like: nobody
+    can post one under an id of its own."""
+    return version.method == "POST" and position_of(version.type, version.id) == version.position
 
 
 def groups(found: Sequence[Version]) -> Iterator[list[Version]]:

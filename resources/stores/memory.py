@@ -163,7 +163,7 @@ class MemoryStore:
         return [
             v
             for v in reversed(self._versions)
-            if (v.type == type if type is not None else events.position_of(v.type, v.id) is None)
+            if (v.type == type if type is not None else not events.is_own(v))
             and (id is None or v.id == id)
             and (since is None or v.instant >= since)
             and (at is None or self._current_within(v, at))

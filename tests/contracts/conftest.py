@@ -1,12 +1,19 @@
 """Stores and indexes that several modules run on."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from contracts.elastic_harness import Elastic
 from contracts.filling import DOCUMENTS, INDEXES, Filled, filled_with
 from contracts.index_harness import Database
+from contracts.store_harness import KINDS, Test, run_on
+
+
+@pytest.fixture(params=list(KINDS))
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Test], None]:
+    """Runs a test's coroutine on an open store of each kind."""
+    return lambda test: run_on(request.param, tmp_path, test)
 
 
 @pytest.fixture(scope="module")

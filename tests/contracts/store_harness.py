@@ -1,15 +1,18 @@
 """The kinds of store that the contract suite runs on, and what it takes to make one of each, empty, for one test."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import msgspec
 from services.mongo.database import database as mongo_database
 from services.postgres.database import database as postgres_database
 
-from resources.store import ResourceStore
+from resources.documents import draft
+from resources.store import Change, ResourceStore, Version
 from resources.stores.memory import MemoryStore
 from resources.stores.mongo import MongoStore
 from resources.stores.participant import Participant
@@ -48,6 +51,8 @@ class Kind:
     embedded: bool = False
 
 
+EVENT = b'{"resourceType":"AuditEvent","action":"R"}'
+
 KINDS = {
     "memory": Kind(lambda s: MemoryStore(clock=s.clock, participant=s.participant), embedded=True),
     "sqlite": Kind(lambda s: SqliteStore(s.folder / "a.sqlite", clock=s.clock, participant=s.participant), embedded=True),
@@ -81,3 +86,26 @@ def run_on(name: str, folder: Path, test: Test) -> None:
                 await store.close()
 
         asyncio.run(within())
+
+
+def change(id: str, family: str = "a", type: str = "Patient", **options: Any) -> Change:
+    """A document that has little but a name."""
+    body = msgspec.json.encode({"resourceType": type, "name": [{"family": family}]})
+    return Change(type, id, draft(body, id), **options)
+
+
+def removal(id: str, **options: Any) -> Change:
+    """A Patient deleted."""
+    return Change("Patient", id, None, method="DELETE", **options)
+
+
+def family(version: Version | None) -> str | None:
+    """The name in a document; None where there is none."""
+    if version is None or version.body is None:
+        return None
+    return str(msgspec.json.decode(version.body)["name"][0]["family"])
+
+
+async def collect(parts: AsyncIterator[list[Version]]) -> list[Version]:
+    """All versions, in order."""
+    return [version async for part in parts for version in part]

@@ -3,12 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from contracts.store_harness import ADOPTING, KINDS, Setting, setting
-from contracts.test_store_contract import EVENT, change, collect, removal
+from contracts.store_harness import ADOPTING, EVENT, KINDS, Setting, change, collect, removal, setting
+from msgspec.structs import replace
 
 from resources.store import ResourceStore, Version
 
@@ -26,11 +25,12 @@ async def opened(name: str, place: Setting) -> AsyncIterator[ResourceStore]:
 
 
 async def fill(store: ResourceStore) -> list[Version]:
-    """Some history of some resources, with events in between; returns all of it."""
+    """Some history of some resources, with events in between, one of them put by somebody; returns all of it."""
     await store.commit([change("1"), change("2")], events=[EVENT, EVENT])
     await store.commit([change("1", "b")], events=[EVENT])
     await store.commit([removal("2")])
     await store.commit([change("2", "again"), change("1", type="Practitioner")], events=[EVENT])
+    await store.commit([change(f"event-{await store.position() + 1}", type="AuditEvent")])
     return await collect(store.outbox(after=0))
 
 

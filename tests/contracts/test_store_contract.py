@@ -1,44 +1,17 @@
 """The store contract (resources/store.py), one suite on every implementation."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from contracts.store_harness import EMBEDDED, KINDS, Clock, Test, run_on, setting
+from contracts.store_harness import EMBEDDED, EVENT, KINDS, Clock, Test, change, collect, family, removal, setting
 
 from resources.documents import draft
 from resources.store import ABSENT, ANY, Change, Claim, Conflict, Key, Receipt, ResourceStore, Version
 from resources.stores.participant import Applied
-
-EVENT = b'{"resourceType":"AuditEvent","action":"R"}'
-
-
-@pytest.fixture(params=list(KINDS))
-def run(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Test], None]:
-    """Runs a test's coroutine on an open store of each kind."""
-    return lambda test: run_on(request.param, tmp_path, test)
-
-
-def change(id: str, family: str = "a", type: str = "Patient", **options: Any) -> Change:
-    body = msgspec.json.encode({"resourceType": type, "name": [{"family": family}]})
-    return Change(type, id, draft(body, id), **options)
-
-
-def removal(id: str, **options: Any) -> Change:
-    return Change("Patient", id, None, method="DELETE", **options)
-
-
-def family(version: Version | None) -> str | None:
-    if version is None or version.body is None:
-        return None
-    return str(msgspec.json.decode(version.body)["name"][0]["family"])
-
-
-async def collect(parts: AsyncIterator[list[Version]]) -> list[Version]:
-    return [version async for part in parts for version in part]
 
 
 def test_a_written_document_is_read_back_with_its_version_and_instant_inside(run: Callable[[Test], None]) -> None:
@@ -231,28 +204,6 @@ def test_history_can_be_cut_by_time(run: Callable[[Test], None]) -> None:
     run(test)
 
 
-def test_events_become_documents_that_can_be_read_and_never_disturb_the_rest(run: Callable[[Test], None]) -> None:
-    """Each event is an AuditEvent with an id, a version and an instant of its own; the system's history leaves them out."""
-
-    async def test(store: ResourceStore, clock: Clock) -> None:
-        await store.commit([change("1")], events=[EVENT, EVENT])
-        await store.commit([], events=[EVENT])
-        page = await store.history("AuditEvent", None)
-        assert len(page.versions) == 3
-        for event in page.versions:
-            document = msgspec.json.decode(event.body or b"")
-            assert (document["id"], document["meta"]["versionId"], document["action"]) == (event.id, "1", "R")
-            assert await store.read("AuditEvent", event.id) == event
-            assert await store.read_version("AuditEvent", event.id, 1) == event
-            assert await store.read_version("AuditEvent", event.id, 2) is None
-            assert (await store.history("AuditEvent", event.id)).versions == [event]
-        assert [v.type for v in (await store.history(None, None)).versions] == ["Patient"]
-        assert await store.read("AuditEvent", "event-99999") is None
-        assert await store.read("AuditEvent", "event-x") is None
-
-    run(test)
-
-
 def test_a_scan_is_a_snapshot_in_shards_whatever_is_written_meanwhile(run: Callable[[Test], None]) -> None:
     """Each live resource once, as it was at the position; the shards part them without overlap."""
 
@@ -408,28 +359,6 @@ def test_the_history_of_anything_can_be_counted(run: Callable[[Test], None]) -> 
 async def _event(store: ResourceStore) -> Version | None:
     await store.commit([], events=[EVENT])
     return (await store.history("AuditEvent", None)).versions[0]
-
-
-def test_events_are_read_many_at_a_time_beside_documents(run: Callable[[Test], None]) -> None:
-    """Events of one commit and of several, in any order, with and without hints; an id that only looks like an event's is none."""
-
-    async def test(store: ResourceStore, clock: Clock) -> None:
-        for number in range(4):
-            await store.commit([change(str(number))], events=[EVENT] * 3)
-        await store.commit([change("event-2", "named so")])
-        events = (await store.history("AuditEvent", None)).versions
-        assert len(events) == 12
-        assert {(e.version, e.method) for e in events} == {(1, "POST")}
-        for wanted in (events, events[::-1], events[::5], [*events[3:], *events[:3]]):
-            assert await store.read_many([Key(e.type, e.id) for e in wanted]) == wanted
-        odd = [Key("AuditEvent", i) for i in ("event-1", "event-999", "event-0", "event-002", "x")]
-        assert await store.read_many(odd) == [None] * 5
-        mixed = [Key("Patient", "event-2"), Key("AuditEvent", "event-2", 1), Key("Patient", "1", (1 << 48) + 2)]
-        found = await store.read_many(mixed)
-        assert [v and (v.type, v.id) for v in found] == [("Patient", "event-2"), ("AuditEvent", "event-2"), ("Patient", "1")]
-        assert await store.read("AuditEvent", "event-002") is None
-
-    run(test)
 
 
 def test_an_index_outside_keeps_its_place_in_the_store(run: Callable[[Test], None]) -> None:

@@ -14,8 +14,7 @@ from typing import Any
 import apsw
 import httpx
 import pytest
-from contracts.store_harness import KINDS, setting
-from contracts.test_store_contract import EVENT, change, removal
+from contracts.store_harness import EVENT, KINDS, change, removal, setting
 from robustness.running import Server, clean_environment, interruptible
 
 from resources.store import ResourceStore
