@@ -14,7 +14,7 @@ from search.indexes.sqlite.custom.reading import led_to
 from search.indexes.sqlite.plan import make_plan, tests_of, union
 from search.indexes.sqlite.predicates import NEVER, Check, Predicate, Stream, either, json
 from search.indexes.sqlite.reader import Reader
-from search.indexes.sqlite.rows import unpack_rows
+from search.indexes.sqlite.rows import unpack
 from search.indexes.sqlite.schema import FOLDED, NORMAL, Book, Codebook, Field
 from search.query import Chain, Clause, Grants, Has, Modifier, Query, Term
 from search.values import ReferenceValue, hash64
@@ -117,14 +117,16 @@ class Linker:
             return self._walked_has(fields, book, source, inner)
         pids = {field.pid + role for field in fields for role in (NORMAL, FOLDED)}
         ids: dict[str, None] = {}
+        start_of = f"{book.name}/"
         for start in range(0, len(few), 500):
             part = few[start : start + 500]
             marks = ", ".join("?" * len(part))
             table = "cpacked" if fields[0].custom else "packed"
             for (blob,) in self._reader.rows(f"SELECT rows FROM {table} WHERE rid IN ({marks})", part):
-                for pid, v, _ in unpack_rows(blob)[1]:
-                    if pid in pids and v.startswith(f"{book.name}/"):
-                        ids[v.partition("/")[2]] = None
+                flat = unpack(blob)  # the date, then pid, v and w of each row
+                for place in range(1, len(flat), 3):
+                    if flat[place] in pids and flat[place + 1].startswith(start_of):
+                        ids[flat[place + 1][len(start_of) :]] = None
         if not ids:
             return NEVER
         return among_ids(list(ids), book)
