@@ -84,7 +84,8 @@ class Definitions(msgspec.Struct, frozen=True):
 
     `constraints`: by key; where R4 gives one key to different rules (inv-1), the later ones by "key@path".
     `value_sets`: ValueSet URL -> {system: codes}, for the required bindings that can be enumerated. `code_systems`: complete
-    CodeSystems, URL -> codes. `compartments`: compartment type -> {resource type: parameter codes ("{def}": the resource itself)}.
+    CodeSystems, URL -> codes; `hierarchies`: of those that have one, URL -> code -> the codes right above it.
+    `compartments`: compartment type -> {resource type: parameter codes ("{def}": the resource itself)}.
     """
 
     types: dict[str, TypeDefinition]
@@ -94,6 +95,7 @@ class Definitions(msgspec.Struct, frozen=True):
     code_systems: dict[str, frozenset[str]]
     compartments: dict[str, dict[str, tuple[str, ...]]]
     extensions: dict[str, ExtensionDefinition]
+    hierarchies: dict[str, dict[str, tuple[str, ...]]] = {}
 
     @property
     def resource_types(self) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from conformance.load import (  # noqa: E402  (the tables' own shapes; the path 
     SearchParameterDefinition,
     TypeDefinition,
 )
+from conformance.terminology.code_systems import code_tree  # noqa: E402
 
 SOURCE = ROOT / "conformance" / "definitions"
 NATIVE = {"ele-1", "ext-1"}
@@ -168,6 +169,14 @@ class TerminologyCompiler:
             if system.get("content") == "complete" and system.get("concept")
         }
 
+    def hierarchies(self) -> dict[str, dict[str, tuple[str, ...]]]:
+        trees = {url: code_tree(self.systems[url]) for url in self.complete_systems()}
+        return {
+            url: {code: tuple(sorted(above)) for code, above in sorted(tree.parents.items())}
+            for url, tree in trees.items()
+            if tree.parents
+        }
+
     def _codes(self, concepts: list[Json]) -> Iterator[str]:
         for concept in concepts:
             yield concept["code"]
@@ -266,6 +275,7 @@ def build() -> Definitions:
         code_systems=terminology.complete_systems(),
         compartments=compartments(),
         extensions=extensions(),
+        hierarchies=terminology.hierarchies(),
     )
 
 

@@ -45,6 +45,12 @@ def code_tree(document: Mapping[str, Any]) -> CodeTree:
     return CodeTree(frozenset(codes), _grouped(pairs), _grouped((b, a) for a, b in pairs), document.get("content") == "complete")
 
 
+def official_tree(codes: frozenset[str], parents: Mapping[str, Iterable[str]]) -> CodeTree:
+    """The tree of a complete CodeSystem of the official definitions: its codes, and the codes right above each that has any."""
+    pairs = {(above, code) for code, found in parents.items() for above in found}
+    return CodeTree(codes, _grouped(pairs), _grouped((b, a) for a, b in pairs), complete=True)
+
+
 def _grouped(pairs: Iterable[tuple[str, str]]) -> Mapping[str, frozenset[str]]:
     found: dict[str, set[str]] = {}
     for first, second in pairs:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from conformance.load import definitions
-from conformance.terminology.code_systems import CodeTree, code_tree
+from conformance.terminology.code_systems import CodeTree, code_tree, official_tree
 from fhir_server.context import Context
 from resources.documents import decode
 from resources.outcomes import FhirError, error
@@ -90,7 +90,7 @@ class ValueSets:
     async def _tree(self, system: str) -> CodeTree | None:
         if system not in self._trees:
             version = await self._canonical("CodeSystem", system)
-            self._trees[system] = _tree_of(version.body) if version is not None and version.body is not None else None
+            self._trees[system] = _tree_of(version.body) if version is not None and version.body is not None else _official(system)
         return self._trees[system]
 
     async def _composed(self, url: str, compose: Json, depth: int) -> set[Code]:
@@ -171,6 +171,13 @@ def _decoded(body: bytes) -> Json:
 @lru_cache(maxsize=16)
 def _tree_of(body: bytes) -> CodeTree:
     return code_tree(decode(body))
+
+
+@lru_cache(maxsize=16)
+def _official(system: str) -> CodeTree | None:
+    """The tree of an official CodeSystem, if it is known as a whole."""
+    codes = definitions().code_systems.get(system)
+    return official_tree(codes, definitions().hierarchies.get(system, {})) if codes is not None else None
 
 
 def refusal(name: str, reason: CannotExpand) -> FhirError:

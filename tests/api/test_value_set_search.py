@@ -123,6 +123,32 @@ def test_found(api: httpx.Client, query: str, codes: str) -> None:
     assert found(api, query) == set(codes.split())
 
 
+CLINICAL = "http://terminology.hl7.org/CodeSystem/condition-clinical"
+
+
+@pytest.mark.parametrize(
+    ("query", "codes"),
+    [
+        (f"clinical-status:below={CLINICAL}|active", "active relapse"),
+        (f"clinical-status:above={CLINICAL}|relapse", "active relapse"),
+        (f"clinical-status:below={CLINICAL}|inactive", "resolved"),
+        (f"clinical-status:below={CLINICAL}|active&verification-status:missing=true", "active relapse"),
+        (f"clinical-status:in={HERE}/still", "active relapse"),
+    ],
+)
+def test_official_hierarchies(api: httpx.Client, query: str, codes: str) -> None:
+    """The official CodeSystems need not be stored for what lies above and below their codes."""
+    still = {"system": CLINICAL, "filter": [{"property": "concept", "op": "is-a", "value": "active"}]}
+    api.put("ValueSet/still", json=composed("still", still)).raise_for_status()
+    for code in ("active", "relapse", "resolved"):
+        status = {"coding": [{"system": CLINICAL, "code": code}]}
+        about = {"subject": {"reference": "Patient/vs-h"}, "clinicalStatus": status}
+        api.put(f"Condition/vs-{code}", json={"resourceType": "Condition", "id": f"vs-{code}", **about}).raise_for_status()
+    answer = api.get(f"Condition?subject=Patient/vs-h&{query}")
+    assert answer.status_code == 200, answer.text
+    assert sorted(entry["resource"]["id"] for entry in answer.json().get("entry", [])) == [f"vs-{code}" for code in codes.split()]
+
+
 def test_through_links(api: httpx.Client) -> None:
     """Value sets may stand at the ends of chains and reverse chains."""
     answer = api.get(f"Patient?_has:Observation:subject:code:in={HERE}/expanded")
