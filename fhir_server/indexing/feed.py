@@ -80,7 +80,7 @@ class Feed:
         self._task: asyncio.Task[None] | None = None
         self._wake, self._moved = asyncio.Event(), asyncio.Event()
         self._leading, self.failing = False, False
-        self._well = time.monotonic()
+        self._well, self._failures = time.monotonic(), 0
         self._done, self._inspected = 0, 0.0
         self._company, self._counted = True, 0.0
         self._soon: asyncio.TimerHandle | None = None
@@ -132,13 +132,20 @@ class Feed:
             except (StoreUnavailable, Refused) as failure:
                 if not self.failing:
                     log.warning("the search index cannot be fed now", extra={"failure": str(failure)})
-                self.failing, self._leading = True, False
-                await asyncio.sleep(pause)
+                await self._failed(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
             except Exception as failure:  # whatever it is, the index must not be left behind for good
                 log.error("feeding the search index failed", exc_info=failure)
-                self.failing, self._leading = True, False
-                await asyncio.sleep(LONGEST_PAUSE)
+                await self._failed(LONGEST_PAUSE)
+
+    async def _failed(self, pause: float) -> None:
+        """After a round that failed, rest for so many seconds; shortly only, where somebody waits: it may have become better."""
+        self.failing, self._leading = True, False
+        self._failures += 1
+        await asyncio.sleep(SHORTLY)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), pause)
+        self._wake.clear()
 
     async def _round(self) -> None:
         if not self._leading and not await self._take_over():
@@ -317,10 +324,11 @@ class Feed:
         needed = await self._needed(types, position)
         if not needed:
             return True
+        failures = self._failures
         try:
             async with asyncio.timeout(self._wait):
-                await self._fed(max(needed.values()))
-                return all([await self._seen(type, wanted) for type, wanted in needed.items()])
+                await self._fed(max(needed.values()), failures)
+                return all([await self._seen(type, wanted, failures) for type, wanted in needed.items()])
         except (TimeoutError, StoreUnavailable, Refused):
             return False
 
@@ -336,11 +344,13 @@ class Feed:
                 needed[type] = wanted
         return needed
 
-    async def _fed(self, position: int) -> None:
+    async def _fed(self, position: int, failures: int) -> None:
         """Return once the index has everything up to the position. Raises StoreUnavailable where it cannot be reached."""
         while self._done < position:
-            if self._hopeless():
+            if self._hopeless(failures):
                 raise StoreUnavailable("The search index cannot be reached.")
+            if self.failing:
+                self._wake.set()
             if self._leading:
                 moved = self._moved
                 self._wake.set()
@@ -351,10 +361,11 @@ class Feed:
             else:
                 await asyncio.sleep(PATIENCE)
 
-    def _hopeless(self) -> bool:
-        return self.failing and time.monotonic() - self._well > HICCUP
+    def _hopeless(self, failures: int) -> bool:
+        """Whether it has failed for long, and again since there were so many failures."""
+        return self.failing and self._failures > failures and time.monotonic() - self._well > HICCUP
 
-    async def _seen(self, type: str, position: int) -> bool:
+    async def _seen(self, type: str, position: int, failures: int) -> bool:
         """Have searches of the type see what has been written up to the position; False where it has had no index for long.
 
         One refresh serves all who came before it began.
@@ -365,7 +376,8 @@ class Feed:
                 running = self._refreshes[type] = asyncio.create_task(self._refresh(type))
             if not await asyncio.shield(running):
                 since = self._absent.get(type)
-                if self._hopeless() or (since is not None and time.monotonic() - since > self._wait):
+                self._wake.set()
+                if self._hopeless(failures) or (since is not None and time.monotonic() - since > self._wait):
                     return False
                 await asyncio.sleep(SHORTLY)
         return True

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,11 @@ def test_a_pair_of_engines(tmp_path: Path, name: str) -> None:
                 writer.put(f"p{n}", identifier=[{"system": "urn:n", "value": f"{n}"}])
                 assert reader.total(f"Patient?identifier=urn:n|{n}") == 1, n
             store.kill()
-            for refused in (one.client.get("Patient/p0"), other.client.get("Patient?identifier=urn:n|0")):
+            with ThreadPoolExecutor() as pool:
+                refusals = pool.map(
+                    lambda each: each[0].client.get(each[1]), [(one, "Patient/p0"), (other, "Patient?identifier=n|0")]
+                )
+            for refused in refusals:
                 assert refused.status_code == 503 and int(refused.headers["Retry-After"]) > 0, refused.text
             store.start()
             _back(one, "Patient/p0")

@@ -95,6 +95,9 @@ def test_a_search_waits_through_a_moment_in_which_elasticsearch_refuses(monkeypa
             refuses = True
             await put(there.store, "Patient", "c")
             assert not await process.index.caught_up(("Patient",))
+            await asyncio.sleep(1.0)
+            refuses = False
+            assert await process.found("Patient") == ["a", "b", "c"]  # who comes then is not told what was true before
 
     asyncio.run(test())
 

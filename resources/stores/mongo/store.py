@@ -160,7 +160,7 @@ class MongoStore:
 
     async def newest(self, types: Sequence[str]) -> list[int]:
         """See ResourceStore.newest."""
-        with self._errors.clear(), pymongo.timeout(2 * ANSWER):
+        with self._errors.clear(), pymongo.timeout(ANSWER):
             return await self._reader.tail.newest(types)
 
     async def receipt(self, key: bytes) -> Receipt | None:
