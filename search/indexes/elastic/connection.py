@@ -124,7 +124,7 @@ class Connection:
             text = "The search index (Elasticsearch) cannot be reached; searches work again once it is back."
             raise StoreUnavailable(text) from failure
         if not 200 <= meta.status < 300:
-            raise _refusal(meta.status, answer)
+            raise refusal(meta.status, answer)
         if meta.headers.get("x-elastic-product") != "Elasticsearch":
             raise StoreUnavailable("The server that FHIR_SEARCH_URL names is no Elasticsearch.")
         return bytes(answer) if answer else b""
@@ -169,7 +169,7 @@ class _Error(msgspec.Struct):
     error: _Cause | str = ""
 
 
-def _refusal(status: int, body: object) -> Exception:
+def refusal(status: int, body: object) -> Exception:
     """What a refusal means. Its own words quote queries and documents; only its kinds are kept."""
     kinds = _kinds(body)
     if any("too_many" in kind for kind in kinds):

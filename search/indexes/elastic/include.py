@@ -1,65 +1,31 @@
 """`_include` and `_revinclude`, and what an access decision leaves of given keys: each step one request, whatever the page's size."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
-
-import msgspec
 
 from resources.store import Key
 from search.index import Included
+from search.indexes.elastic.beside.asking import PAGE, Asking, Hit
 from search.indexes.elastic.compile import access_parts, all_of
-from search.indexes.elastic.connection import Connection
 from search.indexes.elastic.fields import path
-from search.indexes.elastic.layout import Layout
 from search.indexes.elastic.terms import Json, any_of, one_of
 from search.query import Compartment, Grants, Include
 
-_encode = msgspec.json.Encoder().encode
 _NEWEST: list[Json] = [{"date": "desc"}, {"id": "desc"}]
-_MOST = 10_000
-"""Documents of one answer: Elasticsearch's own limit on a page."""
-
-
-class _Hit(msgspec.Struct):
-    fields: dict[str, list[Any]] = {}
-    score: float | None = msgspec.field(name="_score", default=None)
-
-
-class _Hits(msgspec.Struct):
-    hits: list[_Hit] = []
-
-
-class _Shards(msgspec.Struct):
-    total: int = 0
-
-
-class _Answer(msgspec.Struct):
-    hits: _Hits = msgspec.field(default_factory=_Hits)
-    error: dict[str, Any] | None = None
-
-
-class _Answers(msgspec.Struct):
-    responses: list[_Answer] = []
-
-
-_decode = msgspec.json.Decoder(_Answers).decode
 
 
 class Access:
     """A decision's compartments and grants, applied to what is looked up."""
 
-    def __init__(
-        self, connection: Connection, layout: Layout, limit: float, compartments: Sequence[Compartment], allowed: Grants | None
-    ) -> None:
-        self._connection, self._layout, self._limit = connection, layout, limit
+    def __init__(self, asking: Asking, compartments: Sequence[Compartment], allowed: Grants | None) -> None:
+        self._asking = asking
         self._compartments, self._allowed = tuple(compartments), allowed
-        self._known = frozenset(layout.parameters.types)
+        self._known = frozenset(asking.layout.parameters.types)
 
     async def within(self, keys: Sequence[Key]) -> list[Key]:
         """Those of the keys, in their order, that are there and left."""
         there: set[Key] = set()
         wanted = _by_type(key for key in keys if key.type in self._known)
-        asked = [(type, self.body(type, one_of("id", ids[at : at + _MOST]), _MOST)) for type, ids in wanted for at in _steps(ids)]
+        asked = [(type, self.body(type, one_of("id", ids[at : at + PAGE]), PAGE)) for type, ids in wanted for at in _steps(ids)]
         for (type, _), hits in zip(asked, await self.ask(asked), strict=True):
             there.update(Key(type, str(hit.fields["id"][0])) for hit in hits)
         return [key for key in keys if key in there]
@@ -76,22 +42,23 @@ class Access:
             "docvalue_fields": ["id", *fields],
         }
 
-    async def ask(self, asked: Sequence[tuple[str, Json]]) -> list[list[_Hit]]:
+    async def ask(self, asked: Sequence[tuple[str, Json]]) -> list[list[Hit]]:
         """What each (type, search) finds, in one request. A type without an index has nothing."""
-        if not asked:
-            return []
-        lines = []
-        for type, body in asked:
-            lines += [
-                _encode({"index": self._layout.alias(type), "ignore_unavailable": True, "allow_partial_search_results": False}),
-                _encode(body),
-            ]
-        params = {"filter_path": "responses.hits.hits.fields,responses.hits.hits._score,responses.error.type,responses.status"}
-        sent = b"\n".join(lines) + b"\n"
-        answer = await self._connection.call("POST", "/_msearch", sent, params=params, lines=True, within=self._limit)
-        responses = _decode(answer).responses
-        assert all(one.error is None for one in responses), "a look-up was refused"
-        return [one.hits.hits for one in responses]
+        return [one.hits.hits for one in await self._asking.many(asked)] if asked else []
+
+    async def ask_all(self, asked: Sequence[tuple[str, Json]]) -> list[list[Hit]]:
+        """The same for searches of any `size`: what an answer cannot hold at once is asked for after it."""
+        found: list[list[Hit]] = [[] for _ in asked]
+        open = {number: (type, body) for number, (type, body) in enumerate(asked)}
+        while open:
+            asking = [(type, {**body, "size": min(body["size"], PAGE)}) for type, body in open.values()]
+            further = {}
+            for (number, (type, body)), hits in zip(open.items(), await self.ask(asking), strict=True):
+                found[number] += hits
+                if len(hits) == PAGE and body["size"] > PAGE:
+                    further[number] = (type, {**body, "size": body["size"] - PAGE, "search_after": hits[-1].sort})
+            open = further
+        return found
 
 
 def _by_type(keys: Iterable[Key]) -> list[tuple[str, list[str]]]:
@@ -102,7 +69,7 @@ def _by_type(keys: Iterable[Key]) -> list[tuple[str, list[str]]]:
 
 
 def _steps(ids: Sequence[str]) -> range:
-    return range(0, len(ids), _MOST)
+    return range(0, len(ids), PAGE)
 
 
 async def include(access: Access, keys: Sequence[Key], includes: Sequence[Include], limit: int) -> Included:
@@ -135,7 +102,7 @@ async def _round(access: Access, rules: Sequence[Include], keys: Sequence[Key], 
         if body is not None:
             places.append((rule, len(asked)))
             asked.append((rule.source, body))
-    answers = await access.ask(asked)
+    answers = await access.ask_all(asked)
     led: list[Key] = []
     forward: list[Key] = []
     for rule, place in places:
@@ -160,7 +127,7 @@ def _referred(rule: Include, keys: Sequence[Key]) -> Json | None:
     if not ids or not fields:
         return None
     return {
-        "size": min(len(ids), _MOST),
+        "size": len(ids),
         "query": any_of(one_of("id", ids)),
         "sort": _NEWEST,
         "track_total_hits": False,
@@ -174,10 +141,10 @@ def _referring(access: Access, rule: Include, keys: Sequence[Key], enough: int) 
     """The search for the documents that refer to one of the keys."""
     targets = [f"{key.type}/{key.id}" for key in keys if rule.target in (None, key.type)]
     found = [query for field in _fields(rule) for query in one_of(field, targets)]
-    return access.body(rule.source, found, min(enough, _MOST)) if targets and found else None
+    return access.body(rule.source, found, enough) if targets and found else None
 
 
-def _targets(rule: Include, hits: Sequence[_Hit]) -> list[Key]:
+def _targets(rule: Include, hits: Sequence[Hit]) -> list[Key]:
     out: dict[Key, None] = {}
     for hit in hits:
         for values in hit.fields.values():

@@ -7,6 +7,7 @@ from typing import Any
 from resources.store import Key, StoreUnavailable
 from search.index import Included, Latest, Result
 from search.indexes.elastic.beside.added import Added
+from search.indexes.elastic.beside.asking import Asking
 from search.indexes.elastic.beside.latest import check, latest
 from search.indexes.elastic.compile import compile_query
 from search.indexes.elastic.connection import Connection
@@ -41,7 +42,6 @@ class ElasticIndex:
         hurry: Callable[[], None] = _nobody,
     ) -> None:
         self._connection, self._layout, self._limit = connection, layout, limit
-        self._searcher = Searcher(connection, layout, limit)
         self._follow, self._lost = follow, lost
         self._added, self._hurry = Added(Indices(connection, layout)), hurry
 
@@ -67,25 +67,26 @@ class ElasticIndex:
         """See `search.index.SearchIndex`."""
         await self._added.gathered(added((query,)))
         try:
-            return await self._searcher.search(query)
+            return await Searcher(self._asking()).search(query)
         except Missing as missing:
             if not await self._appears(missing.type):
                 return Result([], None, None if query.total == "none" and query.count > 0 else 0)
         try:
-            return await self._searcher.search(query)
+            return await Searcher(self._asking()).search(query)
         except Missing as missing:
             raise _absent(missing.type) from None
 
     async def search_in_turn(self, queries: Sequence[Query], *, count: int, cursor: tuple[Any, ...] | None = None) -> Result:
         """See `search.index.SearchIndex`."""
         await self._added.gathered(added(queries))
-        return await self._searcher.in_turn(queries, count=count, cursor=cursor, missing=self._appears)
+        return await Searcher(self._asking()).in_turn(queries, count=count, cursor=cursor, missing=self._appears)
 
     async def latest(self, query: Query, by: SearchParameter, most: int) -> Latest:
         """See `search.index.SearchIndex`."""
         check((await self.search(replace(query, sort=(), count=0, cursor=None, total="accurate"))).total)
-        found = compile_query(query, await links_of(self._searcher, query))
-        return await latest(self._access((), query.allowed), query, found, by, most)
+        asking = self._asking()
+        [links] = await links_of(asking, [query])
+        return await latest(Access(asking, (), query.allowed), query, compile_query(query, links), by, most)
 
     async def include(
         self,
@@ -112,7 +113,10 @@ class ElasticIndex:
         return True if self._follow is None else await self._follow(types, position)
 
     def _access(self, compartments: Sequence[Compartment], allowed: Grants | None) -> Access:
-        return Access(self._connection, self._layout, self._limit, compartments, allowed)
+        return Access(self._asking(), compartments, allowed)
+
+    def _asking(self) -> Asking:
+        return Asking(self._connection, self._layout, self._limit)
 
     async def _appears(self, type: str) -> bool:
         """Whether a type whose index was missing has one now; False where there is nothing of it to be found.

@@ -3,12 +3,12 @@
 Elasticsearch has no joins. A list is bounded: beyond MOST the search is refused as too costly rather than cut without a word.
 """
 
+import asyncio
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol
-
-import msgspec
+from typing import Any
 
 from search.index import TooCostly
+from search.indexes.elastic.beside.asking import PAGE, Asking
 from search.indexes.elastic.compile import NO_LINKS, Links, access_parts, all_of, compile_condition
 from search.indexes.elastic.fields import path
 from search.indexes.elastic.terms import NOTHING, Json, any_of, one_of
@@ -18,55 +18,34 @@ from search.query import AllOf, AnyOf, Chain, Condition, Grants, Has, Negation, 
 MOST = 50_000
 """Documents that one step of a chain may lead through."""
 
-_PAGE = 10_000
+_BARE: Json = {"_source": False, "stored_fields": "_none_"}
 
 
-class Asker(Protocol):
-    """Who can ask Elasticsearch."""
-
-    async def raw(self, type: str, body: Json) -> bytes:
-        """The answer to a search of the type; b"" where it has no index (then it has no documents either)."""
+WAYS = 1_000
+"""Chains and `_has` of one search, those within others counted. One by a reference to any type is a chain for each type."""
 
 
-class _Hit(msgspec.Struct):
-    sort: list[str]
+async def links_of(asking: Asking, queries: Sequence[Query]) -> list[Links]:
+    """What the chains of each query lead to. Raises TooCostly."""
+    ways = sum(_ways(query.clauses) for query in queries)
+    if ways > WAYS:
+        raise TooCostly(
+            f"The search follows references in {ways:,} ways, at most {WAYS:,} are possible: name the types that are meant, such as"
+            " subject:Patient.name, or ask for less at a time."
+        )
+    return await asyncio.gather(*(_resolve(asking, query.type, query.clauses, query.allowed) for query in queries))
 
 
-class _Hits(msgspec.Struct):
-    hits: list[_Hit] = []
+def _ways(conditions: Sequence[Condition]) -> int:
+    return sum(1 + _ways(each.conditions) for each in _linking(conditions))
 
 
-class _Bucket(msgspec.Struct):
-    key: str
-
-
-class _Buckets(msgspec.Struct):
-    buckets: list[_Bucket] = []
-
-
-class _Answer(msgspec.Struct):
-    hits: _Hits = msgspec.field(default_factory=_Hits)
-    aggregations: dict[str, _Buckets] = {}
-
-
-_decode = msgspec.json.Decoder(_Answer).decode
-
-
-async def links_of(asker: Asker, query: Query) -> Links:
-    """What the query's chains lead to. Raises TooCostly."""
-    return await _resolve(asker, query.type, query.clauses, query.allowed)
-
-
-async def _resolve(asker: Asker, type: str, conditions: Sequence[Condition], allowed: Grants | None) -> Links:
-    found: dict[Condition, Json] = {}
-    for condition in _linking(conditions):
-        if condition in found:
-            continue
-        if isinstance(condition, Chain):
-            found[condition] = await _chain(asker, condition, allowed)
-        else:
-            found[condition] = await _has(asker, type, condition, allowed)
-    return found or NO_LINKS
+async def _resolve(asking: Asking, type: str, conditions: Sequence[Condition], allowed: Grants | None) -> Links:
+    wanted = list(dict.fromkeys(_linking(conditions)))
+    found = await asyncio.gather(
+        *(_chain(asking, each, allowed) if isinstance(each, Chain) else _has(asking, type, each, allowed) for each in wanted)
+    )
+    return dict(zip(wanted, found, strict=True)) or NO_LINKS
 
 
 def _linking(conditions: Iterable[Condition]) -> Iterator[Chain | Has]:
@@ -80,45 +59,42 @@ def _linking(conditions: Iterable[Condition]) -> Iterator[Chain | Has]:
             yield from _linking((condition.condition,))
 
 
-async def _inner(asker: Asker, type: str, conditions: Sequence[Condition], allowed: Grants | None) -> Json:
-    links = await _resolve(asker, type, conditions, allowed)
+async def _inner(asking: Asking, type: str, conditions: Sequence[Condition], allowed: Grants | None) -> Json:
+    links = await _resolve(asking, type, conditions, allowed)
     return all_of([*(compile_condition(each, links) for each in conditions), *access_parts(type, (), allowed)])
 
 
-async def _chain(asker: Asker, chain: Chain, allowed: Grants | None) -> Json:
-    inner = await _inner(asker, chain.target, chain.conditions, allowed)
+async def _chain(asking: Asking, chain: Chain, allowed: Grants | None) -> Json:
+    inner = await _inner(asking, chain.target, chain.conditions, allowed)
     if inner is NOTHING:
         return NOTHING
-    names = [f"{chain.target}/{id}" for id in await _ids(asker, chain.target, inner)]
+    names = [f"{chain.target}/{id}" for id in await _ids(asking, chain.target, inner)]
     return any_of([query for field in _fields(chain.parameters) for query in one_of(field, names)])
 
 
-async def _ids(asker: Asker, type: str, inner: Json) -> list[str]:
+async def _ids(asking: Asking, type: str, inner: Json) -> list[str]:
     found: list[str] = []
-    body: dict[str, Any] = {"size": _PAGE, "query": inner, "sort": [{"id": "asc"}], "track_total_hits": False}
+    body: dict[str, Any] = {"size": PAGE, "query": inner, "sort": [{"id": "asc"}], "track_total_hits": False, **_BARE}
     while True:
-        answer = await asker.raw(type, body)
-        hits = _decode(answer).hits.hits if answer else []
+        hits = (await asking.soon(type, body)).hits.hits
         found += [hit.sort[0] for hit in hits]
         if len(found) > MOST:
             raise _too_many(type)
-        if len(hits) < _PAGE:
+        if len(hits) < PAGE:
             return found
         body = {**body, "search_after": hits[-1].sort}
 
 
-async def _has(asker: Asker, type: str, has: Has, allowed: Grants | None) -> Json:
-    inner = await _inner(asker, has.source, has.conditions, allowed)
+async def _has(asking: Asking, type: str, has: Has, allowed: Grants | None) -> Json:
+    inner = await _inner(asking, has.source, has.conditions, allowed)
     fields = _fields(has.parameters)
     if inner is NOTHING or not fields:
         return NOTHING
     named: Json = {
         str(number): {"terms": {"field": field, "size": MOST + 1, "include": f"{type}/.*"}} for number, field in enumerate(fields)
     }
-    answer = await asker.raw(has.source, {"size": 0, "query": inner, "track_total_hits": False, "aggs": named})
-    if not answer:
-        return NOTHING
-    names = {bucket.key for buckets in _decode(answer).aggregations.values() for bucket in buckets.buckets}
+    answer = await asking.soon(has.source, {"size": 0, "query": inner, "track_total_hits": False, "aggs": named, **_BARE})
+    names = {bucket.key for buckets in answer.aggregations.values() for bucket in buckets.buckets}
     if len(names) > MOST:
         raise _too_many(type)
     return any_of(one_of("id", (name.partition("/")[2] for name in sorted(names))))

@@ -9,17 +9,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import msgspec
-
 from resources.store import Key
-from search.index import Result, TooCostly
+from search.index import Result
+from search.indexes.elastic.beside.asking import PAGE, Answer, Asking, Total
 from search.indexes.elastic.beside.chained import chained, compare, places
 from search.indexes.elastic.beside.scores import ranked, scores
 from search.indexes.elastic.compile import NO_LINKS, Links, compile_query
-from search.indexes.elastic.connection import Connection
 from search.indexes.elastic.fields import path
 from search.indexes.elastic.include import Access
-from search.indexes.elastic.layout import Layout
 from search.indexes.elastic.links import links_of
 from search.indexes.elastic.terms import Json
 from search.query import Query, SortKey
@@ -27,47 +24,6 @@ from search.text.scoring import SCORE, scored
 
 ESTIMATE = 10_000
 """An estimated total is exact up to this many, and this many where there are more."""
-
-_PARAMS = {
-    "ignore_unavailable": "true",
-    "allow_no_indices": "true",
-    "allow_partial_search_results": "false",
-    "filter_path": "took,timed_out,_shards.total,hits.total,hits.hits.sort",
-}
-
-_encode = msgspec.json.Encoder().encode
-
-
-class _Hit(msgspec.Struct):
-    sort: list[Any] = []
-
-
-class _Total(msgspec.Struct):
-    value: int
-    relation: str
-
-
-class _Hits(msgspec.Struct):
-    total: _Total | None = None
-    hits: list[_Hit] = []
-
-
-class _Shards(msgspec.Struct):
-    total: int = 0
-
-
-class _State(msgspec.Struct):
-    timed_out: bool = False
-    shards: _Shards = msgspec.field(name="_shards", default_factory=_Shards)
-
-
-class _Answer(_State):
-    took: int = 0
-    hits: _Hits = msgspec.field(default_factory=_Hits)
-
-
-_decode = msgspec.json.Decoder(_Answer).decode
-_decode_state = msgspec.json.Decoder(_State).decode
 
 
 class Missing(Exception):
@@ -79,27 +35,38 @@ class Missing(Exception):
 
 
 class Searcher:
-    """Asks Elasticsearch. `limit`: the seconds that one search may take."""
+    """Asks Elasticsearch, within the limit of one search."""
 
-    def __init__(self, connection: Connection, layout: Layout, limit: float) -> None:
-        self._connection, self._layout, self._limit = connection, layout, limit
+    def __init__(self, asking: Asking) -> None:
+        self._asking = asking
 
-    async def search(self, query: Query) -> Result:
-        """The page that the query asks for. Raises Missing, TooCostly, StoreUnavailable."""
-        links = await links_of(self, query)
+    async def search(self, query: Query, links: Links | None = None) -> Result:
+        """The page that the query asks for. `links`: what its chains lead to, where that is known. Raises Missing, TooCostly,
+        StoreUnavailable."""
+        if links is None:
+            [links] = await links_of(self._asking, [query])
         by_others = query.count > 0 and chained(query)
         asked = replace(query, count=0, sort=(), total="accurate") if by_others else query
-        answer = await self.ask(query.type, request(asked, links))
-        rows = await self._by_others(query, links) if by_others else [hit.sort for hit in answer.hits.hits]
+        answer = await self._ask(query.type, request(asked, links))
+        rows = await self._by_others(query, links) if by_others else await self._rows(query, links, answer)
         page = rows[: query.count]
         cursor = tuple(page[-1]) if query.count and len(rows) > query.count else None
         total, exact = _total(query, answer.hits.total)
         told = _told(query, links, answer) if query.explain else ()
         return Result([Key(query.type, row[-1]) for row in page], cursor, total, exact, told, scores(query, page))
 
+    async def _rows(self, query: Query, links: Links, answer: Answer) -> Sequence[Sequence[Any]]:
+        """The places of the page's documents and of the next one: what an answer cannot hold at once is asked for after it."""
+        rows = [hit.sort for hit in answer.hits.hits]
+        while len(rows) <= query.count and len(answer.hits.hits) == PAGE:
+            rest = replace(query, count=max(query.count - len(rows), 1), cursor=tuple(rows[-1]), total="none")
+            answer = await self._ask(query.type, request(rest, links))
+            rows += [hit.sort for hit in answer.hits.hits]
+        return rows
+
     async def _by_others(self, query: Query, links: Links) -> Sequence[Sequence[Any]]:
         """The places from the cursor on, of a search that sorts by what documents refer to."""
-        access = Access(self._connection, self._layout, self._limit, (), query.allowed)
+        access = Access(self._asking, (), query.allowed)
         found = await places(access, query, compile_query(query, links))
         after = query.cursor
         return found if after is None else [place for place in found if compare(query.sort, place, after) > 0]
@@ -116,87 +83,41 @@ class Searcher:
         by now (it may raise)."""
         number, *place = cursor or (0,)
         keys: list[Key] = []
-        for turn in await self._promising(queries, number, missing):
+        for turn, links in (await self._promising(queries, number, missing)).items():
             if len(keys) == count:
                 return Result(keys, (turn,), None)
             at = tuple(place) if turn == number and place else None
-            page = await self.search(replace(queries[turn], count=count - len(keys), cursor=at, total="none"))
+            page = await self.search(replace(queries[turn], count=count - len(keys), cursor=at, total="none"), links)
             keys += page.keys
             if page.cursor is not None:
                 return Result(keys, (turn, *page.cursor), None)
         return Result(keys, None, None)
 
-    async def _promising(self, queries: Sequence[Query], first: int, missing: Callable[[str], Awaitable[bool]]) -> list[int]:
-        """The numbers, from `first` on, of queries that find anything: asked in one request."""
-        parts = []
-        for query in queries[first:]:
-            parts.append(
-                _encode(
-                    {"index": self._layout.alias(query.type), "ignore_unavailable": True, "allow_partial_search_results": False}
-                )
-            )
-            links = await links_of(self, query)
-            body = {"size": 0, "query": compile_query(query, links), "track_total_hits": 1, "timeout": self._timeout}
-            parts.append(_encode(body))
-        if not parts:
-            return []
-        filtered = {"filter_path": "responses.timed_out,responses._shards.total,responses.hits.total,responses.error.type"}
-        answer = await self._connection.call(
-            "POST", "/_msearch", b"\n".join(parts) + b"\n", params=filtered, lines=True, within=self._limit
-        )
-        found = []
-        for number, (query, one) in enumerate(zip(queries[first:], _decode_many(answer).responses, strict=True), first):
-            if one.error is not None or one.timed_out:
-                raise self._too_slow()
+    async def _promising(self, queries: Sequence[Query], first: int, missing: Callable[[str], Awaitable[bool]]) -> dict[int, Links]:
+        """The numbers, from `first` on, of queries that find anything, and what their chains lead to: asked in one request."""
+        rest = queries[first:]
+        linked = await links_of(self._asking, rest)
+        asked = [
+            (query.type, {"size": 0, "query": compile_query(query, links), "track_total_hits": 1})
+            for query, links in zip(rest, linked, strict=True)
+        ]
+        found = {}
+        answers = await self._asking.many(asked)
+        for number, (query, links, one) in enumerate(zip(rest, linked, answers, strict=True), first):
             appeared = one.shards.total == 0 and await missing(query.type)
             if appeared or (one.hits.total is not None and one.hits.total.value):
-                found.append(number)
+                found[number] = links
         return found
 
-    async def ask(self, type: str, body: Json) -> _Answer:
+    async def _ask(self, type: str, body: Json) -> Answer:
         """The answer to a search of the type. Raises Missing where its index is not there."""
-        sent = _encode({**body, "timeout": self._timeout})
-        path = f"/{self._layout.alias(type)}/_search"
-        answer = _decode(await self._connection.call("POST", path, sent, params=_PARAMS, within=self._limit))
+        answer = await self._asking.one(type, body)
         if answer.shards.total == 0:
             raise Missing(type)
-        if answer.timed_out:
-            raise self._too_slow()
         return answer
 
-    async def raw(self, type: str, body: Json) -> bytes:
-        """See `links.Asker`."""
-        path = f"/{self._layout.alias(type)}/_search"
-        params = {**_PARAMS, "filter_path": "timed_out,_shards.total,hits.hits.sort,aggregations.*.buckets.key"}
-        sent = _encode({**body, "_source": False, "stored_fields": "_none_", "timeout": self._timeout})
-        answer = await self._connection.call("POST", path, sent, params=params, within=self._limit)
-        state = _decode_state(answer)
-        if state.timed_out:
-            raise self._too_slow()
-        return answer if state.shards.total else b""
 
-    @property
-    def _timeout(self) -> str:
-        return f"{int(self._limit * 1000)}ms"
-
-    def _too_slow(self) -> TooCostly:
-        return TooCostly(
-            f"The search took more than {self._limit:g} seconds; narrow it with another parameter, or ask without a total."
-        )
-
-
-class _One(_Answer):
-    error: dict[str, Any] | None = None
-
-
-class _Many(msgspec.Struct):
-    responses: list[_One] = []
-
-
-_decode_many = msgspec.json.Decoder(_Many).decode
-
-
-def _told(query: Query, links: Links, answer: "_Answer") -> tuple[str, ...]:
+def _told(query: Query, links: Links, answer: Answer) -> tuple[str, ...]:
     """How the search was done, for people."""
     steps = [f"Elasticsearch searched {answer.shards.total} shard of the index of {query.type} in {answer.took} ms."]
     if links:
@@ -212,7 +133,7 @@ def request(query: Query, links: Links = NO_LINKS) -> Json:
     """The body of the request for a page: one document more than it holds, to know whether another follows."""
     found = compile_query(query, links)
     body: Json = {
-        "size": query.count + 1 if query.count else 0,
+        "size": min(query.count + 1, PAGE) if query.count else 0,
         "query": ranked(query, found) if query.count and scored(query) else found,
         "track_total_hits": _tracked(query),
         "_source": False,
@@ -249,7 +170,7 @@ def _tracked(query: Query) -> bool | int:
     return query.total == "accurate" or query.count == 0
 
 
-def _total(query: Query, found: _Total | None) -> tuple[int | None, bool]:
+def _total(query: Query, found: Total | None) -> tuple[int | None, bool]:
     if (query.total == "none" and query.count > 0) or found is None:
         return None, True
     return (found.value, True) if found.relation == "eq" else (min(found.value, ESTIMATE), False)
