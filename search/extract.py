@@ -96,7 +96,7 @@ class Extractor:
 def entry_of(plan: Plan, type: str, id: str, values: dict[str, list[Value]]) -> Entry:
     """The Entry of the values that the plan's steps took from a document."""
     for code, found in values.items():
-        if len(found) > 2 or (len(found) == 2 and found[0] == found[1]):
+        if (count := len(found)) > 1 and (count > 2 or found[0] == found[1]):
             values[code] = list(dict.fromkeys(found))
     return Entry(values, _clinical_date(plan.clinical_date, values), owners("Patient", type, id, values, plan.linking))
 

@@ -13,6 +13,9 @@ _MOST = 4_096
 _LONGEST = 1_000
 """Bytes of a member that is kept in mind."""
 
+_STAMP = frozenset(("versionId", "lastUpdated"))
+"""What the store writes into `meta`: it differs each time, and no parameter's expression looks at it there."""
+
 
 class Recurring:
     """Extracts documents of one type. `varying` are the members that differ from document to document, and are never kept in mind."""
@@ -34,12 +37,16 @@ class Recurring:
             steps = plan.by_key.get(name)
             if steps is None:
                 continue
-            for code, found in self._values(name, bytes(raw), steps).items():
-                before = values.get(code)
-                values[code] = found if before is None else before + found
+            more = self._values(name, bytes(raw), steps)
+            if values.keys().isdisjoint(more):
+                values.update(more)
+            else:
+                values |= {code: values[code] + found if code in values else found for code, found in more.items()}
         return entry_of(plan, self._type, id, values)
 
     def _values(self, name: str, raw: bytes, steps: Steps) -> dict[str, list[Value]]:
+        if name == "meta" and members(raw).keys() <= _STAMP:
+            return {}
         if name in self._varying or len(raw) > _LONGEST:
             return _read(name, raw, steps)
         known = self._known.get((name, raw))
