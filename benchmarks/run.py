@@ -17,7 +17,13 @@ from measure import HERE, ROOT, Target, bare_fastapi, build_generator, clean_env
 from tables import document
 
 OPS = "read,search_identifier,search_people,search_appointment,create,update,transaction100"
-PARTS = ("operations", "bare", "start", "connections")
+SEARCHES = (
+    "chain,chain_name,include,revinclude,has,has_all,has_observation,frequent_name,contains,date_newest,sort_name,total,total_most,"
+    "code_date,patient_code,text,quantity,composite,combo,filter,types,everything"
+)
+"""Searches beside the core operations (benchmarks/load/searches.go): on this server, and at each size of the store."""
+
+PARTS = ("operations", "searches", "bare", "start", "connections")
 """What is measured if nothing else is asked; `population` and `sizes` take longer, `hapi` needs Java and PostgreSQL."""
 
 
@@ -40,6 +46,8 @@ class Run:
         with our_server(self.folder) as (target, server):
             empty = server.start_seconds
             print(f"seeded in {seed(target):.1f} s")
+            if "searches" in self.given.parts:
+                self.results["searches"] = self.cells(target, ops=self.given.searches, clients="8")
             if "operations" in self.given.parts:
                 self.results["operations"] = self.cells(target, ops=self.given.ops, clients=self.given.clients)
             if "bare" in self.given.parts:
@@ -105,7 +113,8 @@ class Run:
             folder = self.folder / f"size-{size}"
             print(f"{size:,} resources stored in {fill(folder, size):.0f} s")
             with our_server(folder) as (target, _):
-                found[f"{size:,}"] = self.cells(target, ops=self.given.ops, clients="8")
+                ops = ",".join(part for part in (self.given.searches, self.given.ops) if part)  # searches first: the others write
+                found[f"{size:,}"] = self.cells(target, ops=ops, clients="8")
         self.results["sizes"] = found
 
     def peer(self) -> None:
@@ -127,6 +136,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--duration", type=int, default=10, help="seconds of each measurement (10)")
     parser.add_argument("--clients", default="1,8,32", help="numbers of concurrent clients (1,8,32)")
     parser.add_argument("--ops", default=OPS, help=f"operations ({OPS})")
+    parser.add_argument("--searches", default=SEARCHES, help=f"searches beside them ({SEARCHES})")
     parser.add_argument("--parts", default=",".join(PARTS), help=f"what to measure ({','.join(PARTS)}; also none)")
     parser.add_argument("--hapi", action="store_true", help="measure HAPI on PostgreSQL too, and print the ratios")
     parser.add_argument("--warmup", type=int, default=90, help="seconds for which HAPI is warmed up (90)")

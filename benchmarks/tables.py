@@ -79,6 +79,10 @@ def document(results: dict[str, Any]) -> str:
     ]
     if "operations" in results:
         parts += ["## Operations\n", operations(results["operations"], results.get("hapi"))]
+    if "searches" in results:
+        rows = [[cell["op"], cell.get("mean_entries"), *figures(cell)] for cell in results["searches"]]
+        head = ["search (8 clients)", "entries", "CPU ms/request", "requests/s", "p50 ms", "p95 ms", "MiB", "errors"]
+        parts += ["## Searches\n", table(head, rows)]
     if "bare" in results:
         rows = [[name, *figures(cell)] for name, cell in results["bare"].items() if name != "ratio"]
         parts += ["## A read beside a bare FastAPI route with the same bytes\n"]
