@@ -7,11 +7,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
@@ -75,9 +76,11 @@ def seed(target: Target) -> float:
 
 
 @contextmanager
-def our_server(folder: Path, *, state: Path | None = None) -> Iterator[tuple[Target, Server]]:
-    """This server, one worker, every commit synced, on `folder`/data."""
-    with Server(folder / "data") as server:
+def our_server(
+    folder: Path, *, state: Path | None = None, engines: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[tuple[Target, Server]]:
+    """This server, one worker, every commit synced, on `folder`/data, or on the engines that these settings name."""
+    with Server(folder / "data", environment={**engines}) as server:
         assert server.process is not None
         yield Target("this server", server.base, {"server": server.process.pid}, state or folder / "state.json"), server
         server.stop()

@@ -34,6 +34,8 @@ class Run:
         self.given, self.folder = given, folder
         self.results: dict[str, Any] = {"machine": machine()}
         self._out = folder / "cells.json"
+        engines = {"FHIR_STORE_URL": given.store_url, "FHIR_SEARCH_URL": given.search_url}
+        self._engines = {name: url for name, url in engines.items() if url}
 
     def cells(self, target: Target, *, ops: str, clients: str, more: tuple[str, ...] = ()) -> list[dict[str, Any]]:
         """Measure these operations on a target, answers packed."""
@@ -43,7 +45,7 @@ class Run:
 
     def ours(self) -> None:
         """Everything that runs on our seeded server."""
-        with our_server(self.folder) as (target, server):
+        with our_server(self.folder, engines=self._engines) as (target, server):
             empty = server.start_seconds
             print(f"seeded in {seed(target):.1f} s")
             if "searches" in self.given.parts:
@@ -81,7 +83,7 @@ class Run:
     def _start(self, empty: float) -> None:
         rows: list[list[object]] = [["first start, empty folder", empty, None]]
         for _ in range(3):
-            with our_server(self.folder) as (target, server):
+            with our_server(self.folder, engines=self._engines) as (target, server):
                 rows.append(["start with data", server.start_seconds, _pss(target.pids["server"])])
         self.results["start"] = rows
 
@@ -142,6 +144,12 @@ def options() -> argparse.Namespace:
     parser.add_argument("--warmup", type=int, default=90, help="seconds for which HAPI is warmed up (90)")
     parser.add_argument("--population", type=Path, help="measure `fhir-server load` of this file or folder")
     parser.add_argument("--sizes", type=lambda text: [int(one) for one in text.split(",")], help="e.g. 10000,1000000")
+    parser.add_argument(
+        "--store-url", help="documents elsewhere (FHIR_STORE_URL): an empty database, e.g. mongodb://127.0.0.1/bench1"
+    )
+    parser.add_argument(
+        "--search-url", help="search in Elasticsearch (FHIR_SEARCH_URL), for --parts operations, bare, connections, start"
+    )
     parser.add_argument("--name", default="latest.local", help="results go to benchmarks/results/NAME.json and NAME.md")
     parser.add_argument("--folder", type=Path, help="where the data of the run goes (a temporary folder)")
     given = parser.parse_args()
