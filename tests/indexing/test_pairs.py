@@ -80,6 +80,7 @@ def test_a_pair_of_engines(tmp_path: Path, name: str) -> None:
                 assert other.total(f"{text}&_total=accurate") == expected, text
             _pages(one, other)
             _conditionally(one, other)
+            _by_an_added_parameter(one, other)
             for n in range(4):
                 writer, reader = (one, other) if n % 2 else (other, one)
                 writer.put(f"p{n}", identifier=[{"system": "urn:n", "value": f"{n}"}])
@@ -111,6 +112,21 @@ def _pages(one: Process, other: Process) -> None:
             break
         page = other.client.get(f"Observation?{httpx.URL(following).query.decode()}").json()
     assert seen == ["2026-01-05", "2026-01-04", "Patient", "2026-01-03", "2026-01-02", "Patient", "2026-01-01", "Patient"]
+
+
+def _by_an_added_parameter(one: Process, other: Process) -> None:
+    """A search parameter that one process is given, the other searches and sorts by."""
+    definition = {
+        "resourceType": "SearchParameter", "id": "kilos", "url": "http://example.org/SearchParameter/kilos", "name": "kilos",
+        "status": "active", "description": "Weight", "code": "kilos", "base": ["Observation"], "type": "quantity",
+        "expression": "Observation.value as Quantity",
+    }  # fmt: skip
+    assert one.client.put("SearchParameter/kilos", json=definition, headers=FHIR).status_code == 201
+    deadline = time.monotonic() + 60
+    while (answer := other.client.get("Observation?kilos=gt61&_sort=-kilos")).status_code != 200:
+        assert answer.status_code in (400, 503) and time.monotonic() < deadline, answer.text
+        time.sleep(0.1)
+    assert [entry["resource"]["valueQuantity"]["value"] for entry in answer.json()["entry"]] == [64, 63, 62]
 
 
 def _conditionally(one: Process, other: Process) -> None:
