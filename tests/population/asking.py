@@ -8,7 +8,7 @@ from random import Random
 from urllib.parse import urlencode
 
 from population.oracle import Oracle, refers
-from population.values import compared, escaped, infix, path, written
+from population.values import ALWAYS, compared, escaped, infix, path, written
 
 from conformance.load import definitions
 from search.clauses import allowed_modifiers
@@ -112,7 +112,8 @@ class Asking:
         random = self._random
         usable = [p for p in self._parameters.of(document.key.type).values() if p.searchable]
         if random.random() < 0.1:
-            return f"{random.choice(usable).code}:missing", random.choice(("true", "false"))
+            lacking = [p.code for p in usable if p.code not in ALWAYS and p.kind != "composite"]
+            return f"{random.choice(lacking)}:missing", random.choice(("true", "false"))
         here = [p for p in usable if values_of(p.stored, document) or (p.kind == "composite" and random.random() < 0.5)]
         if not here:
             return None
