@@ -33,6 +33,7 @@ from search.extract import Extractor
 from search.index import SearchIndex, TooCostly
 from search.indexes.memory import MemoryIndex
 from search.indexes.sqlite.index import SqliteIndex
+from search.indexes.sqlite.schema import LAYOUT
 from search.paging import Cursors
 from search.parameters import Parameters, registry
 from search.parse import parse
@@ -127,7 +128,7 @@ async def open_context(settings: Settings) -> AsyncIterator[Context]:
             parameters=parameters,
             extractor=extractor,
             validator=Validator(definitions()),
-            cursors=Cursors(_secret(settings)),
+            cursors=Cursors(_secret(settings), _index(settings)),
             audit=Audit(settings.base),
             routes=Router(ROUTES, parameters.types),
             metrics=Metrics(),
@@ -218,6 +219,15 @@ def make_target(settings: Settings) -> ResourceStore:
         return make_store(settings)
     parameters = registry()
     return _embedded(settings, parameters, Extractor(parameters, settings.bases))[0]
+
+
+def _index(settings: Settings) -> str:
+    """What page links hold places of."""
+    if settings.elastic:
+        from search.indexes.elastic.layout import LAYOUT as ELASTIC
+
+        return f"elasticsearch {ELASTIC}"
+    return f"sqlite {LAYOUT}"
 
 
 def _secret(settings: Settings) -> bytes:

@@ -31,12 +31,15 @@ def page_context(parsed: Parsed) -> bytes:
 
 
 class Cursors:
-    """Seals and opens cursors with one secret, the same on all servers that share a store."""
+    """Seals and opens cursors with one secret, the same on all servers that share a store.
 
-    def __init__(self, secret: bytes) -> None:
+    `index` names what the cursors are places in, an engine and its layout: another one cannot read them, and does not open them.
+    """
+
+    def __init__(self, secret: bytes, index: str = "") -> None:
         if not secret:
             raise ValueError("the secret for page links is empty")
-        self._cipher = AESSIV(sha512(b"page links\x00" + secret).digest())
+        self._cipher = AESSIV(sha512(b"page links\x00%b\x00" % index.encode() + secret).digest())
 
     def seal(self, cursor: tuple[object, ...], context: bytes) -> str:
         """A cursor of ints, floats, strings, booleans and None as URL-safe text that only opens with the same context."""
@@ -56,4 +59,7 @@ class Cursors:
 
 
 def _unusable() -> FhirError:
-    return bad_request("This page link does not belong to this search or was changed: start again from the first page", "_cursor")
+    text = (
+        "This page link does not belong to this search, was changed, or is of another search index: start again from the first page"
+    )
+    return bad_request(text, "_cursor")

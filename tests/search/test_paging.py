@@ -59,6 +59,20 @@ def test_bound_to_context_and_secret() -> None:
         Cursors(b"other").open(text, b"one")
 
 
+def test_bound_to_the_index() -> None:
+    """A cursor is a place in one index: after a switch to another engine or layout the answer is 400, and says what to do."""
+    indexes = [Cursors(b"secret", index) for index in ("sqlite 1", "sqlite 2", "elasticsearch 1")]
+    for sealing in indexes:
+        for opening in indexes:
+            text = sealing.seal((1,), b"one")
+            if opening is sealing:
+                assert opening.open(text, b"one") == (1,)
+                continue
+            with pytest.raises(FhirError, match="of another search index: start again from the first page") as refused:
+                opening.open(text, b"one")
+            assert refused.value.status == 400
+
+
 def test_empty_secret() -> None:
     """Without a secret anybody could sign."""
     with pytest.raises(ValueError, match="empty"):
