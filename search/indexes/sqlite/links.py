@@ -84,7 +84,7 @@ class Linker:
         most = self._reader.limits.listed
         if self._reader.number(f"SELECT count(*) FROM (SELECT 1 FROM ({text}) LIMIT ?)", [*args, most + 1]) > most:
             return Predicate(9, check=self._walked(target, inner, pids), counts=streams, cost=_LOOKED_UP)
-        hashes = [h for (h,) in self._reader.rows(f"SELECT e.h FROM ({text}) q CROSS JOIN item e ON e.rid = q.rid", args)]
+        hashes = [h for (h,) in self._reader.rows(f"SELECT h FROM item WHERE rid IN (SELECT q.rid FROM ({text}) q)", args)]
         streams = _referring(fields, book, target, "SELECT value FROM json_each(?)", [json(hashes)])
         ends = frozenset(hashes)
         return Predicate(7, streams, check=lambda rows: any(pid in pids and hash64(v) in ends for pid, v, _ in rows))
