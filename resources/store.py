@@ -246,14 +246,15 @@ class ResourceStore(Protocol):
     def outbox(self, *, after: int, limit: int = 1000) -> AsyncIterator[list[Version]]:
         """Every version and event written after position `after`, in commit order: what an index fed from outside must apply.
 
-        Kept at least as far back as the smallest position that an index has confirmed.
+        From the very first one (`after` 0) for as long as the store is there, whatever has been confirmed: an index that is built
+        anew, the comparison of an index with the store, and a move into another store read it from where they need.
         """
 
     async def confirm(self, index: str, position: int | None) -> None:
         """Note that the outside index `index` holds everything up to `position`, for good; a smaller one than before changes nothing.
 
-        None: this index is no more, and nothing is kept for it. An index that is to be built confirms where its `scan` ends
-        (`until`) before it begins, so that what it has to apply afterwards is kept.
+        None: this index is no more, and its place is forgotten. An index that is to be built confirms where its `scan` ends
+        (`until`) before it begins, so that it goes on there, whoever does.
         """
 
     async def confirmed(self, index: str) -> int:

@@ -382,6 +382,28 @@ def test_an_index_outside_keeps_its_place_in_the_store(run: Callable[[Test], Non
     run(test)
 
 
+def test_the_outbox_keeps_everything(run: Callable[[Test], None]) -> None:
+    """Every version and event from the first on is told again, whatever indexes have confirmed, and after the last of them is gone."""
+
+    async def test(store: ResourceStore, clock: Clock) -> None:
+        await store.commit([change("1"), change("2")], events=[EVENT])
+        await store.confirm("one", await store.position())
+        await store.commit([change("1")])
+        await store.commit([removal("2")], events=[EVENT])
+        everything = await collect(store.outbox(after=0))
+        assert [(v.type, v.version, v.body is None) for v in everything] == [
+            ("Patient", 1, False), ("Patient", 1, False), ("AuditEvent", 1, False), ("Patient", 2, False), ("Patient", 2, True),
+            ("AuditEvent", 1, False),
+        ]  # fmt: skip
+        for index, position in (("one", await store.position()), ("two", 1), ("two", None), ("one", None)):
+            clock.now += 400 * 86_400_000_000
+            await store.confirm(index, position)
+            await store.commit([change("3")])
+            assert (await collect(store.outbox(after=0)))[: len(everything)] == everything
+
+    run(test)
+
+
 class Listening:
     """A participant that keeps what it is told; its entry of a document is the family name in it."""
 
