@@ -14,6 +14,7 @@ packed row. Which kinds keep what:
 
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, cast
 
 import msgspec
@@ -63,6 +64,7 @@ def unordered(data: bytes) -> float:
     return value
 
 
+@lru_cache(maxsize=1_024)
 def unit_key(unit: str) -> bytes:
     """The first half of a quantity row's `v`."""
     return _hash(hash64(unit))
