@@ -1,7 +1,8 @@
-"""Small resources and Bundles for the tests of this folder."""
+"""Small resources and Bundles for the tests of this folder, and the links between pages."""
 
 import json
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -89,3 +90,17 @@ def texts(answer: httpx.Response) -> list[tuple[str, str]]:
         for issue in issues
         if issue["severity"] in ("error", "fatal")
     ]
+
+
+def link(bundle: Json, relation: str) -> str:
+    """The URL of a Bundle's link ("" if it has none of that relation)."""
+    return next((one["url"] for one in bundle["link"] if one["relation"] == relation), "")
+
+
+def pages(api: httpx.Client, url: str) -> Iterator[Json]:
+    """A Bundle and all that its next links lead to."""
+    while url:
+        answer = api.get(url)
+        assert answer.status_code == 200, answer.text
+        yield answer.json()
+        url = link(answer.json(), "next")

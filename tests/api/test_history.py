@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.api.conftest import problem
+from tests.api.making import link, pages
 
 Put = Callable[[dict[str, Any]], httpx.Response]
 
@@ -16,16 +17,12 @@ def make(put: Put, id: str, versions: int, type: str = "Patient") -> list[httpx.
     return [put({"resourceType": type, "id": id, "active": bool(n % 2)}) for n in range(versions)]
 
 
-def pages(api: httpx.Client, url: str) -> list[dict[str, Any]]:
+def versions(api: httpx.Client, url: str) -> list[dict[str, Any]]:
     """All entries of all pages."""
     found: list[dict[str, Any]] = []
-    while url:
-        answer = api.get(url)
-        assert answer.status_code == 200, answer.text
-        bundle = answer.json()
+    for bundle in pages(api, url):
         assert (bundle["resourceType"], bundle["type"]) == ("Bundle", "history")
         found += bundle.get("entry", [])
-        url = next((link["url"] for link in bundle["link"] if link["relation"] == "next"), "")
     return found
 
 
@@ -33,7 +30,7 @@ def test_instance_newest_first_with_the_deletion(api: httpx.Client, put: Put, ba
     """Every version is there once, newest first; a deletion has no resource."""
     make(put, "hist-1", 2)
     api.delete("Patient/hist-1")
-    entries = pages(api, "Patient/hist-1/_history")
+    entries = versions(api, "Patient/hist-1/_history")
     assert [e["response"]["etag"] for e in entries] == ['W/"3"', 'W/"2"', 'W/"1"']
     assert [e["request"]["method"] for e in entries] == ["DELETE", "PUT", "PUT"]
     assert [e["response"]["status"] for e in entries] == ["204", "200", "201"]
@@ -46,8 +43,8 @@ def test_pages_are_stable_while_writing_goes_on(api: httpx.Client, put: Put) -> 
     make(put, "hist-2", 5)
     first = api.get("Patient/hist-2/_history?_count=2").json()
     make(put, "hist-2", 2)
-    following = next(link["url"] for link in first["link"] if link["relation"] == "next")
-    rest = pages(api, following)
+    following = link(first, "next")
+    rest = versions(api, following)
     found = [e["response"]["etag"] for e in [*first["entry"], *rest]]
     assert found == [f'W/"{n}"' for n in (5, 4, 3, 2, 1)]
 
@@ -60,19 +57,19 @@ def test_since_and_at(api: httpx.Client, put: Put) -> None:
         time.sleep(0.005)  # lastUpdated is written with milliseconds
     first, second, third = instants
     assert first < second < third
-    since = pages(api, f"Patient/hist-3/_history?_since={second}")
+    since = versions(api, f"Patient/hist-3/_history?_since={second}")
     assert [e["response"]["etag"] for e in since] == ['W/"3"', 'W/"2"']
-    at = pages(api, f"Patient/hist-3/_history?_at={second}")
+    at = versions(api, f"Patient/hist-3/_history?_at={second}")
     assert 'W/"2"' in [e["response"]["etag"] for e in at]
     assert 'W/"3"' not in [e["response"]["etag"] for e in at]
-    assert pages(api, "Patient/hist-3/_history?_at=2001") == []
+    assert versions(api, "Patient/hist-3/_history?_at=2001") == []
 
 
 def test_type_and_system(api: httpx.Client, put: Put) -> None:
     """The history of a type has that type only; the system's has all but the server's own AuditEvents."""
     make(put, "hist-4", 1, "Practitioner")
     make(put, "hist-4", 1)
-    of_type = pages(api, "Practitioner/_history?_count=1000")
+    of_type = versions(api, "Practitioner/_history?_count=1000")
     assert {e["resource"]["resourceType"] for e in of_type if "resource" in e} == {"Practitioner"}
     newest = api.get("_history?_count=2").json()["entry"]
     assert [e["resource"]["resourceType"] for e in newest] == ["Patient", "Practitioner"]
@@ -101,7 +98,7 @@ def test_cursor_of_another_history(api: httpx.Client, put: Put) -> None:
     """A cursor belongs to the history that it came from."""
     make(put, "hist-6", 2)
     bundle = api.get("Patient/hist-6/_history?_count=1").json()
-    cursor = next(link["url"] for link in bundle["link"] if link["relation"] == "next").partition("_cursor=")[2]
+    cursor = link(bundle, "next").partition("_cursor=")[2]
     assert api.get(f"Patient/_history?_count=1&_cursor={cursor}").status_code == 400
 
 
@@ -124,7 +121,7 @@ def test_the_total_alone(api: httpx.Client, put: Put, asked: str) -> None:
     assert api.get(f"Patient/{id}/_history", params={"_since": since, **dict([asked.split("=")])}).json()["total"] == 2
     for url in ("Patient/_history", "_history"):
         whole = api.get(f"{url}?{asked}").json()
-        assert ("entry" in whole, whole["total"]) == (False, len(pages(api, f"{url}?_count=1000")))
+        assert ("entry" in whole, whole["total"]) == (False, len(versions(api, f"{url}?_count=1000")))
 
 
 def one_instant(api: httpx.Client, url: str) -> str:
@@ -135,6 +132,6 @@ def test_every_page_of_a_resource_tells_the_total(api: httpx.Client, put: Put) -
     """The total counts the versions of all pages; pages of a type have none, because counting costs more than the page."""
     make(put, "hist-8", 5)
     first = api.get("Patient/hist-8/_history?_count=2").json()
-    second = api.get(next(link["url"] for link in first["link"] if link["relation"] == "next")).json()
+    second = api.get(link(first, "next")).json()
     assert (first["total"], second["total"]) == (5, 5)
     assert "total" not in api.get("Patient/_history?_count=2").json()

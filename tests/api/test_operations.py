@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from tests.api.conftest import FHIR, problem
+from tests.api.making import pages
 
 Put = Callable[[dict[str, Any]], httpx.Response]
 
@@ -143,13 +144,8 @@ def record(put: Put) -> None:
 
 def everything(api: httpx.Client, query: str = "") -> list[str]:
     """Type and id of every document of every page, in order."""
-    url, found = f"Patient/ev/$everything?{query}", []
-    while url:
-        answer = api.get(url)
-        assert answer.status_code == 200, answer.text
-        found += [f"{e['resource']['resourceType']}/{e['resource']['id']}" for e in answer.json().get("entry", [])]
-        url = next((link["url"] for link in answer.json()["link"] if link["relation"] == "next"), "")
-    return found
+    whole = pages(api, f"Patient/ev/$everything?{query}")
+    return [f"{e['resource']['resourceType']}/{e['resource']['id']}" for page in whole for e in page.get("entry", [])]
 
 
 @pytest.mark.usefixtures("record")

@@ -1,6 +1,5 @@
 """search over several types, and within compartments: http://hl7.org/fhir/R4/http.html#search"""
 
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -8,6 +7,7 @@ import httpx
 import pytest
 
 from tests.api.conftest import problem
+from tests.api.making import link, pages
 
 TAG = "urn:across|here"
 META = {"tag": [{"system": "urn:across", "code": "here"}]}
@@ -38,18 +38,6 @@ def found(bundle: dict[str, Any], mode: str = "match") -> list[str]:
     return [
         f"{e['resource']['resourceType']}/{e['resource']['id']}" for e in bundle.get("entry", []) if e["search"]["mode"] == mode
     ]
-
-
-def link(bundle: dict[str, Any], relation: str) -> str:
-    return next((one["url"] for one in bundle["link"] if one["relation"] == relation), "")
-
-
-def pages(api: httpx.Client, url: str) -> Iterator[dict[str, Any]]:
-    while url:
-        answer = api.get(url)
-        assert answer.status_code == 200, answer.text
-        yield answer.json()
-        url = link(answer.json(), "next")
 
 
 def test_named_types(api: httpx.Client, base: str) -> None:

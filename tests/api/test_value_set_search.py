@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from tests.api.conftest import problem
+from tests.api.making import pages
 
 SYSTEM = "http://example.org/animals"
 HERE = "http://example.org/fhir/ValueSet"
@@ -157,12 +158,8 @@ def test_through_links(api: httpx.Client) -> None:
 
 def test_pages(api: httpx.Client) -> None:
     """Pages go on where they ended."""
-    url: str | None = f"Observation?subject=Patient/vs-p&code:in={HERE}/whole&_count=2"
-    seen: list[str] = []
-    while url:
-        bundle = api.get(url).json()
-        seen += [entry["resource"]["id"] for entry in bundle["entry"]]
-        url = next((link["url"] for link in bundle["link"] if link["relation"] == "next"), None)
+    whole = pages(api, f"Observation?subject=Patient/vs-p&code:in={HERE}/whole&_count=2")
+    seen = [entry["resource"]["id"] for bundle in whole for entry in bundle["entry"]]
     assert sorted(seen) == ["vs-bird", "vs-cat", "vs-dog", "vs-penguin", "vs-poodle"]
 
 
