@@ -29,14 +29,13 @@ class Definitions:
         """Take in what was committed until now; whether `defined`, in the order of types and codes, has changed. Raises
         StoreUnavailable."""
         async with self._lock:
-            until = await self._store.position()
-            changed = until != self._position and await self._read(until)
-            self._position = until
+            [newest] = await self._store.newest((TYPE,))
+            changed = newest > self._position and await self._read(await self._store.position())
             before, self.defined = self.defined, self._define() if changed else self.defined
             return before != self.defined
 
     async def _read(self, until: int) -> bool:
-        """Whether any SearchParameter came, changed or went since the last time."""
+        """Whether any SearchParameter came, changed or went since the last time, up to a position."""
         changed = False
         async for versions in self._store.scan((TYPE,), until=until, after=self._position):
             for version in versions:
@@ -47,6 +46,7 @@ class Definitions:
             if there is None or there.body is None:
                 del self._known[id]
                 changed = True
+        self._position = until
         return changed
 
     def _define(self) -> tuple[SearchParameter, ...]:

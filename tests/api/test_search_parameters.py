@@ -5,16 +5,19 @@ import secrets
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import apsw
 import httpx
 import pytest
+from contracts.index_harness import TINY
 from indexing.feed_harness import sweep
 from services.running import service
 
+from search.indexes.sqlite.index import SqliteIndex
 from tests.api.conftest import Running, problem
 
 Json = dict[str, Any]
@@ -174,6 +177,7 @@ def test_life(own: httpx.Client) -> None:
     assert (offered(), own.get("Patient?eye=green").status_code, own.post("$reindex").status_code) == ([], 400, 200)
 
 
+@pytest.mark.parametrize("own", ["sqlite", "memory"], indirect=True)
 def test_many_documents(own: httpx.Client) -> None:
     """Pages, totals and negation over more documents than one batch has."""
     entries = [
@@ -256,10 +260,13 @@ def friend(id: str) -> Json:
     return {"url": f"{URL}/friend", "valueReference": {"reference": f"Patient/{id}"}}
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+@pytest.fixture(scope="module", params=[*ENGINES, "sqlite, every way"])
 def friends(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
     """A server with Patients that know each other, and Observations of them, with added parameters of several kinds."""
-    with serving(request.param, tmp_path_factory.mktemp("friends")) as client:
+    with pytest.MonkeyPatch.context() as patched, ExitStack() as stack:
+        if "every way" in request.param:  # limits at which a few documents are many
+            patched.setattr("fhir_server.app.SqliteIndex", partial(SqliteIndex, limits=TINY))
+        client = stack.enter_context(serving(request.param.partition(",")[0], tmp_path_factory.mktemp("friends")))
         put(client, definition("friend", "reference", FRIEND, target=["Patient"]))
         put(client, definition("eye", "token", EYE))
         put(client, definition("twin", "number", "Patient.multipleBirth as integer"))

@@ -153,7 +153,7 @@ def progress(url: str, prefix: str) -> tuple[int, bool]:
     return (notes[0]["scanned"], notes[0]["complete"]) if notes else (0, False)
 
 
-@pytest.mark.parametrize(("transactions", "size"), [(8, 500)])
+@pytest.mark.parametrize(("transactions", "size"), [(6, 500)])
 def test_the_feeder_is_killed_while_it_gathers(tmp_path: Path, transactions: int, size: int) -> None:
     """kill -9 in the midst of it: the other process goes on, says until the end that it is not done, and then finds everything."""
     url, prefix = service("elasticsearch"), f"added{secrets.token_hex(4)}"
