@@ -35,7 +35,9 @@ class Process:
         self.connection = Connection(Server(url, timeout=20))
         self.layout = Layout(PARAMETERS, prefix)
         self.feed = Feed(store, self.connection, self.layout, extractor or Extractor(PARAMETERS, BASE), wait=wait)
-        self.index = ElasticIndex(self.connection, self.layout, limit=20, follow=self.feed.caught_up, lost=self.feed.lost, hurry=self.feed.hurry)
+        self.index = ElasticIndex(
+            self.connection, self.layout, limit=20, follow=self.feed.caught_up, lost=self.feed.lost, hurry=self.feed.hurry
+        )
         self.indices = Indices(self.connection, self.layout)
 
     async def found(self, text: str) -> list[str]:

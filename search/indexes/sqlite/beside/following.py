@@ -5,8 +5,8 @@ from typing import Any
 from resources.store import Key
 from search.index import TooCostly
 from search.indexes.sqlite.access import Access
-from search.indexes.sqlite.order import value_of
 from search.indexes.sqlite.custom.reading import fields_of, own_rows
+from search.indexes.sqlite.order import value_of
 from search.indexes.sqlite.reader import Reader
 from search.indexes.sqlite.rows import Row, unpack_rows
 from search.indexes.sqlite.schema import FOLDED, NORMAL, Book, Codebook
