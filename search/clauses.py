@@ -113,7 +113,11 @@ def _bad_modifier(parameter: SearchParameter, suffix: str, parameters: Parameter
         allowed += [f":{type}" for type in parameter.targets[:5]] or [":Type"]
     choice = f"; it takes {', '.join(allowed)}" if allowed else "; it takes none"
     named = [name.removeprefix(":") for name in allowed] + list(parameter.targets)
-    why = f"; what :{suffix} looks at is not indexed for parameters that were added" if parameter.custom and suffix in MODIFYING else ""
+    why = (
+        f"; what :{suffix} looks at is not indexed for parameters that were added"
+        if parameter.custom and suffix in MODIFYING
+        else ""
+    )
     return f"The modifier :{suffix[:100]} cannot be used with {parameter.code}{why}{choice}{close_to(suffix, named)}"
 
 

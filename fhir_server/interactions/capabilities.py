@@ -46,7 +46,9 @@ async def capabilities(ctx: Context, who: Identity, request: FhirRequest) -> Fhi
     if mode == "terminology":
         return FhirResult(200, (documents.encode(_terminology(request.base)),))
     settings = ctx.settings
-    return FhirResult(200, (_at(request.base, ctx.routes, ctx.parameters, ctx.custom.defined, settings.conditional_delete, settings.auth),))
+    return FhirResult(
+        200, (_at(request.base, ctx.routes, ctx.parameters, ctx.custom.defined, settings.conditional_delete, settings.auth),)
+    )
 
 
 @lru_cache(maxsize=8)
