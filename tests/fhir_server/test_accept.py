@@ -17,7 +17,7 @@ from fhir_server.context import Context
 from fhir_server.interactions.accept import LARGE
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.perform import answer
-from resources.outcomes import FhirError, Issue
+from resources.outcomes import Issue
 
 FHIR = {"content-type": "application/fhir+json"}
 WRITERS = 12
@@ -122,30 +122,33 @@ def test_a_lost_race_does_not_check_again(tmp_path: Path, method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "status"),
-    [({}, 422), ({"status": "draft"}, 201), ({"url": "http://hl7.org/fhir/SearchParameter/Patient-active"}, 201)],
+    ("more", "added"),
+    [
+        ({}, ["here"]),
+        ({"status": "draft"}, []),
+        ({"url": "http://hl7.org/fhir/SearchParameter/Patient-active"}, []),
+    ],
 )
-def test_no_parameter_is_added_where_none_can_be(tmp_path: Path, more: dict[str, str], status: int) -> None:
-    """An index that takes official search parameters only refuses others when they are stored, not when they are searched by."""
+def test_what_a_stored_definition_adds(tmp_path: Path, more: dict[str, str], added: list[str]) -> None:
+    """An active definition adds a parameter; drafts and the official definitions are stored and add nothing."""
     own = {
         "resourceType": "SearchParameter",
-        "url": "http://example.org/fhir/SearchParameter/x",
-        "name": "x",
+        "url": "http://example.org/fhir/SearchParameter/here",
+        "name": "here",
         "description": "Whether somebody is there",
         "status": "active",
-        "code": "x",
+        "code": "here",
         "base": ["Patient"],
         "type": "token",
         "expression": "Patient.active",
         **more,
     }
+    defined: list[str] = []
 
     async def work(ctx: Context) -> list[FhirResult]:
-        return [await send(ctx, "POST", "SearchParameter", own)]
+        answers = [await send(ctx, "POST", "SearchParameter", own)]
+        defined.extend(parameter.code for parameter in ctx.custom.defined)
+        return answers
 
-    if status == 422:
-        with pytest.raises(FhirError, match="with status draft") as refusal:
-            watched(tmp_path, work)
-        assert refusal.value.status == 422
-    else:
-        assert [result.status for result in watched(tmp_path, work)[1]] == [status]
+    assert [result.status for result in watched(tmp_path, work)[1]] == [201]
+    assert defined == added
