@@ -8,11 +8,9 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from fhir_server.cli.of_index import fed
 from fhir_server.cli.show import WRONG, err, fail, out
 from fhir_server.config import Settings, load_settings
-
-PATIENCE = 60.0
-"""Seconds for which Elasticsearch is waited for."""
 
 
 def reindex(
@@ -41,18 +39,7 @@ def reindex(
 
 
 async def _run(settings: Settings, named: list[str]) -> tuple[dict[str, int], int]:
-    from fhir_server.app import open_context
-    from fhir_server.observability import configure_logging
-
-    configure_logging("warning")  # failures without their words, which may quote documents
-    async with open_context(settings) as ctx:
-        feed = ctx.feed
-        assert feed is not None
-        unknown = [name for name in named if name not in ctx.parameters.types]
-        if unknown:
-            fail(f"{', '.join(unknown)}: no resource type of FHIR R4")
-        await feed.ready(PATIENCE)
-        types = named or await feed.types()
+    async with fed(settings, named) as (feed, types):
         done = dict.fromkeys(types, 0)
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,} documents"), TimeElapsedColumn())
         with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:

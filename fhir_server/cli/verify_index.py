@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from fhir_server.cli.of_index import PATIENCE, fed
 from fhir_server.cli.show import WRONG, fail, out
 from fhir_server.config import Settings, load_settings
 
 if TYPE_CHECKING:  # both bring Elasticsearch's client along, which other commands need not
     from fhir_server.indexing.verify import Drift
     from search.indexes.elastic.asides import Aside
-
-PATIENCE = 60.0
-"""Seconds for which the index may take to catch up with the store first."""
 
 
 def verify_index(
@@ -55,18 +53,7 @@ def _show(found: "list[Drift]", asides: "list[Aside]") -> None:
 
 
 async def _run(settings: Settings, named: list[str], repair: bool) -> "tuple[list[Drift], list[Aside]]":
-    from fhir_server.app import open_context
-    from fhir_server.observability import configure_logging
-
-    configure_logging("warning")  # failures without their words, which may quote documents
-    async with open_context(settings) as ctx:
-        feed = ctx.feed
-        assert feed is not None
-        unknown = [name for name in named if name not in ctx.parameters.types]
-        if unknown:
-            fail(f"{', '.join(unknown)}: no resource type of FHIR R4")
-        await feed.ready(PATIENCE)
-        types = named or await feed.types()
+    async with fed(settings, named) as (feed, types):
         if repair:  # what still cannot be indexed is noted anew
             for aside in await feed.asides.all():
                 if aside.type in types:
