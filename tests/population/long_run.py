@@ -96,7 +96,7 @@ async def moved(source: Settings, target: Settings) -> None:
 
 def settings_of(chosen: argparse.Namespace, folder: Path) -> Settings:
     """The engines chosen, with the population in the store."""
-    embedded = Settings(data_dir=folder, auth="off", synchronous="NORMAL", search_timeout=120)
+    embedded = Settings(data_dir=folder, auth="off", synchronous="NORMAL", search_timeout=10)
     loaded = load(embedded, chosen.population)
     print(f"{loaded} resources loaded into {folder}", flush=True)
     if chosen.engine == "sqlite":
