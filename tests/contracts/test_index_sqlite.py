@@ -185,6 +185,27 @@ def test_pages_in_the_order_of_the_rows_are_not_sorted(tmp_path: Path, text: str
     assert not [step for step in steps if "TEMP B-TREE" in step]
 
 
+@pytest.mark.parametrize("text", ["Provenance?target:Patient.active=true", "Provenance?target:Patient.family:contains=tw"])
+@pytest.mark.parametrize("limits", [Limits(gather=2, scan=4, few=1, listed=10), TINY])
+def test_a_document_may_have_more_rows_than_are_gathered(tmp_path: Path, text: str, limits: Limits) -> None:
+    """However many rows of one document there are, the others are found too."""
+    people = {f"Patient/{n}": {"active": True, "name": [{"family": f"{n}two{m}"} for m in range(5)]} for n in range(1, 6)}
+    led = {"1": (1,), "2": (2,), "5": (5,), "all": range(1, 6)}
+    told = {f"Provenance/{id}": {"target": [{"reference": f"Patient/{n}"} for n in numbers]} for id, numbers in led.items()}
+    made = Database(tmp_path / "a.sqlite", limits=limits)
+    made.update([applied(row, address, document) for row, (address, document) in enumerate({**people, **told}.items(), 1)])
+
+    async def run() -> None:
+        await made.index.open()
+        for asked_for, ids in ((text, sorted(led)), ("Patient?family:contains=wo", list("12345"))):
+            result = await made.index.search(asked(asked_for))
+            assert (sorted(key.id for key in result.keys), result.total) == (ids, len(ids))
+        await made.index.close()
+
+    asyncio.run(run())
+    made.close()
+
+
 def test_a_long_search_goes_on_in_a_thread(tmp_path: Path) -> None:
     """What is not done within the budget is done by a thread, with the same answer."""
     made = Database(tmp_path / "a.sqlite", budget=-1.0)

@@ -170,7 +170,8 @@ def _gather(reader: Reader, found: Sequence[Source], limit: int) -> tuple[int, l
     rows: dict[tuple[int, int], None] = {}
     for each in found:
         order = " ORDER BY p.d DESC, p.rid DESC" if each.ordered else ""
-        rows.update(dict.fromkeys(reader.rows(f"SELECT p.d, p.rid FROM {each.start}{order} LIMIT ?", (*each.args, limit))))
+        sql = f"SELECT DISTINCT p.d, p.rid FROM {each.start}{order} LIMIT ?"  # a document may have more rows than the limit
+        rows.update(dict.fromkeys(reader.rows(sql, (*each.args, limit))))
         if len(rows) >= limit:
             return len(rows), list(found)
     given = "(SELECT value ->> 0 AS d, value ->> 1 AS rid FROM json_each(?)) p WHERE 1"
