@@ -32,7 +32,8 @@ class Participant(Protocol):
         """Create or upgrade the participant's own tables, inside a transaction of the store."""
 
     def stale(self, connection: Any) -> bool:
-        """Whether, after `install`, the tables lack documents that were stored before: the store then calls `rebuild`."""
+        """Whether, after `install`, the tables lack documents that were stored before: the store then calls `rebuild`, as it
+        does where something was written without the participant."""
 
     def rebuild(self, connection: Any, documents: Iterable[tuple[int, str, str, int, bytes]]) -> int:
         """Index all live documents anew, given as (row, type, id, instant, body), in the open transaction; returns how many.

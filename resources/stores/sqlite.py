@@ -120,7 +120,7 @@ class SqliteStore:
         self._types.load()
         if participant is not None:
             participant.install(writing)
-            if participant.stale(writing):
+            if participant.stale(writing) or self._writer.unindexed():
                 done = self._writer.rebuild(participant)
                 if done:
                     log.info("the search index was built anew from %d documents", done)

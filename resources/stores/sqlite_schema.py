@@ -3,7 +3,8 @@
 res    one row a resource: its current version                 doc   every version's body, append-only, in commit order
 log    AuditEvents of a commit group, packed together          claim, receipt   conditional writes, idempotency keys
 type   names of resource types as small numbers                state small counters that survive a restart; also the positions
-                                                                     that outside indexes have confirmed
+                                                                     that outside indexes have confirmed, and `unindexed`:
+                                                                     documents were written without the participant
 """
 
 from collections.abc import Sequence

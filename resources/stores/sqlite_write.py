@@ -34,6 +34,7 @@ _CLAIM = (
     "INSERT INTO claim (key, seq, instant) VALUES (?, ?, ?)"
     " ON CONFLICT (key) DO UPDATE SET seq = excluded.seq, instant = excluded.instant"
 )
+_UNINDEXED = "INSERT OR IGNORE INTO state (name, value) VALUES ('unindexed', 1)"
 _CONFIRM = "INSERT INTO state (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)"
 _RECEIPT = (
     "INSERT INTO receipt (key, digest, answer, expires) VALUES (?, ?, ?, ?) "
@@ -74,6 +75,7 @@ class Writer:
         self._participant, self._clock = participant, clock
         self._data_version = -1
         self._seq = self._row = self._instant = 0
+        self._told = False
 
     def run(self, jobs: Sequence[Job]) -> Generator[None, None, None]:
         """Write the jobs in one transaction, pausing (yield) now and then so that the caller may let others run.
@@ -119,6 +121,7 @@ class Writer:
         document, event, row, written, logged = found[0]
         self._seq, self._row = max(document or 0, event or 0), row or 0
         self._instant = max(written or 0, logged or 0)
+        self._told = False
 
     def _plan(self, group: _Group, job: Job) -> Iterator[None]:
         """Check a job's preconditions and, if all hold, add its rows to the group."""
@@ -211,6 +214,9 @@ class Writer:
             many(_CLAIM, [(key, seq, group.instant) for key, seq in group.claims.items()])
         if group.receipts:
             many(_RECEIPT, list(group.receipts.values()))
+        if self._participant is None and group.bodies and not self._told:
+            self._connection.execute(_UNINDEXED)  # and again after another process wrote: it may have built the index anew
+            self._told = True
         if self._participant is not None and group.applied:
             applied = list(group.applied.values())
             for start in range(0, len(applied), CHUNK):
@@ -290,9 +296,14 @@ class Writer:
             self._connection.execute("UPDATE state SET value = ? WHERE name = 'events_indexed'", (after,))
         return len(applied)
 
+    def unindexed(self) -> bool:
+        """Whether something was written without a participant, such as while Elasticsearch was the index, since the last rebuild."""
+        return bool(rows(self._connection, "SELECT 1 FROM state WHERE name = 'unindexed'"))
+
     def rebuild(self, participant: Participant) -> int:
         """Have the participant index everything anew, in the open transaction; events follow in the background. Returns how many."""
         self._connection.execute("UPDATE state SET value = 0 WHERE name = 'events_indexed'")
+        self._connection.execute("DELETE FROM state WHERE name = 'unindexed'")
         return participant.rebuild(self._connection, self._live())
 
     def _live(self) -> Iterator[tuple[int, str, str, int, bytes]]:

@@ -350,3 +350,52 @@ def test_an_index_of_another_layout_is_built_anew_when_the_store_opens(tmp_path:
 
     assert asyncio.run(totals(spoil=True)) == [1, 1]
     assert asyncio.run(totals(spoil=False)) == [1, 1]
+
+
+def test_what_was_written_without_the_index_is_found_once_the_index_is_there_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever goes back from another engine to the embedded one has all documents found, as they are now; an index that missed nothing
+    is not built anew, and an index that another process built meanwhile does not pass for complete."""
+    path = tmp_path / "a.sqlite"
+    caplog.set_level("INFO", "resources.stores.sqlite")
+
+    async def write(store: SqliteStore, id: str, code: str) -> None:
+        body = msgspec.json.encode({"resourceType": "Basic", "code": {"coding": [{"code": code}]}})
+        await store.commit([Change("Basic", id, draft(body, id))], events=[EVENT])
+
+    async def without(id: str = "", code: str = "") -> SqliteStore:
+        store = SqliteStore(path)
+        await store.open()
+        if id:
+            await write(store, id, code)
+        return store
+
+    async def found(*written: str) -> tuple[list[str], bool]:
+        """The ids found by the code x once the index is open and these are written, and whether the index was built anew."""
+        caplog.clear()
+        index = SqliteIndex(path, registry(), Extractor(registry(), "http://localhost/fhir"))
+        store = SqliteStore(path, participant=index)
+        await store.open()
+        await index.open()
+        for id in written:
+            await write(store, id, "x")
+        query = parse("Basic", "code=x", parameters=registry(), base_url="http://localhost/fhir").query
+        ids = sorted(key.id for key in (await index.search(query)).keys)
+        await index.close()
+        await store.close()
+        return ids, "built anew" in caplog.text
+
+    async def test() -> None:
+        assert await found("1", "2") == (["1", "2"], False)
+        await (await without()).close()
+        assert await found() == (["1", "2"], False)
+        other = await without("3", "x")
+        assert await found() == (["1", "2", "3"], True)
+        await write(other, "1", "y")
+        await write(other, "4", "x")
+        await other.close()
+        assert await found() == (["2", "3", "4"], True)
+        assert await found() == (["2", "3", "4"], False)
+
+    asyncio.run(test())
