@@ -4,10 +4,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 
+from conformance.fhirpath import compile_paths
 from conformance.load import definitions
 from search.parameter import SearchParameter
 from search.query import Clause, Condition, Modifier, leaves
-from search.values import TokenValue
+from search.units import ucum
+from search.values import QuantityValue, TokenValue
 
 _MOST = 10
 
@@ -19,8 +21,8 @@ SHAPING = (
 
 
 def close_to(name: str, names: Iterable[str], most: int = 3) -> str:
-    """` (did you mean a or b?)`, or nothing."""
-    found = get_close_matches(name[:64], sorted(names), n=most, cutoff=0.7)
+    """` (did you mean a or b?)`, or nothing. The name itself is never proposed: it is not its spelling that is wrong."""
+    found = get_close_matches(name[:64], sorted({*names} - {name}), n=most, cutoff=0.7)
     return f" (did you mean {' or '.join(found)}?)" if found else ""
 
 
@@ -31,21 +33,44 @@ def hints(types: Sequence[str], conditions: Sequence[Condition], elements: Seque
 
 
 def _codes(conditions: Sequence[Condition]) -> Iterator[str]:
-    """Codes of elements that can only have codes of a known set, and not these."""
+    """Codes of elements that can only have codes of a known set, and not these; units that are none."""
     for leaf in leaves(conditions):
-        if not isinstance(leaf, Clause) or not leaf.parameter.bound or leaf.modifier not in (Modifier.NONE, Modifier.NOT):
+        if not isinstance(leaf, Clause):
             continue
-        known = _known(leaf.parameter)
-        for term in leaf.terms:
-            if isinstance(term.value, TokenValue) and term.code_given and term.value.code not in known:
-                hint = close_to(term.value.code, known) or (
-                    f"; there are {', '.join(sorted(known))}" if len(known) <= _MOST else ""
-                )
-                yield f"No {leaf.parameter.type} has {leaf.parameter.code} {term.value.code[:100]!r}, which is no code of it{hint}"
+        if leaf.parameter.kind == "quantity":
+            yield from _units(leaf)
+        elif leaf.modifier in (Modifier.NONE, Modifier.NOT) and (known := _known(leaf.parameter)):
+            yield from _unknown(leaf, known)
+
+
+def _unknown(clause: Clause, known: frozenset[str]) -> Iterator[str]:
+    parameter = clause.parameter
+    for value, term in ((term.value, term) for term in clause.terms):
+        if not isinstance(value, TokenValue):
+            continue
+        if term.system_given and value.system:
+            systems = f"; they are of {' or '.join(sorted(parameter.bound)[:3])}" if parameter.bound else ""
+            yield f"No {parameter.type} has a {parameter.code} of the system {value.system[:100]!r}{systems}"
+        elif term.code_given and value.code not in known:
+            hint = close_to(value.code, known) or (f"; there are {', '.join(sorted(known))}" if len(known) <= _MOST else "")
+            yield f"No {parameter.type} has {parameter.code} {value.code[:100]!r}, which is no code of it{hint}"
+
+
+def _units(clause: Clause) -> Iterator[str]:
+    """Units of UCUM's system that the table of units does not have."""
+    for term in clause.terms:
+        value = term.value
+        if isinstance(value, QuantityValue) and value.system == ucum.SYSTEM and not ucum.alike(value.code):
+            hint = close_to(value.code, ucum.codes())
+            yield f"{clause.parameter.code}: {value.code[:100]!r} is no unit of UCUM that is known here; it is compared as written{hint}"
 
 
 @lru_cache(maxsize=1_024)
 def _known(parameter: SearchParameter) -> frozenset[str]:
+    """The codes that a parameter can have, where these are a known set; none where they are not."""
+    if not parameter.bound and parameter.kind == "token" and parameter.expression and not parameter.custom:
+        types = {path.fhir_type for path in compile_paths(parameter.expression, parameter.type)}
+        return frozenset(("true", "false")) if types == {"boolean"} else frozenset()
     return frozenset[str]().union(*parameter.bound.values())
 
 

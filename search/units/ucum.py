@@ -5,7 +5,7 @@ compared as written only. Annotations count: `/{score}` is no other `/{cells}`.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -35,6 +35,11 @@ def _kinds() -> Mapping[str, Mapping[str, Unit]]:
 def alike(code: str) -> Mapping[str, Unit]:
     """The units that measure the same as this one, itself among them; none for a unit that is not in the table."""
     return _kinds().get(code, {})
+
+
+def codes() -> Collection[str]:
+    """All units of the table."""
+    return _kinds().keys()
 
 
 def convert(number: float, unit: Unit, other: Unit) -> float:

@@ -24,6 +24,10 @@ def read(query: str, type: str = "Patient") -> Parsed:
         ("Patient", "_elements=Patient.nme", "did you mean name"),
         ("Observation", "_elements=valueQuantit", "did you mean valueQuantity"),
         ("Patient", "_count=101", "cut to 100"),
+        ("Patient", "active=yes", "there are false, true"),
+        ("Observation", "status=http://x|final", "they are of http://hl7.org/fhir/observation-status"),
+        ("Patient", "active=http://x|true", "of the system 'http://x'"),
+        ("Observation", "value-quantity=5.4|http://unitsofmeasure.org|mgg", "did you mean mg?"),
     ],
 )
 def test_told(type: str, query: str, says: str) -> None:
@@ -37,6 +41,10 @@ def test_told(type: str, query: str, says: str) -> None:
     [
         ("Patient", "gender=male&gender:not=http://hl7.org/fhir/administrative-gender|female&gender:missing=true"),
         ("Observation", "code=whatever"),
+        ("Observation", "code=http://x|whatever"),
+        ("Patient", "active=true&active=http://hl7.org/fhir/special-values|false&deceased:not=true"),
+        ("Observation", "value-quantity=5.4|http://unitsofmeasure.org|mg&value-quantity=1||mgg&value-quantity=1|urn:x|mgg"),
+        ("Observation", "value-quantity:missing=true&status=|final"),
         ("Patient", "_elements=name,Patient.active,deceasedBoolean,id,meta"),
         ("Observation", "_elements=status,name&_include=Observation:patient"),
         ("Patient", "_count=100"),
