@@ -11,7 +11,7 @@ from search.query import NAMING_CODES, Clause, Modifier, Term
 from search.reading.hints import SHAPING, close_to
 from search.types import reference
 from search.types.kinds import KINDS, MODIFYING, kind_of, takes
-from search.types.text import BadValue, Reading, split
+from search.types.text import BadValue, Reading, blank, split
 
 MAX_TERMS = 1_000
 """Most alternatives (`a,b,c`) that one parameter may have."""
@@ -132,7 +132,7 @@ def _terms(
     parameter: SearchParameter, modifier: Modifier, target: str | None, name: str, value: str, reading: Reading, notes: Notes
 ) -> tuple[Term, ...]:
     """The terms of all alternatives, each once. Empty alternatives (`a,,b`) are passed over."""
-    texts = [text for text in split(value, ",") if text]
+    texts = [text for text in split(value, ",") if not blank(text)]
     if len(texts) > MAX_TERMS:
         notes.refuse(name, f"{name} has {len(texts)} alternatives; at most {MAX_TERMS} are allowed", "too-costly")
         return ()
@@ -148,7 +148,8 @@ def _terms(
         else:
             found.update(dict.fromkeys(terms))
             if len(found) > MAX_COMPARISONS:
-                many = f"more than {MAX_COMPARISONS} comparisons, each in many units"
-                notes.refuse(name, f"{name}: the alternatives stand for {many}; ask for fewer", "too-costly")
+                many = {"quantity": ", each in many units", "uri": ", each with many paths above it"}.get(parameter.kind, "")
+                wide = f"the alternatives stand for more than {MAX_COMPARISONS} comparisons{many}"
+                notes.refuse(name, f"{name}: {wide}; ask for fewer", "too-costly")
                 return ()
     return tuple(found)

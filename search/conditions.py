@@ -15,7 +15,7 @@ from search.parameter import SearchParameter
 from search.parameters import Parameters
 from search.query import AnyOf, Chain, Condition, Has
 from search.reading.filters import read_filter
-from search.reading.hints import close_to
+from search.reading.hints import a, close_to
 from search.reading.lists import read_list
 from search.text.conditions import TEXTS, read_text
 from search.types.text import Reading
@@ -48,7 +48,7 @@ def _read(asked: _Asked, type: str, name: str, depth: int) -> Condition | None:
     if depth > MAX_LINKS:
         asked.notes.refuse(asked.name, f"{asked.name} has more than {MAX_LINKS} links", "too-costly")
         return None
-    if name.startswith("_has:"):
+    if name.partition(":")[0] == "_has":
         return _has(asked, type, name, depth)
     first, dot, rest = name.partition(".")
     if dot and ":_has" not in first:
@@ -80,7 +80,7 @@ def _has(asked: _Asked, type: str, name: str, depth: int) -> Condition | None:
         asked.notes.pass_over(asked.name, f"{asked.name}: {_no_link(asked, source, code)}")
         return None
     if reference.targets and type not in reference.targets:
-        asked.notes.refuse(asked.name, f"{asked.name}: {source}.{code} never refers to a {type}")
+        asked.notes.refuse(asked.name, f"{asked.name}: {source}.{code} never refers to {a(type)}")
         return None
     inner = _read(asked, source, rest, depth + 1)
     return Has(source, (reference,), (inner,)) if inner is not None else None
@@ -95,7 +95,9 @@ def _chain(asked: _Asked, type: str, first: str, rest: str, depth: int) -> Condi
     if named:
         if named not in asked.parameters.types or (reference.targets and named not in reference.targets):
             hint = close_to(named, reference.targets or asked.parameters.types)
-            asked.notes.refuse(asked.name, f"{asked.name}: {type}.{code} never refers to a {named[:100]}{hint}")
+            known = named in asked.parameters.types
+            wrong = f"{type}.{code} never refers to {a(named)}" if known else f"{named[:100]!r} is no resource type of FHIR R4"
+            asked.notes.refuse(asked.name, f"{asked.name}: {wrong}{hint}")
             return None
         inner = _read(asked, named, rest, depth + 1)
         return Chain((reference,), named, (inner,)) if inner is not None else None

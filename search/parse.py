@@ -13,7 +13,7 @@ from search.reading.hints import hints
 from search.reading.includes import Includes, ends
 from search.shaping import Shape, read_shape
 from search.text.scoring import SCORE, texts_of
-from search.types.text import Reading, bases_of
+from search.types.text import Reading, bases_of, blank
 
 MAX_LENGTH = 131_072
 """Longest query string, in characters (a POST to `_search` may carry more than a URL)."""
@@ -46,9 +46,9 @@ def parse(
     `base_url` is this server's own, or all the URLs that mean it: references below them are relative ones, as in the `Extractor`. Below
     `asked_at`, the base URL that the request was sent to, they are both, since the Extractor may not know it. `now` (microseconds since
     the epoch) is what `ap` measures from. `among` are all types that are searched together with this one, from which `_include` may
-    start. `inside`: whether the caller can search for contained resources. A parameter without a value is ignored, one that does not
-    exist or is not supported only with `lenient`; both are told in `Parsed.ignored`. `_count` above `max_count` is cut to it, and so
-    told in `Parsed.applied`. Raises FhirError 400 with all problems; `expression` is the parameter's name.
+    start. `inside`: whether the caller can search for contained resources. A parameter without a value (white space is
+    none) is ignored, one that does not exist or is not supported only with `lenient`; both are told in `Parsed.ignored`. `_count` above
+    `max_count` is cut to it, and so told in `Parsed.applied`. Raises FhirError 400 with all problems; `expression` is the parameter's name.
     """
     notes = Notes(lenient)
     shape = Shape(type, parameters, notes, Includes(among or (type,), parameters, notes), default_count, max_count, inside=inside)
@@ -56,8 +56,11 @@ def parse(
     reading = Reading(own, now(), "" if asked in own else asked)
     clauses: list[Condition] = []
     for name, value in pairs_of(query):
-        if not value.strip(" ,"):
+        if blank(value):
             notes.ignored.append((name, "it has no value"))
+        elif name.endswith(":") or ":." in name:
+            text = f"{name[:100]!r}: nothing stands after a colon; leave the colon out, or name a modifier or a type after it"
+            notes.refuse(name, text, "not-supported")
         elif not read_shape(shape, name, value):
             clause = read_condition(type, name, value, parameters, reading, notes)
             if clause is not None:

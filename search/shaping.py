@@ -7,6 +7,7 @@ from conformance.summary import MODES
 from search.clauses import Notes
 from search.parameters import Parameters
 from search.query import Contained, SortKey, Total
+from search.reading.hints import close_to
 from search.reading.includes import NAMES, Includes
 from search.reading.sorting import read_links
 from search.text.scoring import SCORE, score_key
@@ -126,9 +127,10 @@ def _sort(shape: Shape, name: str, value: str) -> str | None:
 
 def _unsorted(shape: Shape, type: str, code: str) -> str:
     """Why documents cannot be sorted by this."""
-    close = [c for c in shape.parameters.suggest(type, code) if c != code]
-    hint = f" (did you mean {' or '.join(close)}?)" if close else ""
-    return f"{type} cannot be sorted by {code[:100]!r}{hint}"
+    sortable = [
+        c for c, parameter in shape.parameters.of(type).items() if parameter.searchable and parameter.kind not in _WITHOUT_ORDER
+    ]
+    return f"{type} cannot be sorted by {code[:100]!r}{close_to(code, sortable)}"
 
 
 def _contained(shape: Shape, name: str, value: str) -> str | None:

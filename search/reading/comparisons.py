@@ -104,14 +104,17 @@ class _Maker:
         return self._read(":missing", "false" if self.asked.text == "true" else "true")
 
     def clause(self, modifier: str = "", prefix: str = "") -> Clause:
-        return self._read(modifier, f"{prefix}{self.asked.text}")
+        return self._read(modifier, self.asked.text, prefix)
 
-    def _read(self, modifier: str, text: str) -> Clause:
+    def _read(self, modifier: str, text: str, prefix: str = "") -> Clause:
         notes = Notes()
         code, type = self.parameter.code, self.parameter.type
-        found = read_clause(type, f"{code}{modifier}", text, self.parameters, self.reading, notes)
+        found = read_clause(type, f"{code}{modifier}", prefix + text, self.parameters, self.reading, notes)
         if not isinstance(found, Clause):
             issue = notes.issues[0] if notes.issues else None
             reason = issue.text.partition(". Send 'Prefer")[0] if issue else f"{code} cannot be compared with nothing"
+            reason = reason.replace(
+                f"'{prefix}{text[:9]}", f"'{text[:9]}"
+            )  # the prefix is of the operator, not of what was written
             raise Impossible(reason, self.asked.value.start_pos or 0, issue.code if issue else "value")
         return found

@@ -20,6 +20,11 @@ SHAPING = (
 """Names that are no search parameters of a type, for "did you mean"."""
 
 
+def a(type: str) -> str:
+    """The name of a resource type with its article."""
+    return f"an {type}" if type[:1] in ("A", "E", "I", "O") else f"a {type}"
+
+
 def close_to(name: str, names: Iterable[str], most: int = 3) -> str:
     """` (did you mean a or b?)`, or nothing. The name itself is never proposed: it is not its spelling that is wrong."""
     found = get_close_matches(name[:64], sorted({*names} - {name}), n=most, cutoff=0.7)

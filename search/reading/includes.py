@@ -14,7 +14,7 @@ from search.clauses import Notes
 from search.parameter import SearchParameter
 from search.parameters import Parameters
 from search.query import Include
-from search.reading.hints import close_to
+from search.reading.hints import a, close_to
 
 MAX_INCLUDES = 50
 
@@ -89,15 +89,21 @@ class Includes:
             text = f"{value[:100]!r} names no reference parameter of {rule.source} (to {wanted} resource)"
             return self._pass_over(name, f"{name}: {text}; canonical URLs are not followed{self._hint(rule.source, value)}")
         if rule.target and not any(not p.targets or rule.target in p.targets for p in rule.parameters):
-            return self._pass_over(name, f"{name}: {value[:100]!r} never refers to a {rule.target[:100]}{self._near(rule.target)}")
+            return self._pass_over(name, f"{name}: {value[:100]!r} {self._never(rule.target)}")
         return [rule]
+
+    def _never(self, target: str) -> str:
+        if target in self.parameters.types:
+            return f"never refers to {a(target)}"
+        return f"ends with {target[:100]!r}, which is no resource type of FHIR R4{self._near(target)}"
 
     def _near(self, type: str) -> str:
         return close_to(type, self.parameters.types, 1)
 
     def _hint(self, source: str, value: str) -> str:
-        close = [c for c in self.parameters.suggest(source, _parts(value)[1]) if self.parameters.of(source)[c].includable]
-        return f" (did you mean {' or '.join(f'{source}:{code}' for code in close)}?)" if close else ""
+        code = _parts(value)[1]
+        close = [c for c in self.parameters.suggest(source, code) if c != code and self.parameters.of(source)[c].includable]
+        return f" (did you mean {' or '.join(f'{source}:{each}' for each in close)}?)" if close else ""
 
     def _references(self, type: str, code: str) -> tuple[SearchParameter, ...]:
         """The reference parameter of that code, or all of a type (`*`), aliases left out; none if there is none to follow."""

@@ -2,7 +2,7 @@
 
 from search.parameters import Parameters
 from search.query import Via
-from search.reading.hints import close_to
+from search.reading.hints import a, close_to
 
 MAX_LINKS = 3
 
@@ -24,7 +24,9 @@ def read_links(type: str, code: str, parameters: Parameters) -> tuple[tuple[Via,
         target = target or reference.targets[0]
         if target not in parameters.types or (reference.targets and target not in reference.targets):
             near = close_to(target, reference.targets or parameters.types)
-            return (), type, last, f"{type}.{name} never refers to a {target[:100]}{near}"
+            if target not in parameters.types:
+                return (), type, last, f"{target[:100]!r} is no resource type of FHIR R4{near}"
+            return (), type, last, f"{type}.{name} never refers to {a(target)}{near}"
         found.append(Via(reference, target))
         type = target
     return tuple(found), type, last, ""

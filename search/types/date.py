@@ -10,6 +10,7 @@ from datetime import date
 from functools import lru_cache
 from typing import Any
 
+from resources.outcomes import shown
 from search.parameter import SearchParameter
 from search.query import Modifier, Prefix, Term
 from search.types.text import BadValue, Bases, Converter, Reading, prefixed
@@ -38,7 +39,7 @@ def parse(text: str, parameter: SearchParameter, modifier: Modifier, reading: Re
     found = interval(_LOST_PLUS.sub(r"\1+\2", written))
     if found is None:
         raise BadValue(
-            f"'{text}' is no date: write YYYY, YYYY-MM, YYYY-MM-DD or YYYY-MM-DDThh:mm:ss with Z or an offset like +01:00"
+            f"{shown(text)} is no date: write YYYY, YYYY-MM, YYYY-MM-DD or YYYY-MM-DDThh:mm:ss with Z or an offset like +01:00"
         )
     if prefix is Prefix.AP:
         margin = max(abs(reading.now - (found.low + found.high) // 2) // 10, _DAY // 2)

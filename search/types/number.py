@@ -9,12 +9,14 @@ from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from math import inf, nextafter
 from typing import Any
 
+from resources.outcomes import shown
 from search.parameter import SearchParameter
 from search.query import Modifier, Prefix, Term
 from search.types.text import BadValue, Bases, Converter, Reading, prefixed
 from search.values import UNBOUNDED, NumberValue, QuantityValue, Value
 
 _TEXT = re.compile(r"[+-]?\d{1,40}(?:\.\d{1,40})?(?:[eE][+-]?\d{1,3})?", re.ASCII)
+_DIGITS = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 _CONTEXT = Context(prec=120, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])
 _TENTH = Decimal("0.1")
 
@@ -30,7 +32,10 @@ def parse(text: str, parameter: SearchParameter, modifier: Modifier, reading: Re
 def interval(written: str, prefix: Prefix) -> tuple[float, float, float]:
     """(low, high, value) that a number in a query covers given its precision; widened by a tenth for `ap`. Raises BadValue."""
     if not _TEXT.fullmatch(written):
-        raise BadValue(f"'{written}' is no number: write it like 100, 5.40, -3 or 1.2e-3")
+        if _DIGITS.fullmatch(written):
+            text = "has too many digits: 40 before and after the point are allowed, and 3 in the exponent"
+            raise BadValue(f"{shown(written)} {text}")
+        raise BadValue(f"{shown(written)} is no number: write it like 100, 5.40, -3 or 1.2e-3")
     value = Decimal(written)
     exponent = value.as_tuple().exponent
     assert isinstance(exponent, int)

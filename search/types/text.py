@@ -60,6 +60,11 @@ def split(text: str, mark: str) -> list[str]:
         start = end + 1
 
 
+def blank(value: str) -> bool:
+    """Whether a value says nothing: there is only white space, and commas between."""
+    return not value.replace(",", " ").strip()
+
+
 def prefixed(text: str) -> tuple[Prefix, str]:
     """`ge2026` -> (Prefix.GE, "2026"). Without a prefix: EQ."""
     match = _PREFIX.match(text)

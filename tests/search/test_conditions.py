@@ -54,7 +54,7 @@ def test_what_is_asked(type: str, query: str, expected: str) -> None:
     [
         ("Observation", "patient.birthdate=yesterday", "yesterday"),
         ("Observation", "subject:Practitioner.name=x", "never refers to a Practitioner"),
-        ("Observation", "subject:Nothing.name=x", "never refers to a Nothing"),
+        ("Observation", "subject:Nothing.name=x", "'Nothing' is no resource type"),
         ("Patient", "_has:Observation:patient=1", "write _has:Type:reference:parameter=value"),
         ("Patient", "_has:Nothing:patient:code=1", "no resource type"),
         ("Medication", "_has:Observation:patient:code=1", "never refers to a Medication"),

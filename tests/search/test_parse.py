@@ -115,7 +115,7 @@ def test_modifiers(code: str, suffix: str) -> None:
         if code == "_profile" and suffix in ("above", "below")
         else VALUES.get(suffix, "2026" if code in ("birthdate", "_lastUpdated") else "1")
     )
-    if suffix in TABLE[code][1] or not suffix:
+    if suffix in TABLE[code][1]:
         assert len(read(f"{code}:{suffix}={value}").query.clauses) == 1
     else:
         for lenient in (False, True):
@@ -186,7 +186,10 @@ def test_all_problems_at_once() -> None:
     ]
 
 
-@pytest.mark.parametrize("query", ["name=", "name", "name=%20", "name=,", "name=&name=", "_sort=", "_count=", "unknown="])
+@pytest.mark.parametrize(
+    "query",
+    ["name=", "name", "name=%20", "name=,", "name=&name=", "name=%0A", "name=,%0D%0A%20%09", "_sort=", "_count=", "unknown="],
+)
 def test_without_a_value(query: str) -> None:
     """A parameter without a value is ignored, and said so."""
     parsed = read(query)
@@ -210,6 +213,34 @@ def test_long_values_are_not_echoed() -> None:
     assert len(text) < 600 and expression == "birthdate"
     [(expression, _, text)] = problems("x" * 10_000 + "=1")
     assert len(text) < 600 and expression is not None and len(expression) == 100
+
+
+@pytest.mark.parametrize(
+    ("query", "type", "says", "never"),
+    [
+        ("_has=x", "Patient", "write _has:Type:reference:parameter=value", "did you mean"),
+        ("_has:Observation:patient:code:=x", "Patient", "after a colon", ""),
+        ("general-practitioner:.name=x", "Patient", "after a colon", ""),
+        ("_count:=5", "Patient", "after a colon", ""),
+        ("_has:Observation:patient:code=x", "Encounter", "never refers to an Encounter", "did you mean"),
+        ("subject:exact.name=x", "Observation", "'exact' is no resource type", "never refers"),
+        ("_include=Patient:organization:Patient", "Patient", "never refers to a Patient", "did you mean"),
+        ("_revinclude=QuestionnaireResponse:questionnaire", "Questionnaire", "canonical URLs", "did you mean"),
+        ("_sort=code-value-quantity", "Observation", "or value-quantity", "mean code-value"),
+        ("_sort=subject:Organization.name", "Observation", "never refers to an Organization", "did you mean"),
+        ("_filter=birthdate eq xx", "Patient", "'xx' is no date", "eqxx"),
+        ("value-quantity=1" + "0" * 400, "Observation", "too many digits", "0" * 70),
+    ],
+)
+def test_what_is_said(query: str, type: str, says: str, never: str) -> None:
+    """One sentence that is true of what was sent, and proposes neither that very thing nor what cannot be had."""
+    [(_, _, text)] = problems(query, type)
+    assert says in text and (not never or never not in text)
+
+
+def test_empty_alternatives() -> None:
+    """White space is no alternative."""
+    assert len(read("name=a,%0A,%20").query.clauses[0].terms) == 1
 
 
 def test_not_utf8() -> None:
@@ -286,5 +317,8 @@ def test_too_many_comparisons() -> None:
     """Alternatives in units of UCUM stand for one in each unit that measures the same; there is a limit on all of them together."""
     many = ",".join(f"{n}|http://unitsofmeasure.org|g" for n in range(1_000))
     [(expression, code, text)] = problems(f"value-quantity={many}", "Observation")
-    assert (expression, code) == ("value-quantity", "too-costly") and "10000 comparisons" in text
+    assert (expression, code) == ("value-quantity", "too-costly") and "10000 comparisons, each in many units" in text
+    above = ",".join(f"http://x/{n}/a/b/c/d/e/f" for n in range(1_000))
+    [(expression, code, text)] = problems(f"url:above={above}", "ValueSet")
+    assert (expression, code) == ("url:above", "too-costly") and "units" not in text
     assert len(read(f"value-quantity={many.replace('http://unitsofmeasure.org', 'urn:x')}", "Observation").query.clauses) == 1
