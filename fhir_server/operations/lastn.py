@@ -21,12 +21,13 @@ from resources.outcomes import Issue, bad_request, operation_outcome
 from resources.store import Key, Version
 from search.indexes.latest import latest_of
 from search.parse import Pairs, parse
-from search.query import Parsed
+from search.query import AllOf, AnyOf, Chain, Clause, Condition, Modifier, Negation, Parsed, Text
 from search.values import fold
 
 DEFINITION = "http://hl7.org/fhir/OperationDefinition/Observation-lastn"
 
 _SUBJECTS = ("patient", "subject")
+_WITHOUT_VALUE = frozenset((Modifier.MISSING, Modifier.NOT, Modifier.NOT_IN))
 _NOT_HERE = ("_sort", "_count", "_total", "_cursor", "_explain")
 
 
@@ -61,15 +62,11 @@ def _read(pairs: Pairs) -> tuple[int, Pairs]:
         if name in _NOT_HERE:
             text = f"$lastn has no {name}: the latest come first, as many of each code as max says, and no pages"
             raise bad_request(text, name, "not-supported")
-    if not any(name.split(":")[0].split(".")[0] in _SUBJECTS for name, _ in rest):
-        raise bad_request(
-            "$lastn needs patient or subject, as in Observation/$lastn?patient=1&category=vital-signs", code="required"
-        )
     return (int(asked[0]) if asked else 1), rest
 
 
 def _parse(ctx: Context, request: FhirRequest, pairs: Pairs) -> Parsed:
-    return parse(
+    parsed = parse(
         "Observation",
         pairs,
         parameters=ctx.parameters,
@@ -77,6 +74,32 @@ def _parse(ctx: Context, request: FhirRequest, pairs: Pairs) -> Parsed:
         asked_at=request.base,
         lenient=preferences(request.headers).lenient,
     )
+    if not any(_of_somebody(condition) for condition in parsed.query.clauses):
+        text = "$lastn needs patient or subject with a value, as in Observation/$lastn?patient=1&category=vital-signs"
+        raise bad_request(f"{text}; what only leaves somebody out (:not, :missing) would ask for everybody else", code="required")
+    return parsed
+
+
+def _of_somebody(condition: Condition) -> bool:
+    """Whether it holds for the observations of those only whom it names by a value."""
+    if isinstance(condition, Clause):
+        return condition.parameter.code in _SUBJECTS and _has_value(condition)
+    if isinstance(condition, Chain):
+        return all(p.code in _SUBJECTS for p in condition.parameters) and any(map(_has_value, condition.conditions))
+    if isinstance(condition, AnyOf):
+        return bool(condition.conditions) and all(map(_of_somebody, condition.conditions))
+    return isinstance(condition, AllOf) and any(map(_of_somebody, condition.conditions))
+
+
+def _has_value(condition: Condition) -> bool:
+    """Whether it asks for a value, and not for the lack of one or for any."""
+    if isinstance(condition, Clause):
+        return condition.modifier not in _WITHOUT_VALUE
+    if isinstance(condition, AnyOf):
+        return all(map(_has_value, condition.conditions))
+    if isinstance(condition, Negation | Text):
+        return isinstance(condition, Text)
+    return any(map(_has_value, condition.conditions))
 
 
 def _by_text(ctx: Context, versions: Sequence[Version]) -> Iterator[tuple[Version, int, tuple[str, ...]]]:

@@ -56,6 +56,9 @@ LATEST = [
     ("patient=ln-2", "o"),
     ("patient:Patient._id=ln-2", "o"),
     ("patient=ln-9", ""),
+    ("patient:missing=false&subject=Patient/ln-2", "o"),
+    ("subject._id=ln-2", "o"),
+    ("_filter=patient eq ln-2", "o"),
 ]
 
 
@@ -102,6 +105,13 @@ def test_cut(api: httpx.Client, running: Running, monkeypatch: pytest.MonkeyPatc
     [
         ("", "needs patient or subject"),
         ("code=bp", "needs patient or subject"),
+        ("patient=", "needs patient or subject"),
+        ("patient=&subject=", "needs patient or subject"),
+        ("patient:missing=false", "needs patient or subject"),
+        ("subject:Patient._id:not=ln-9", "needs patient or subject"),
+        ("patient:Patient.gender:missing=false", "needs patient or subject"),
+        ("_filter=not (patient eq ln-9)", "needs patient or subject"),
+        ("_filter=patient eq ln-1 or status eq final", "needs patient or subject"),
         ("patient=ln-1&max=0", "whole number"),
         ("patient=ln-1&max=x", "whole number"),
         ("patient=ln-1&max=1&max=2", "whole number"),
