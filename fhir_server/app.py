@@ -5,7 +5,7 @@ import gc
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +29,7 @@ from resources import instants
 from resources.store import ResourceStore, StoreUnavailable
 from resources.stores.memory import MemoryStore
 from resources.stores.sqlite import SqliteStore
+from resources.stores.sqlite_rebuild import rebuild
 from search.extract import Extractor
 from search.index import SearchIndex, TooCostly
 from search.indexes.memory import MemoryIndex
@@ -219,6 +220,13 @@ def make_target(settings: Settings) -> ResourceStore:
         return make_store(settings)
     parameters = registry()
     return _embedded(settings, parameters, Extractor(parameters, settings.bases))[0]
+
+
+def rebuild_embedded(settings: Settings, begin: Callable[[int], None], watch: Callable[[str, int], None]) -> None:
+    """Build the whole embedded index anew, while no server uses it (see `resources.stores.sqlite_rebuild`). Raises StoreUnavailable."""
+    parameters = registry()
+    index = SqliteIndex(settings.database, parameters, Extractor(parameters, settings.bases))
+    rebuild(settings.database, index, begin, watch)
 
 
 def _index(settings: Settings) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -18,19 +19,24 @@ def reindex(
     data_dir: Annotated[Path | None, typer.Option(help="Folder for all data (FHIR_DATA_DIR).", show_default="./data")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Build the search index in Elasticsearch anew, beside the live one, and put it in its place.
+    """Build the search index anew.
 
-    Servers go on meanwhile, searches too. A run that was interrupted goes on where it was.
+    In Elasticsearch beside the live one, which it then replaces: servers go on meanwhile, searches too, and a run that was interrupted
+    goes on where it was. The embedded index is built in its place, always of all types: stop the server first; a run that is
+    interrupted leaves it whole.
 
     Exit code 0: done. 1: done, but some documents were set aside (`fhir-server verify-index` lists them). 2: not done.
     """
     settings = load_settings({"data_dir": data_dir})
-    if not settings.elastic:
-        fail("FHIR_SEARCH_URL names no Elasticsearch: the embedded index is rebuilt by itself where that is needed")
     try:
-        done, aside = asyncio.run(_run(settings, types or []))
+        done, aside = asyncio.run(_run(settings, types or [])) if settings.elastic else (_embedded(settings, types or []), 0)
     except KeyboardInterrupt:
-        fail("stopped; the same command goes on where this one was", 130)
+        fail(
+            "stopped; the same command goes on where this one was"
+            if settings.elastic
+            else "stopped; the index is whole all the same",
+            130,
+        )
     if as_json:
         typer.echo(json.dumps({"documents": done, "set_aside": aside}))
     else:
@@ -38,11 +44,35 @@ def reindex(
     raise typer.Exit(WRONG if aside else 0)
 
 
+def _bar() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,} documents"), TimeElapsedColumn())
+    return Progress(*columns, console=err, disable=not err.is_terminal, transient=True)
+
+
+def _embedded(settings: Settings, named: list[str]) -> dict[str, int]:
+    """Build the whole embedded index anew; how many documents of each type. Raises StoreUnavailable."""
+    from fhir_server.app import rebuild_embedded
+
+    if settings.in_memory or not settings.database.exists():
+        fail(f"there is nothing to index: the database {settings.database} does not exist")
+    if named:
+        err.print("the embedded index is one for all types: all are indexed anew")
+    done: Counter[str] = Counter()
+    with _bar() as bar:
+        task = bar.add_task("reindex", total=None)
+
+        def watch(type: str, count: int) -> None:
+            done[type] += count
+            bar.update(task, advance=count, description=type)
+
+        rebuild_embedded(settings, lambda total: bar.update(task, total=total), watch)
+    return dict(sorted(done.items()))
+
+
 async def _run(settings: Settings, named: list[str]) -> tuple[dict[str, int], int]:
     async with fed(settings, named) as (feed, types):
         done = dict.fromkeys(types, 0)
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,} documents"), TimeElapsedColumn())
-        with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
+        with _bar() as bar:
             task = bar.add_task("reindex", total=None)
 
             def watch(type: str, count: int) -> None:

@@ -300,17 +300,21 @@ class Writer:
         """Whether something was written without a participant, such as while Elasticsearch was the index, since the last rebuild."""
         return bool(rows(self._connection, "SELECT 1 FROM state WHERE name = 'unindexed'"))
 
-    def rebuild(self, participant: Participant) -> int:
-        """Have the participant index everything anew, in the open transaction; events follow in the background. Returns how many."""
+    def rebuild(self, participant: Participant, watch: Callable[[str, int], None] = lambda type, count: None) -> int:
+        """Have the participant index everything anew, in the open transaction; events follow in the background. Returns how many.
+
+        `watch` is told of each document's type, and of 1."""
         self._connection.execute("UPDATE state SET value = 0 WHERE name = 'events_indexed'")
         self._connection.execute("DELETE FROM state WHERE name = 'unindexed'")
-        return participant.rebuild(self._connection, self._live())
+        return participant.rebuild(self._connection, self._live(watch))
 
-    def _live(self) -> Iterator[tuple[int, str, str, int, bytes]]:
+    def _live(self, watch: Callable[[str, int], None]) -> Iterator[tuple[int, str, str, int, bytes]]:
         for row, type_, id, instant, body in self._connection.execute(
             "SELECT r.row, r.type, r.id, d.instant, d.body FROM res r CROSS JOIN doc d ON d.seq = r.seq WHERE r.live ORDER BY r.row"
         ):
-            yield row, self._types.name(type_), id, instant, self._bodies.unpack(body)
+            name = self._types.name(type_)
+            yield row, name, id, instant, self._bodies.unpack(body)
+            watch(name, 1)
 
     def sweep(self) -> None:
         """Forget receipts that have expired and claims that no running request can hold any more."""
