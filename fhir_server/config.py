@@ -93,7 +93,9 @@ class Settings(BaseSettings):
     )
     max_body: ByteSize = _setting(50_000_000, "Largest request body, unpacked, in bytes (`50MB` is understood).", ge=1_000)
     max_bundle_entries: int = _setting(10_000, "Most entries in a batch or transaction.", ge=1)
-    max_query_length: int = _setting(65_536, "Longest query string or search form, in bytes.", ge=256)
+    max_query_length: int = _setting(
+        60_000, "Longest query string or search form, in bytes. A URL has 65,000 at most, whatever is set here.", ge=256
+    )
     default_count: int = _setting(20, "Matches on a page when `_count` is not given.", ge=1)
     max_count: int = _setting(1_000, "Most matches on a page, whatever `_count` says.", ge=1)
     include_limit: int = _setting(1_000, "Most resources that `_include` and `_revinclude` add to a page.", ge=0)

@@ -90,8 +90,10 @@ class Edge:
 
     def _limits(self, scope: Scope, path: str, query: str) -> None:
         headers, most = scope["headers"], self._ctx.settings.max_query_length
-        if len(query) > most or URL_WAS_CUT in scope:
-            text = f"The query string is longer than {min(most, URL_BYTES)} bytes (FHIR_MAX_QUERY_LENGTH)"
+        if len(query) > most or (query and URL_WAS_CUT in scope):
+            text = f"The query string is longer than {most} bytes (FHIR_MAX_QUERY_LENGTH)"
+            if len(query) <= most:
+                text = f"The URL is longer than {URL_BYTES} bytes"
             raise error(414, "too-long", f"{text}; send long searches with POST to [type]/_search")
         if len(path) > MAX_PATH:
             raise error(414, "too-long", f"The path is longer than {MAX_PATH} bytes")
@@ -146,8 +148,18 @@ class _Body:
         content_type = self._headers.get("content-type", "")
         if content_type:
             check_content(content_type, self._kind)
-        body = await read_body(self._receive, self._headers, self._limit)
+        body = await self._read()
         if body and not content_type:
-            raise bad_request("The request has a body but no Content-Type; send Content-Type: application/fhir+json")
+            media = "application/x-www-form-urlencoded" if self._kind == "form" else "application/fhir+json"
+            raise bad_request(f"The request has a body but no Content-Type; send Content-Type: {media}")
         self.size = len(body)
         return body
+
+    async def _read(self) -> bytes:
+        try:
+            return await read_body(self._receive, self._headers, self._limit)
+        except FhirError as refusal:
+            if self._kind != "form" or refusal.status != 413:
+                raise
+            text = f"The form is longer than {self._limit} bytes (FHIR_MAX_QUERY_LENGTH); ask for less at once"
+            raise error(413, "too-long", text) from None

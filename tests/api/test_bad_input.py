@@ -4,11 +4,13 @@ import gzip
 import json
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 import zstandard
 
+from fhir_server.config import Settings
 from fhir_server.rest import protocol
 from tests.api.conftest import FHIR, Running, problem
 
@@ -195,10 +197,35 @@ def test_long_urls(api: httpx.Client, running: Running) -> None:
     assert "_search" in problem(answer)
     with socket.create_connection(("127.0.0.1", running.port), timeout=10) as client:
         client.sendall(b"GET /fhir/Patient?name=" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert client.recv(100).startswith(b"HTTP/1.1 414 ")
+        received = client.recv(10_000)
+        assert received.startswith(b"HTTP/1.1 414 ") and b"OperationOutcome" in received and b"FHIR_MAX_QUERY_LENGTH" in received
     assert api.get("Patient/" + "x" * 5_000).status_code == 414
     form = api.post("Patient/_search", data={"name": "x" * 100_000})
     assert form.status_code == 413
+    assert "FHIR_MAX_QUERY_LENGTH" in problem(form)
+
+
+def test_the_longest_query_of_the_settings(tmp_path: Path) -> None:
+    """A query may be as long as the setting says, in a URL and in a form; one byte more is refused."""
+    one = Running(tmp_path)
+    one.start()
+    try:
+        most = int(Settings.model_fields["max_query_length"].default)
+        with httpx.Client(base_url=f"{one.root}/fhir/") as client:
+            for size, status in ((most, 200), (most + 1, 414)):
+                query = "name=x&identifier=".ljust(size, "1")
+                assert client.get(f"Patient?{query}").status_code == status
+                form = client.post("Patient/_search", content=query, headers={"Content-Type": "application/x-www-form-urlencoded"})
+                assert form.status_code == (200 if status == 200 else 413)
+    finally:
+        one.stop()
+
+
+def test_a_form_without_its_type(api: httpx.Client) -> None:
+    """What is to be said is the type of a form, not that of a resource."""
+    answer = api.post("Patient/_search", content="name=x")
+    assert answer.status_code == 400
+    assert "application/x-www-form-urlencoded" in problem(answer)
 
 
 def test_too_many_headers(api: httpx.Client) -> None:
