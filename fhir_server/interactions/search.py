@@ -34,9 +34,8 @@ async def search_compartment(ctx: Context, who: Identity, request: FhirRequest) 
         for name in named:
             _check_lies(ctx, request, name)
         types = named or tuple(t for t in ctx.parameters.types if linking(request.type, t, ctx.parameters) is not None)
-        return await answer(
-            ctx, request, read_across(ctx, request, types, rest, url, named=bool(named), narrow=narrow, place=owner)
-        )
+        asked = await read_across(ctx, request, types, rest, url, named=bool(named), narrow=narrow, place=owner)
+        return await answer(ctx, request, asked)
     if type not in ctx.routes.types:
         raise not_found(f"{type[:64]} is not a resource type, so {owner} has no such part")
     _check_lies(ctx, request, type)
@@ -56,7 +55,7 @@ async def search_system(ctx: Context, who: Identity, request: FhirRequest) -> Fh
         raise error(400, "too-costly", f"{text} that all types have, as in [base]?_lastUpdated=gt2026-01-01")
     named = bool(types)
     types = types or ctx.parameters.types
-    return await answer(ctx, request, read_across(ctx, request, types, rest, request.base, named=named))
+    return await answer(ctx, request, await read_across(ctx, request, types, rest, request.base, named=named))
 
 
 def _check_lies(ctx: Context, request: FhirRequest, type: str) -> None:

@@ -11,6 +11,7 @@ from functools import cmp_to_key
 from typing import Any
 
 from fhir_server.context import Context
+from fhir_server.searching.asked import check_time
 from resources.outcomes import error
 from resources.store import Key
 from search.index import Result
@@ -28,8 +29,9 @@ Place = Any
 """How far a type has been read: None (not at all), _DONE, or the index's cursor as a list."""
 
 
-async def page_across(ctx: Context, queries: Sequence[Query], cursor: tuple[object, ...] | None) -> Result:
-    """The page after `cursor`; without one it has the total, if that is asked for. Raises FhirError 400 where too many are merged."""
+async def page_across(ctx: Context, queries: Sequence[Query], cursor: tuple[object, ...] | None, deadline: float) -> Result:
+    """The page after `cursor`; without one it has the total, if that is asked for. Raises FhirError 400 where too many are merged, and
+    TooCostly where counting goes on beyond `deadline` (of `time.monotonic`)."""
     count = queries[0].count
     result = Result([], None, None)
     if count:
@@ -38,17 +40,19 @@ async def page_across(ctx: Context, queries: Sequence[Query], cursor: tuple[obje
         else:
             result = await ctx.index.search_in_turn(queries, count=count, cursor=cursor)
     if cursor is None and (queries[0].total != "none" or not count):
-        result = await _counted(ctx, queries, result)
+        result = await _counted(ctx, queries, result, deadline)
     return result
 
 
-async def _counted(ctx: Context, queries: Sequence[Query], result: Result) -> Result:
+async def _counted(ctx: Context, queries: Sequence[Query], result: Result, deadline: float) -> Result:
     """The result with the sum of what the queries find, whether it is exact, and how each was counted if that was asked for."""
     total, exact, told = 0, True, list[str]()
     counting = [
         replace(query, count=0, cursor=None, total="accurate" if query.total == "none" else query.total) for query in queries
     ]
     for start in range(0, len(counting), _AT_ONCE):
+        await asyncio.sleep(0)
+        check_time(ctx, deadline)
         part = counting[start : start + _AT_ONCE]
         for query, found in zip(part, await asyncio.gather(*(ctx.index.search(each) for each in part)), strict=True):
             total += found.total or 0

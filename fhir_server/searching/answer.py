@@ -36,7 +36,7 @@ async def answer(ctx: Context, request: FhirRequest, asked: Asked) -> FhirResult
     context = page_context(parsed) + asked.place.encode()
     late = not await ctx.index.caught_up(_types(asked))
     begun = time.perf_counter()
-    page = await _page(ctx, [await searchable(ctx, query) for query in asked.queries], parsed.cursor, context)
+    page = await _page(ctx, [await searchable(ctx, query) for query in asked.queries], parsed.cursor, context, asked.deadline)
     searched = time.perf_counter()
     cursor = ctx.cursors.seal((page.total, page.total_exact, *page.cursor), context) if page.cursor is not None else None
     links = page_links(asked.url, applied, cursor)
@@ -64,16 +64,16 @@ def _types(asked: Asked) -> tuple[str, ...]:
     return (*asked.types, *sorted(others - set(asked.types)))
 
 
-async def _page(ctx: Context, queries: Sequence[Query], sealed: str | None, context: bytes) -> Result:
+async def _page(ctx: Context, queries: Sequence[Query], sealed: str | None, context: bytes, deadline: float) -> Result:
     """The page asked for. The total is counted for the first page only; the others have it in their cursor."""
     if sealed is None or queries[0].count == 0:
-        return await (ctx.index.search(queries[0]) if len(queries) == 1 else page_across(ctx, queries, None))
+        return await (ctx.index.search(queries[0]) if len(queries) == 1 else page_across(ctx, queries, None, deadline))
     total, exact, *place = ctx.cursors.open(sealed, context)
     assert (total is None or isinstance(total, int)) and isinstance(exact, bool)
     if len(queries) == 1:
         result = await ctx.index.search(replace(queries[0], cursor=tuple(place), total="none"))
     else:
-        result = await page_across(ctx, queries, tuple(place))
+        result = await page_across(ctx, queries, tuple(place), deadline)
     return replace(result, total=total, total_exact=exact)
 
 

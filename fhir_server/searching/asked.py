@@ -1,5 +1,8 @@
 """What a search request asks for: its parameters read for each type that is searched, and the types themselves."""
 
+import asyncio
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -9,6 +12,7 @@ from fhir_server.messages import FhirRequest
 from fhir_server.rest.negotiation import output
 from fhir_server.rest.prefer import preferences
 from resources.outcomes import FhirError, Issue, bad_request, error
+from search.index import TooCostly
 from search.parse import Pairs, pairs_of, parse
 from search.query import Parsed, Query
 
@@ -17,18 +21,28 @@ ACROSS = frozenset(("_id", "_lastUpdated"))
 
 TYPES = "_type"
 
+MOST_READ = 20_000
+"""Most conditions that a search of several types may stand for, each counted for every type (an open chain as `_LINKED`)."""
+
+_LINKED = 100
+
+_MOST_WRONG = 20
+"""So many wrong parameters are told of at least; the types that are left are then not read."""
+
 Narrow = Callable[[Query], Query]
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A search of one type or several: `parsed` is it as read for each, in the order of the types. `url` is where it was asked, `applied`
-    what counted, for the links. `place` is what a page link belongs to beside the parameters."""
+    what counted, for the links. `place` is what a page link belongs to beside the parameters. `deadline` (of `time.monotonic`): when the
+    time that a search of several types has, which began before it was read, is up."""
 
     url: str
     parsed: tuple[Parsed, ...]
     applied: tuple[tuple[str, str], ...]
     place: str = ""
+    deadline: float = math.inf
 
     @property
     def first(self) -> Parsed:
@@ -83,7 +97,7 @@ def named_types(ctx: Context, pairs: Pairs) -> tuple[tuple[str, ...], Pairs]:
     return types, rest
 
 
-def read_across(
+async def read_across(
     ctx: Context,
     request: FhirRequest,
     types: Sequence[str],
@@ -96,20 +110,45 @@ def read_across(
 ) -> Asked:
     """A search of several types by parameters that all of them have. `named`: the types came by `_type`, which links must repeat.
 
-    Raises FhirError 400 for what one of the types does not have, and for a `_sort` that says nothing across types.
+    Others get their turn between the types. Raises FhirError 400 for what one of the types does not have, for a `_sort` that says
+    nothing across types and for too many conditions; TooCostly where reading takes longer than a search may.
     """
+    deadline = time.monotonic() + ctx.settings.search_timeout
     if len(types) > 1:
         _sortable(pairs)
+        _bounded(types, pairs)
     lenient = preferences(request.headers).lenient
-    parsed, ignored = _read_all(ctx, request, types, pairs, lenient)
+    parsed, ignored = await _read_all(ctx, request, types, pairs, lenient, deadline)
     if ignored and len(types) > 1:  # what one type lacks is left out for all: a search means the same for each of its types
         left = [pair for pair in pairs if pair[0] not in dict(ignored)]
-        parsed, _ = _read_all(ctx, request, types, left, lenient)
+        parsed, _ = await _read_all(ctx, request, types, left, lenient, deadline)
     parsed = [replace(each, ignored=tuple(ignored.items())) for each in parsed]
     if narrow is not None:
         parsed = [replace(each, query=narrow(each.query)) for each in parsed]
     applied = (((TYPES, ",".join(types)),) if named else ()) + parsed[0].applied
-    return Asked(url, tuple(parsed), applied, f"{place}?{','.join(types)}")
+    return Asked(url, tuple(parsed), applied, f"{place}?{','.join(types)}", deadline)
+
+
+def check_time(ctx: Context, deadline: float) -> None:
+    """Raises TooCostly if a search of several types has used up its time."""
+    if time.monotonic() > deadline:
+        text = f"The search of several types took longer than {ctx.settings.search_timeout:g} seconds"
+        raise TooCostly(f"{text}. Name fewer types with {TYPES}, ask for less, or for no total (_total=none).")
+
+
+def _bounded(types: Sequence[str], pairs: Pairs) -> None:
+    """Raises FhirError 400 where there is too much to read for each of the types."""
+    asked = sum(_conditions(name, value) for name, value in pairs)
+    if asked * len(types) > MOST_READ:
+        text = f"{asked} conditions on each of {len(types)} types are too many: together there can be {MOST_READ}"
+        raise error(400, "too-costly", f"{text}. Name the types that you need with {TYPES}, as in {TYPES}=Patient, or ask for less")
+
+
+def _conditions(name: str, value: str) -> int:
+    """Roughly how many conditions a parameter stands for in each type."""
+    if name == "_filter":  # a comparison is three words; each link goes to all types that it may lead to
+        return 1 + len(value.split()) // 3 + _LINKED * sum("." in word and word[0].isalpha() for word in value.split())
+    return (1 + value.count(",")) * (_LINKED if "." in name else 1)
 
 
 def _sortable(pairs: Pairs) -> None:
@@ -121,19 +160,24 @@ def _sortable(pairs: Pairs) -> None:
                 raise error(400, "not-supported", f"{text}; name one type with {TYPES} to sort by its parameters", name)
 
 
-def _read_all(
-    ctx: Context, request: FhirRequest, types: Sequence[str], pairs: Pairs, lenient: bool
+async def _read_all(
+    ctx: Context, request: FhirRequest, types: Sequence[str], pairs: Pairs, lenient: bool, deadline: float
 ) -> tuple[list[Parsed], dict[str, str]]:
-    """Each type's reading, and name -> reason of what at least one of them ignored. Raises FhirError 400 with all problems, each once."""
+    """Each type's reading, and name -> reason of what at least one of them ignored. Raises FhirError 400 with the problems, each once
+    (of very many not all), and TooCostly."""
     found: list[Parsed] = []
     ignored: dict[str, str] = {}
     problems: dict[tuple[str | None, str], Issue] = {}
     for type in types:
+        await asyncio.sleep(0)
+        check_time(ctx, deadline)
         try:
             parsed = _parse(ctx, request, type, pairs, lenient, types)
         except FhirError as refused:
             for issue in refused.issues:
                 problems.setdefault((issue.expression, issue.code), issue)
+            if len(problems) >= _MOST_WRONG:
+                break
             continue
         found.append(parsed)
         for name, reason in parsed.ignored:

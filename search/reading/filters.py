@@ -75,6 +75,13 @@ class _Step(NamedTuple):
     inner: _Node | None
 
 
+class _Wrong(NamedTuple):
+    """Why a text is no expression, and at which character."""
+
+    text: str
+    at: int
+
+
 @lru_cache(maxsize=1)
 def _parser() -> Lark:
     return Lark(_GRAMMAR, parser="lalr", propagate_positions=True)
@@ -97,12 +104,20 @@ def read_filter(
 
 
 def _tree(text: str) -> _Node:
+    found = _parsed(text)
+    if isinstance(found, _Wrong):
+        raise Impossible(*found)
+    return found
+
+
+@lru_cache(maxsize=8)  # a search of several types reads the same text for each
+def _parsed(text: str) -> _Node | _Wrong:
     try:
         return _parser().parse(text)
     except UnexpectedInput as wrong:
         ended = isinstance(wrong, UnexpectedToken) and wrong.token.type == "$END"
         at = len(text) if ended or wrong.pos_in_stream is None else wrong.pos_in_stream
-        raise Impossible(f"expected {_choice(wrong)}", at) from None
+        return _Wrong(f"expected {_choice(wrong)}", at)
 
 
 def _choice(wrong: UnexpectedInput) -> str:

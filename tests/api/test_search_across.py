@@ -183,3 +183,28 @@ def test_no_such_part(api: httpx.Client, path: str, says: str) -> None:
     answer = api.get(path)
     assert answer.status_code == 404
     assert says in problem(answer)
+
+
+OF_FILTER = " or ".join(f"_id eq {n}" for n in range(140))
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"_filter": OF_FILTER},
+        {"_id": [",".join(str(turn + n) for n in range(10)) for turn in range(14)]},
+        {"_has:Provenance:target:_id": [str(n) for n in range(140)]},
+        {f"target.famly{n}": "a" for n in range(3)},
+    ],
+    ids=["a long filter", "lists of ids", "many reverse chains", "misspelt chains"],
+)
+def test_too_much_for_all_types(api: httpx.Client, base: str, form: dict[str, Any]) -> None:
+    """What would have to be read for each of all types beyond any use is refused at once, and the answer says to name types."""
+    answer = api.post(f"{base}/_search", data=form)
+    assert answer.status_code == 400 and answer.json()["issue"][0]["code"] == "too-costly"
+    assert "Name the types that you need with _type" in problem(answer)
+
+
+def test_much_for_one_type(api: httpx.Client, base: str) -> None:
+    """The same expression is answered where one type is named."""
+    assert api.post(f"{base}/_search", data={"_filter": OF_FILTER, "_type": "Patient"}).status_code == 200

@@ -43,6 +43,7 @@ def search_in_turn(reader: Reader, codes: Codebook, queries: Sequence[Query], co
     first, *place = cursor or (0,)
     keys: list[Key] = []
     for number in _promising(reader, codes, queries, first):
+        reader.on_time()
         if len(keys) == count:
             return Result(keys, (number,), None)
         at = tuple(place) if number == first and place else None
