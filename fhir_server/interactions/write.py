@@ -3,6 +3,7 @@
 (`fhir_server/perform.py` commits the AuditEvents of what writes nothing.)
 """
 
+import logging
 from collections.abc import Collection, Sequence
 
 from fhir_server.context import Context
@@ -11,6 +12,8 @@ from fhir_server.messages import FhirRequest, Identity
 from fhir_server.rest.conditional import if_match
 from resources.outcomes import FhirError, conflict, precondition_failed
 from resources.store import ABSENT, ANY, Change, Claim, Conflict, Receipt, Written
+
+log = logging.getLogger(__name__)
 
 MOST_NAMED = 500
 """Resources that one AuditEvent names; a larger transaction is recorded by several."""
@@ -55,8 +58,17 @@ async def write(
     if ctx.feed is not None:
         ctx.feed.wrote({change.type for change in changes})
     if any(change.type == "SearchParameter" for change in changes):
-        await ctx.custom.refresh()
+        await _define(ctx)
     return written
+
+
+async def _define(ctx: Context) -> None:
+    """Search by what was stored from now on. It is stored: where this fails, the answer says so all the same, and the next round of
+    `CustomParameters` takes it in."""
+    try:
+        await ctx.custom.refresh()
+    except Exception as failure:
+        log.warning("stored search parameters cannot be taken in now", exc_info=failure)
 
 
 async def expected(ctx: Context, request: FhirRequest) -> int:
