@@ -5,7 +5,7 @@ define to the index and to whoever reads queries.
 """
 
 import asyncio
-from contextlib import suppress
+import logging
 from typing import Any
 
 from fhir_server.searching.definitions import Definitions
@@ -16,8 +16,13 @@ from search.parameter import SearchParameter
 from search.parameters import Parameters
 from search.reading.definitions import BadDefinition, read_definition
 
+log = logging.getLogger(__name__)
+
 TICK = 1.0
 """Seconds after which a process knows of a definition that another one took in."""
+
+LONGEST_PAUSE = 5.0
+"""Seconds between two rounds while they fail."""
 
 
 class CustomParameters:
@@ -69,7 +74,15 @@ class CustomParameters:
                 self._defined = defined
 
     async def _follow(self) -> None:
+        pause = TICK
         while True:
-            await asyncio.sleep(TICK)
-            with suppress(StoreUnavailable):  # the next round tries again
+            await asyncio.sleep(pause)
+            try:
                 await self.refresh()
+                pause = TICK
+            except StoreUnavailable as failure:  # the next round tries again
+                log.warning("search parameters cannot be followed now", extra={"failure": str(failure)})
+                pause = min(pause * 2, LONGEST_PAUSE)
+            except Exception as failure:  # whatever it is, what is defined from now on must not be missed for good
+                log.error("following search parameters failed", exc_info=failure)
+                pause = LONGEST_PAUSE

@@ -23,6 +23,7 @@ class Definitions:
         self._known: dict[str, dict[str, Any]] = {}
         self._position = 0
         self._lock = asyncio.Lock()
+        self._unusable: frozenset[str] = frozenset()
         self.defined: tuple[SearchParameter, ...] = ()
 
     async def refresh(self) -> bool:
@@ -50,12 +51,21 @@ class Definitions:
         return changed
 
     def _define(self) -> tuple[SearchParameter, ...]:
-        """Of two that define the same, the one with the smaller id counts."""
+        """Of two that define the same, the one with the smaller id counts. One that cannot be used, stored by a release that did not
+        ask for as much, does nothing."""
         found: dict[tuple[str, str], SearchParameter] = {}
+        unusable = set[str]()
         for id in sorted(self._known):
             try:
                 for parameter in read_definition(self._known[id], self._official):
                     found.setdefault((parameter.type, parameter.code), parameter)
-            except BadDefinition as bad:
-                log.warning("SearchParameter/%s, stored before it was checked, cannot be used: %s", id, bad)
+            except BadDefinition:
+                unusable.add(id)
+        for id in sorted(
+            unusable - self._unusable
+        ):  # why, the server says when the resource is stored again: reasons quote contents
+            log.warning(
+                "a stored search parameter cannot be used; store it again to be told why", extra={"definition": f"{TYPE}/{id}"}
+            )
+        self._unusable = frozenset(unusable)
         return tuple(found[key] for key in sorted(found))
