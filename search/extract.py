@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from conformance.fhirpath import Path, compile_paths
 from search.compartments import linking, owners
 from search.expansion.composites import below_root, combine
+from search.expansion.failing import forgiving
 from search.parameter import SearchParameter
 from search.parameters import CONTAINED, Parameters
 from search.text.words import text_of
@@ -37,12 +38,12 @@ Steps = tuple[Step, ...]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The steps of a type by the JSON property that they begin with, those whose beginning is not known, the clinical date's code, and
-    the codes that put a document into a Patient's compartment (`search.compartments.linking`)."""
+    """The steps of a type by the JSON property that they begin with, those whose beginning is not known, the code of the date that
+    documents are ordered by, and the codes that put a document into a Patient's compartment (`search.compartments.linking`)."""
 
     by_key: dict[str, Steps]
     always: Steps
-    clinical_date: str | None
+    order_date: str | None
     linking: tuple[str, ...] | None
 
 
@@ -98,7 +99,7 @@ def entry_of(plan: Plan, type: str, id: str, values: dict[str, list[Value]]) -> 
     for code, found in values.items():
         if (count := len(found)) > 1 and (count > 2 or found[0] == found[1]):
             values[code] = list(dict.fromkeys(found))
-    return Entry(values, _clinical_date(plan.clinical_date, values), owners("Patient", type, id, values, plan.linking))
+    return Entry(values, _order_date(plan.order_date, values), owners("Patient", type, id, values, plan.linking))
 
 
 def take(steps: Steps, document: dict[str, Any], values: dict[str, list[Value]]) -> None:
@@ -117,7 +118,7 @@ def take(steps: Steps, document: dict[str, Any], values: dict[str, list[Value]])
                     values[code] = values[code] + found if code in values else found
 
 
-def _clinical_date(code: str | None, values: dict[str, list[Value]]) -> int:
+def _order_date(code: str | None, values: dict[str, list[Value]]) -> int:
     if code is None:
         return 0
     lows = [value.low for value in values.get(code, ()) if isinstance(value, DateValue)]
@@ -142,7 +143,7 @@ def _plan(parameters: Parameters, type: str, bases: Bases, added: Sequence[Searc
     if parameters.containing(type) is not None:
         steps.setdefault("contained", {})[object()] = Step(_contained, _themselves, (CONTAINED,))
     by_key = {key: tuple(found.values()) for key, found in steps.items()}
-    return Plan(by_key, by_key.pop("", ()), parameters.clinical_date(type), linking("Patient", type, parameters))
+    return Plan(by_key, by_key.pop("", ()), parameters.order_date(type), linking("Patient", type, parameters))
 
 
 def _contained(document: dict[str, Any]) -> list[Value]:
@@ -164,7 +165,7 @@ def reader_of(parameter: SearchParameter, bases: Bases) -> Reader:
     for path in compile_paths(parameter.expression, parameter.type):
         convert = KINDS[parameter.kind].converter(path.fhir_type, bases)
         if convert is not None:
-            steps.append(Step(path.get, convert, (parameter.code,)))
+            steps.append(Step(forgiving(path.get, parameter), forgiving(convert, parameter), (parameter.code,)))
 
     def read(document: dict[str, Any]) -> list[Value] | None:
         values: dict[str, list[Value]] = {}
@@ -176,7 +177,11 @@ def reader_of(parameter: SearchParameter, bases: Bases) -> Reader:
 
 
 def _add(steps: dict[object, Step], path: Path, convert: Converter, parameter: SearchParameter, bases: Bases) -> None:
-    """One more step, or one more code for the step that makes the same values of the same place."""
+    """One more step, or one more code for the step that makes the same values of the same place. Where a client's own expression fails
+    on a document, that has no value."""
+    if parameter.custom and not path.plain:
+        steps[object()] = Step(forgiving(path.get, parameter), forgiving(convert, parameter), (parameter.stored,))
+        return
     same = (path.keys, path.fhir_type, parameter.kind) if path.plain else object()
     before = steps.get(same)
     codes = (*before.codes, parameter.stored) if before else (parameter.stored,)

@@ -10,12 +10,16 @@ from conformance.fhirpath.expression import Expression, compile_tree, conditions
 from conformance.fhirpath.model import definition
 from conformance.fhirpath.nodes import FhirPathError, Node, Union
 from conformance.fhirpath.parser import parse
+from conformance.fhirpath.quantity import Quantity
 from conformance.fhirpath.static import Branch, StaticScope, branches
+from conformance.fhirpath.temporal import Temporal
+from conformance.fhirpath.values import UCUM
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """Values of one FHIR type. `get` takes the JSON object of the type the path was compiled for, and gives the values in order.
+    """Values of one FHIR type. `get` takes the JSON object of the type the path was compiled for, and gives the values in order, as JSON.
+    It raises FhirPathError where an expression that computes does not go with the document.
 
     The list may be shared: read it, never change it. `of_resource`: the path begins at %resource, so `get` takes the whole resource even
     though the expression was compiled for a part of it (components of a composite search parameter). `keys`: the JSON properties on the
@@ -85,4 +89,17 @@ def _computed(tree: Node, scope: StaticScope) -> list[Path]:
 
 
 def _of_kind(compiled: Expression, kind: str) -> Callable[[Any], list[Any]]:
-    return lambda node: [value for name, value in compiled.typed(node) if fhir_name(name) == kind]
+    def get(node: Any) -> list[Any]:
+        return [_as_json(value) for name, value in compiled.typed(node) if fhir_name(name) == kind and value is not None]
+
+    return get
+
+
+def _as_json(value: Any) -> Any:
+    """A System value as the JSON of the FHIR type that corresponds to it; a value of the document as it is."""
+    if isinstance(value, Temporal):
+        return str(value).removesuffix("T")  # a DateTime that is known to the day
+    if isinstance(value, Quantity):
+        code = {} if value.calendar else {"system": UCUM, "code": value.unit}
+        return {"value": value.value, "unit": value.unit, **code}
+    return value

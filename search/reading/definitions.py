@@ -10,6 +10,7 @@ from conformance.load import definitions
 from resources.outcomes import Issue
 from search.parameter import ADDED_MARK, ParameterType, SearchParameter
 from search.parameters import Parameters
+from search.reading.expressions import check_expression
 from search.types.kinds import KINDS
 
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
@@ -95,6 +96,7 @@ def _type_issues(document: dict[str, Any], parameters: Parameters) -> list[Issue
 
 def _expression_problem(expression: str, type: str, kind: str) -> str:
     try:
+        check_expression(expression)
         paths = compile_paths(expression, type)
     except FhirPathError as problem:
         return f"the expression cannot be used: {problem}"
