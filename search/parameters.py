@@ -103,9 +103,18 @@ class Parameters:
         return [folded[c] for c in close]
 
     def clinical_date(self, type: str) -> str | None:
-        """The code of the date parameter whose low end is `Entry.date`: the first of CLINICAL_DATES that the type has as a date."""
-        mine = self.of(type)
-        return next((code for code in CLINICAL_DATES if code in mine and mine[code].kind == "date"), None)
+        """The code of the type's clinical date: the first of CLINICAL_DATES that it has as a date."""
+        mine = self._dates(type)
+        return next((code for code in CLINICAL_DATES if code in mine), None)
+
+    def order_date(self, type: str) -> str | None:
+        """The code of the date parameter whose low end is `Entry.date`: the clinical date, or the birth date of people, who have none."""
+        return self.clinical_date(type) or ("birthdate" if "birthdate" in self._dates(type) else None)
+
+    def _dates(self, type: str) -> frozenset[str]:
+        """The codes of the type's official date parameters: others come and go, and the dates of documents stay."""
+        mine = (self._official or self._by_type).get(type, {})
+        return frozenset(code for code, parameter in mine.items() if parameter.kind == "date")
 
 
 @lru_cache(maxsize=1)

@@ -23,7 +23,7 @@ UNBOUNDED = float_info.max
 """The high end of a Range without `high` (negated: the low end of one without `low`)."""
 
 NO_DATE = BEGIN - 86_400_000_000
-"""`Entry.date` of a document that lacks the clinical date which its type has: below every date, so that it comes last when the
+"""`Entry.date` of a document that lacks the date which its type is ordered by: below every date, so that it comes last when the
 newest come first."""
 
 
@@ -150,8 +150,8 @@ class Entry:
     only a modifier looks at stands under the code with it (`subject:identifier`, see `search.query.FACETS`); composites hold only
     what lies below the root of the document, where the clauses of their components would not do (`search/expansion/conditions.py`).
     The types of the resources that a document contains stand under `search.parameters.CONTAINED`, and nothing else of these does.
-    `date`: the low end of the clinical date in microseconds since the epoch (0 if the type has no clinical date, NO_DATE if only this
-    document has none; see `search/parameters.py`), part of the SQLite index's key.
+    `date`: the low end of the date that the order is by, in microseconds since the epoch (0 if the type has no such date, NO_DATE if only
+    this document has none; see `Parameters.order_date`), part of the SQLite index's key.
     `patients`: ids of the Patients in whose compartment the document lies (a Patient lies in its own), sorted.
     `text`: the document's words, for indexes that take them in with the rest; None where the Extractor was not made for such a one.
     `_id` and `_lastUpdated` are not among the values: the index knows them from the store.

@@ -154,7 +154,7 @@ def entry(type: str, id: str, values: dict[str, list[Value]]) -> Entry:
     """An Entry of values as the Extractor would make it."""
     values = whole(type, {code: found for code, found in values.items() if found})
     values = {code: list(dict.fromkeys(found)) for code, found in values.items()}
-    clinical = PARAMETERS.clinical_date(type)
+    clinical = PARAMETERS.order_date(type)
     dates = [v.low for v in values.get(clinical or "", ()) if isinstance(v, DateValue)]
     date = 0 if clinical is None else min(dates) if dates else NO_DATE
     return Entry(values, date, owners("Patient", type, id, values, linking("Patient", type, PARAMETERS)))

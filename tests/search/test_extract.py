@@ -50,7 +50,7 @@ def test_all_official_examples() -> None:
             kind = FACETS[Modifier(modifier)] if modifier else parameter.kind
             assert len(set(values)) == len(values)
             assert {value.__class__.__name__ for value in values} <= {KIND_OF_VALUE[kind]}
-        clinical = registry().clinical_date(type)
+        clinical = registry().order_date(type)
         dates = [v.low for v in entry.values.get(clinical or "", []) if isinstance(v, DateValue)]
         assert len(dates) <= 1 and entry.date == (dates[0] if dates else NO_DATE if clinical else 0)
         assert list(entry.patients) == sorted(set(entry.patients))
@@ -97,7 +97,7 @@ def test_patient() -> None:
     assert plain["_profile"] == [("http://x/P|1.0",), ("http://x/P",)]
     assert plain["_tag"] == [("t", "1")] and plain["_security"] == [("", "R")] and plain["_source"] == [("http://lab",)]
     assert "phonetic" not in plain and "death-date" not in plain
-    assert entry.patients == ("p1",) and entry.date == 0
+    assert entry.patients == ("p1",) and entry.date == 157_161_600_000_000
 
 
 @pytest.mark.parametrize(

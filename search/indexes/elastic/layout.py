@@ -21,7 +21,7 @@ from search.parameters import Parameters
 from search.query import FACETS
 from search.types.kinds import MODIFYING
 
-LAYOUT = 2
+LAYOUT = 3
 """Goes up whenever the fields of a document change their meaning without their mapping."""
 
 _COMMON: Mapping[str, Any] = {
@@ -34,7 +34,7 @@ _COMMON: Mapping[str, Any] = {
     "c": {"dynamic": "false", "properties": {}},
     **MAPPING,
 }
-"""Of every document: its id; its last update and clinical date (`Entry.date`), in microseconds since the epoch; its position in the
+"""Of every document: its id; its last update and `Entry.date`, in microseconds since the epoch; its position in the
 store; the patients in whose compartments it lies; the codes of the parameters whose element it has; its words."""
 
 GROUPED: Mapping[str, tuple[str, ...]] = {"Observation": ("code",)}

@@ -126,7 +126,7 @@ def _told(query: Query, links: Links, answer: Answer) -> tuple[str, ...]:
         counted = "Exactly" if answer.hits.total.relation == "eq" else "At least"
         steps.append(f"{counted} {answer.hits.total.value} documents were counted; {len(answer.hits.hits)} were read for the page.")
     by = f"{len(query.sort)} sort keys, then " if query.sort else ""
-    return (*steps, f"The order is by {by}the clinical date and the id.")
+    return (*steps, f"The order is by {by}the date that the type is ordered by and the id.")
 
 
 def request(query: Query, links: Links = NO_LINKS) -> Json:

@@ -1,12 +1,12 @@
 """The SQLite index's tables, and the small numbers that stand in them (measured in docs/adr/0003).
 
-    item    one row a live document: its address, when it was last updated, its clinical date, which parameters it has
+    item    one row a live document: its address, when it was last updated, its `Entry.date`, which parameters it has
     idx     everything that can be looked for, one narrow row each: (pid, v, d, rid, w), clustered in that order
     label   the texts that occur beside codes, and the `v` of rows under which documents with them are found
     packed  all of a document's idx rows in one blob: what to delete, to compare with, to sort by, to check without a look-up
 
 `pid` says what a row is about: four numbers for each search parameter, three for each resource type. `v` is what is looked up (a 64-bit
-hash, a folded text, a number), `w` what is compared after that, `d` the document's clinical date, `rid` its row number. Since `d` and
+hash, a folded text, a number), `w` what is compared after that, `d` the document's `Entry.date`, `rid` its row number. Since `d` and
 `rid` follow `v`, whatever is found by equality comes out in the order of dates, and any other equality can be probed by one seek.
 """
 
@@ -103,7 +103,7 @@ class Field:
 class Book:
     """A resource type as rows know it: its number, the pids of its own rows, and its fields by code.
 
-    Rows of `walk`: v = 0, w = the clinical date's high end; one a document. Of `patient`: v = hash of "Patient/id", w = bits of the
+    Rows of `walk`: v = 0, w = the high end of that date; one a document. Of `patient`: v = hash of "Patient/id", w = bits of the
     references that name this Patient; one for each compartment. Of `updated`: v = lastUpdated.
     """
 
@@ -153,7 +153,7 @@ class Codebook:
 
 def _book(name: str, number: int, parameters: Parameters) -> Book:
     mine = {p.code: p for p in parameters.of(name).values() if p.searchable and p.stored in ("", p.code) and not _special(p)}
-    date = parameters.clinical_date(name) or ("birthdate" if "birthdate" in mine else None)
+    date = parameters.order_date(name)
     if len(mine) > _PRESENT_BITS:
         raise ValueError(f"{name} has more than {_PRESENT_BITS} search parameters: item.present needs a second column")
     fields, patients = {}, 0
