@@ -1,8 +1,8 @@
 """AuditEvents (https://hl7.org/fhir/R4/auditevent.html): who did what to which resource, when, from where, and how it ended.
 
-One event an interaction, built from templates as the bytes that `store.commit` takes: without `id` and `meta`, which the store
-adds. Of the request it names references and the query, never other content. Where nothing of a patient is touched (metadata,
-health, metrics) nothing is recorded.
+One event an interaction, and one without a subtype for a request that leads to none (an unknown type or path, an id that is none),
+built from templates as the bytes that `store.commit` takes: without `id` and `meta`, which the store adds. Of the request it names
+references and the query, never other content. Where nothing of a patient is touched (metadata, health, metrics) nothing is recorded.
 """
 
 from base64 import b64encode
@@ -37,12 +37,19 @@ WITH_QUERY = frozenset(
 )
 """Interactions whose event names the query where there is one: for conditional writes it says which resources were meant."""
 
+NONE = ""
+"""In place of an interaction: a request that leads to none."""
+
+_MOST_OF_NONE = 2_048
+"""Bytes of such a request that its event repeats: anything can stand there."""
+
+_SUBTYPE = b'"subtype":[{"system":"http://hl7.org/fhir/restful-interaction","code":"%b","display":"%b"}],'
 _HEAD = (
     b'{"resourceType":"AuditEvent","type":{"system":"http://terminology.hl7.org/CodeSystem/audit-event-type","code":"rest",'
-    b'"display":"RESTful Operation"},"subtype":[{"system":"http://hl7.org/fhir/restful-interaction","code":"%b","display":"%b"}],'
-    b'"action":"%b","recorded":"%%b","outcome":"%%b",%%b"agent":[%%b],%%b%%b}'
+    b'"display":"RESTful Operation"},%b"action":"%b","recorded":"%%b","outcome":"%%b",%%b"agent":[%%b],%%b%%b}'
 )
-_HEADS = {code: _HEAD % (code.encode(), code.encode(), action.encode()) for code, action in ACTIONS.items()}
+_HEADS = {code: _HEAD % (_SUBTYPE % (code.encode(), code.encode()), action.encode()) for code, action in ACTIONS.items()}
+_HEADS[NONE] = _HEAD % (b"", b"E")
 
 _QUERY = (
     b'{"type":{"system":"http://terminology.hl7.org/CodeSystem/audit-entity-type","code":"2","display":"System Object"},'
@@ -97,7 +104,10 @@ def _asked(request: FhirRequest, interaction: str) -> list[bytes]:
 
 
 def _query(request: FhirRequest, interaction: str) -> bytes:
-    """The entity of the query, with what a form body adds to it; b"" if nothing was asked."""
+    """The entity of the query, with what a form body adds to it; b"" if nothing was asked. Where there is no interaction it is the path."""
+    if interaction == NONE:
+        asked = f"{request.path}?{request.query}" if request.query else request.path
+        return _QUERY % b64encode(asked.encode("utf-8", "replace")[:_MOST_OF_NONE])
     if interaction not in WITH_QUERY:
         return b""
     form = request.body if request.path.endswith("_search") else b""

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable
 
-from fhir_server.audit import ACTIONS
+from fhir_server.audit import ACTIONS, NONE
 from fhir_server.context import Context
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.permission import permitted
@@ -22,7 +22,11 @@ async def answer(ctx: Context, who: Identity, request: FhirRequest) -> FhirResul
 
     Raises FhirError, also where there is no such row.
     """
-    route, *names = ctx.routes.find(request.method, request.path)
+    try:
+        route, *names = ctx.routes.find(request.method, request.path)
+    except FhirError as refusal:
+        await record_refusal(ctx, who, None, request, refusal)
+        raise
     type, id, version, operation = names
     return await perform(ctx, who, route, request.having(type=type, id=id, version=version, operation=operation))
 
@@ -49,17 +53,20 @@ async def perform(
     return result
 
 
-async def record_refusal(ctx: Context, who: Identity, route: Route[Context], request: FhirRequest, refusal: FhirError) -> None:
-    """Record an attempt that was refused."""
-    if route.interaction not in ACTIONS:
+async def record_refusal(
+    ctx: Context, who: Identity, route: Route[Context] | None, request: FhirRequest, refusal: FhirError
+) -> None:
+    """Record an attempt that was refused. `route` is None for a request that leads to no interaction."""
+    if route is not None and route.interaction not in ACTIONS:
         return
     code = refusal.issues[0].code
-    event = ctx.audit.failure(ctx.clock(), who, request, _recorded_as(route, request), refusal.status, code)
+    interaction = NONE if route is None else _recorded_as(route, request)
+    event = ctx.audit.failure(ctx.clock(), who, request, interaction, refusal.status, code)
     try:
         await ctx.store.commit((), events=(event,))
     except StoreUnavailable as failure:
         # The caller gets the refusal all the same: nothing was read or written, so nothing went unrecorded but the attempt.
-        _log.error("refused attempt not recorded: %s", failure, extra={"interaction": route.label})
+        _log.error("refused attempt not recorded: %s", failure, extra={"interaction": interaction})
 
 
 def _recorded_as(route: Route[Context], request: FhirRequest) -> str:

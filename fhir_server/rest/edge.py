@@ -56,13 +56,9 @@ class Edge:
         try:
             query = scope["query_string"].decode("latin-1")
             path = scope["raw_path"].decode("latin-1")[len(self._prefix) :].strip("/")
-            self._limits(scope, path, query)
-            self._hosts.check(headers.get("host", ""))
-            method = scope["method"]
-            route, type, id, version, operation = self._ctx.routes.find(method, path)
-            label = route.label
-            request = FhirRequest(method, path, query, b"", headers, base, type, id, version, operation)
             who = Identity(address=scope["client"][0] if scope["client"] else "")
+            route, request = await self._route(scope, who, FhirRequest(scope["method"], path, query, b"", headers, base))
+            label = route.label
             pretty = await self._output(who, route, request)
             body = self._body(route, headers, receive)
             result = await perform(self._ctx, who, route, request, body)
@@ -79,6 +75,17 @@ class Edge:
             if body is not None and body.size > LARGE:
                 asyncio.get_running_loop().call_soon(give_back)
             self._account(scope["method"], label, result, time.perf_counter() - started, request_id)
+
+    async def _route(self, scope: Scope, who: Identity, request: FhirRequest) -> tuple[Route[Context], FhirRequest]:
+        """The row that a request leads to, and the request with the parts that its path names. Raises FhirError, and records that."""
+        try:
+            self._limits(scope, request.path, request.query)
+            self._hosts.check(request.headers.get("host", ""))
+            route, type, id, version, operation = self._ctx.routes.find(request.method, request.path)
+        except FhirError as refusal:
+            await record_refusal(self._ctx, who, None, request, refusal)
+            raise
+        return route, request.having(type=type, id=id, version=version, operation=operation)
 
     async def _output(self, who: Identity, route: Route[Context], request: FhirRequest) -> bool:
         """Whether the answer is to be indented. Raises FhirError 406 for a format that is not offered; that is recorded too."""

@@ -103,6 +103,37 @@ def test_what_was_not_there_is_recorded_too(api: httpx.Client) -> None:
     assert facts(event_of(api, "audit-none-deleted")) == ("delete", "D", "0")
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "asked"),
+    [
+        ("GET", "Patientt/1?name=x", 404, "Patientt/1?name=x"),
+        ("GET", "Patient/a_b", 404, "Patient/a_b"),
+        ("PUT", "Patient/a_b", 400, "Patient/a_b"),
+        ("POST", "Patient/1", 405, "Patient/1"),
+        ("GET", "Patient/1/$nothing", 404, "Patient/1/$nothing"),
+        ("GET", "Patient/" + "x" * 5_000, 414, "Patient/" + "x" * 2_040),
+        ("GET", "Patient?name=" + "x" * 10_000, 414, "Patient?name=" + "x" * 2_035),
+    ],
+)
+def test_what_leads_to_no_interaction_is_recorded_too(api: httpx.Client, method: str, path: str, status: int, asked: str) -> None:
+    """One event, without a subtype and with no more than the beginning of what was asked."""
+    id = f"audit-none-{method}-{status}-{len(path)}"
+    answer = api.request(method, path, headers={"X-Request-Id": id})
+    event = event_of(api, id)
+    assert (event["action"], event["outcome"], "subtype" in event) == ("E", "4", False)
+    assert event["outcomeDesc"].startswith(f"{answer.status_code} ") and answer.status_code == status
+    assert query(event) == asked
+    assert [i for i in VALIDATOR.check("AuditEvent", event) if i.severity == "error"] == []
+
+
+def test_an_entry_that_leads_nowhere_is_recorded(api: httpx.Client) -> None:
+    """A batch's entry for an unknown type has an event beside that of the batch."""
+    body = {"resourceType": "Bundle", "type": "batch", "entry": [{"request": {"method": "GET", "url": "Patientt/1"}}]}
+    api.post("", json=body, headers=FHIR | {"X-Request-Id": "audit-entry"})
+    found = [event for event in events(api) if "audit-entry" in str(event.get("entity"))]
+    assert sorted(query(event) for event in found) == ["", "Patientt/1"]
+
+
 def test_a_refused_transaction_is_recorded_as_one(api: httpx.Client) -> None:
     """What the body asked for counts, not what the address can be."""
     wrong = {"resource": {"resourceType": "Patient", "gender": "x"}, "request": {"method": "POST", "url": "Patient"}}
