@@ -61,11 +61,9 @@ class Definitions:
                     found.setdefault((parameter.type, parameter.code), parameter)
             except BadDefinition:
                 unusable.add(id)
-        for id in sorted(
-            unusable - self._unusable
-        ):  # why, the server says when the resource is stored again: reasons quote contents
-            log.warning(
-                "a stored search parameter cannot be used; store it again to be told why", extra={"definition": f"{TYPE}/{id}"}
-            )
+        for id in sorted(unusable - self._unusable):
+            # Reasons quote contents: they are in the answer to whoever stores the resource once more.
+            text = "a stored search parameter cannot be used; store it again to be told why"
+            log.warning(text, extra={"definition": f"{TYPE}/{id}"})
         self._unusable = frozenset(unusable)
         return tuple(found[key] for key in sorted(found))
