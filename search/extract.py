@@ -38,12 +38,12 @@ Steps = tuple[Step, ...]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The steps of a type by the JSON property that they begin with, those whose beginning is not known, the clinical date's code, and
-    the codes that put a document into a Patient's compartment (`search.compartments.linking`)."""
+    """The steps of a type by the JSON property that they begin with, those whose beginning is not known, the code of the date that
+    documents are ordered by, and the codes that put a document into a Patient's compartment (`search.compartments.linking`)."""
 
     by_key: dict[str, Steps]
     always: Steps
-    clinical_date: str | None
+    order_date: str | None
     linking: tuple[str, ...] | None
 
 
@@ -99,7 +99,7 @@ def entry_of(plan: Plan, type: str, id: str, values: dict[str, list[Value]]) -> 
     for code, found in values.items():
         if (count := len(found)) > 1 and (count > 2 or found[0] == found[1]):
             values[code] = list(dict.fromkeys(found))
-    return Entry(values, _clinical_date(plan.clinical_date, values), owners("Patient", type, id, values, plan.linking))
+    return Entry(values, _order_date(plan.order_date, values), owners("Patient", type, id, values, plan.linking))
 
 
 def take(steps: Steps, document: dict[str, Any], values: dict[str, list[Value]]) -> None:
@@ -118,7 +118,7 @@ def take(steps: Steps, document: dict[str, Any], values: dict[str, list[Value]])
                     values[code] = values[code] + found if code in values else found
 
 
-def _clinical_date(code: str | None, values: dict[str, list[Value]]) -> int:
+def _order_date(code: str | None, values: dict[str, list[Value]]) -> int:
     if code is None:
         return 0
     lows = [value.low for value in values.get(code, ()) if isinstance(value, DateValue)]
@@ -143,7 +143,7 @@ def _plan(parameters: Parameters, type: str, bases: Bases, added: Sequence[Searc
     if parameters.containing(type) is not None:
         steps.setdefault("contained", {})[object()] = Step(_contained, _themselves, (CONTAINED,))
     by_key = {key: tuple(found.values()) for key, found in steps.items()}
-    return Plan(by_key, by_key.pop("", ()), parameters.clinical_date(type), linking("Patient", type, parameters))
+    return Plan(by_key, by_key.pop("", ()), parameters.order_date(type), linking("Patient", type, parameters))
 
 
 def _contained(document: dict[str, Any]) -> list[Value]:
