@@ -32,11 +32,15 @@ class Issue:
 
 @dataclass(slots=True)
 class FhirError(Exception):
-    """A request that cannot be fulfilled. `status` is the HTTP status, `headers` go out with the answer."""
+    """A request that cannot be fulfilled. `status` is the HTTP status, `headers` go out with the answer. Of the issues those that are
+    errors come first: they are the reason."""
 
     status: int
     issues: list[Issue]
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.issues = sorted(self.issues, key=lambda issue: issue.severity not in ("fatal", "error"))
 
     def __str__(self) -> str:
         return "; ".join(issue.text for issue in self.issues)
