@@ -50,7 +50,7 @@ def flags(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
         ("string", "Flag.identifier.value.iif(true, $this & $this)", "iif() cannot be used"),
         ("string", "Flag.identifier.where(%resource.identifier.value = value).value", "%resource cannot be used in an argument"),
         ("token", "Flag.identifier.value ~ Flag.identifier.value", "~ compares each item with each other one"),
-        ("string", f"Flag.identifier.value | '{'x' * 10_000}'", "10000 characters at most"),
+        ("string", f"Flag.identifier.value | '{'x' * 10_000}'", "longer than 4096 characters"),
         ("date", "now()", "now() cannot be used"),
         ("date", "Flag.period.start | today()", "today() cannot be used"),
         ("date", "@2020-01-01", "the same value for every document"),
