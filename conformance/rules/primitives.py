@@ -7,6 +7,7 @@ import re
 from calendar import monthrange
 from collections.abc import Callable
 from decimal import Decimal
+from sys import float_info
 from typing import Any
 
 from conformance.findings import Finding, Scope, shown
@@ -17,7 +18,8 @@ Full = Callable[[Any, Scope], Finding | None]
 LONGEST = 1_048_576
 """Strings SHALL NOT exceed 1 MB (https://hl7.org/fhir/R4/datatypes.html#string); counted in characters."""
 
-_LARGEST = 308  # decimal exponent of the largest number that a float, and so an index, can hold
+_LARGEST = int(float_info.max)  # what a float, and so an index, can hold
+_SMALLEST = -308  # decimal exponent of the number next to zero
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _DATE_QUICK = re.compile(r"(?!0000)\d{4}(?:-(?:0[1-9]|1[0-2])(?:-(?:0[1-9]|1\d|2[0-8])(?:T.*)?)?)?", re.ASCII)
 _DAY = re.compile(r"(\d{4})-(\d\d)-(\d\d)", re.ASCII)
@@ -76,11 +78,13 @@ def calendar(value: str, scope: Scope) -> Finding | None:
 def decimal(value: Any, scope: Scope) -> Finding | None:
     """decimal: within what a 64-bit float can hold, so that it can be searched and computed with."""
     if isinstance(value, Decimal):
-        if value.is_finite() and (not value or -_LARGEST <= value.adjusted() <= _LARGEST):
+        if value and value.adjusted() < _SMALLEST:
+            return Finding("the number is too close to zero: other than 0 itself it must be 1e-308 or more, above or below")
+        if value.is_finite() and -_LARGEST <= value <= _LARGEST:  # abs() would round
             return None
-    elif not isinstance(value, int) or abs(value) < 10**_LARGEST:
+    elif not isinstance(value, int) or abs(value) <= _LARGEST:
         return None
-    return Finding("the number is out of range: at most about 1.7e308 can be kept")
+    return Finding("the number is out of range: at most about 1.797e308 can be kept")
 
 
 def uri(value: str, scope: Scope) -> Finding | None:

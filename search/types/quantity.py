@@ -1,7 +1,7 @@
 """Quantity parameters: a number, with a unit where one is given (https://hl7.org/fhir/R4/search.html#quantity).
 
 A unit of UCUM stands for all that measure the same: what is asked for in grams is asked for in milligrams too, each in its own numbers
-(`search/units`). So a document's unit is compared as written, exactly, and other units to 12 digits. Units without a system, and those
+(`search/units`). So a document's unit is compared as written, and other units to 12 digits. Units without a system, and those
 of other systems, are compared as written only.
 """
 

@@ -61,7 +61,10 @@ REFUSED: list[tuple[str, Json, str, str]] = [
     ("instant not in the calendar", observation(issued="2023-02-30T10:00:00Z"), "Observation.issued", "calendar"),
     ("decimal out of range", observation(valueQuantity={"value": Decimal("1e400")}), "Observation.value.value", "range"),
     ("integer-like decimal out of range", observation(valueQuantity={"value": 10**400}), "Observation.value.value", "range"),
-    ("decimal too small", observation(valueQuantity={"value": Decimal("1e-400")}), "Observation.value.value", "range"),
+    ("decimal beyond all floats", observation(valueQuantity={"value": Decimal("2e308")}), "Observation.value.value", "at most"),
+    ("integer beyond all floats", observation(valueQuantity={"value": 2 * 10**308}), "Observation.value.value", "at most"),
+    ("decimal too small", observation(valueQuantity={"value": Decimal("1e-400")}), "Observation.value.value", "close to zero"),
+    ("negative one too small", observation(valueQuantity={"value": Decimal("-9e-309")}), "Observation.value.value", "close to zero"),
     ("NUL in a string", patient(name=[{"family": "a\0b"}]), "Patient.name[0].family", "U+0000"),
     ("control character in a list", patient(name=[{"given": ["ok", "a\x1bb"]}]), "Patient.name[0].given[1]", "U+001B"),
     ("NUL in a code", patient(language="d\0e"), "Patient.language", "U+0000"),
@@ -224,7 +227,8 @@ ACCEPTED: list[tuple[str, Json]] = [
     ("code of no required binding", observation(category=[{"coding": [{"system": "http://e.org/s", "code": "x"}]}])),
     ("searchset outcome without id", {"resourceType": "Bundle", "type": "searchset", "entry": [{"search": {"mode": "outcome"}, "resource":
      {"resourceType": "OperationOutcome", "issue": [{"severity": "warning", "code": "processing"}]}}]}),
-    ("largest number", observation(valueQuantity={"value": Decimal("1.7e308")})),
+    ("largest number", observation(valueQuantity={"value": Decimal("1.797e308")})),
+    ("smallest number", observation(valueQuantity={"value": Decimal("-1e-308")})),
     ("zero with an exponent", observation(valueQuantity={"value": Decimal("0e-500")})),
 ]  # fmt: skip
 
