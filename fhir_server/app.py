@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import os
 import secrets
 import time
@@ -43,6 +44,8 @@ from search.query import Query
 if TYPE_CHECKING:
     from fhir_server.indexing.feed import Feed
 
+log = logging.getLogger(__name__)
+
 PREFIX = "/fhir"
 
 
@@ -68,6 +71,8 @@ class Application:
         async with open_context(self._settings) as ctx:
             self._ctx = ctx
             asyncio.get_running_loop().set_exception_handler(log_lost_failure)
+            if isinstance(ctx.index, SqliteIndex) and (sentence := ctx.index.doubt()):  # the feed of an outside index has its own
+                log.warning(sentence)
             self._edge = Edge(ctx, PREFIX)
             _calm_collector()
             yield

@@ -43,16 +43,19 @@ def test_the_embedded_index_is_built_anew_once_the_server_is_stopped(tmp_path: P
     with Server(data) as server:
         assert httpx.put(f"{server.base}/Observation/1", json=observation).status_code == 201
         assert found(server) == 0
+        old = server.port
         code, result, errors = reindex(data)
         assert (code, result, "stop the server" in errors) == (2, None, True)
         assert found(server) == 0
     with Server(data, environment=NEW) as server:
         assert found(server) == 0
+        assert f"were indexed for http://127.0.0.1:{old}/fhir" in server.log()
     code, result, errors = reindex(data, "Observation", **NEW)
     assert (code, result["documents"]["Observation"], "all are indexed anew" in errors) == (0, 1, True), errors
     assert result["documents"]["AuditEvent"] >= 4
     with Server(data, environment=NEW) as server:
         assert found(server) == 1
+        assert "were indexed for" not in server.log()
         trail = httpx.get(f"{server.base}/AuditEvent?entity=Observation/1&subtype=update&_total=accurate").json()
         assert trail["total"] == 1
 

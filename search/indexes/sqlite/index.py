@@ -19,8 +19,10 @@ from resources.store import Key, StoreUnavailable
 from resources.stores.participant import Applied
 from search.extract import Extractor
 from search.index import Included, Latest, Result, TooCostly
+from search.indexes.bases import warning
 from search.indexes.sqlite import write
 from search.indexes.sqlite.access import Access
+from search.indexes.sqlite.beside.bases import kept, remember
 from search.indexes.sqlite.beside.explaining import explained_search
 from search.indexes.sqlite.beside.latest import latest
 from search.indexes.sqlite.custom.gathering import Custom, reset
@@ -99,6 +101,7 @@ class SqliteIndex:
     def install(self, connection: apsw.Connection) -> None:
         """Make the tables, empty where they are new or were written by another layout or other definitions (see `stale`)."""
         install(connection, self._codes.fingerprint)
+        remember(connection, self._extractor.bases)
 
     def stale(self, connection: apsw.Connection) -> bool:
         """Whether the tables lack the documents that were stored before they were made: the store must then call `rebuild`."""
@@ -116,6 +119,7 @@ class SqliteIndex:
         )
         done = write.fill(connection, self._codes, prepared)
         set_state(connection, "complete", self._codes.fingerprint)
+        remember(connection, self._extractor.bases, anew=True)
         return done
 
     def write(self, connection: apsw.Connection, applied: Sequence[Applied]) -> None:
@@ -144,6 +148,11 @@ class SqliteIndex:
             reader.connection.close()
         self._spare.clear()
         self._reader = None
+
+    def doubt(self) -> str | None:
+        """A sentence for those who run the server where documents were indexed for other base URLs than its own."""
+        assert self._reader is not None
+        return warning(kept(self._reader.connection), self._extractor.bases)
 
     async def extend(self, parameters: Sequence[SearchParameter]) -> None:
         """See `search.index.SearchIndex`."""
