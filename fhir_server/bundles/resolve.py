@@ -9,8 +9,8 @@ from fhir_server.bundles.pace import Pace
 from fhir_server.bundles.problems import Problems
 from fhir_server.bundles.steps import ORDER, Step
 from fhir_server.context import Context
-from fhir_server.interactions.conditional import check_match, deletable, find, matching, read_criteria, update_target
-from fhir_server.searching.codes import with_codes
+from fhir_server.interactions.conditional import check_match, deletable, find, matching, read_criteria, settled, update_target
+from fhir_server.searching.codes import names_codes, with_codes
 from resources import documents
 from resources.outcomes import FhirError, bad_request, gone, not_found, precondition_failed, shown
 from resources.store import ABSENT, ANY, Key, Version
@@ -177,7 +177,10 @@ class Resolver:
 
     async def _matching(self, type: str, criteria: str) -> list[str]:
         """Ids of resources that match, two at most: those of this transaction, else those that are stored."""
-        query = await with_codes(self._ctx, read_criteria(self._ctx, type, criteria).query)
+        query = read_criteria(self._ctx, type, criteria).query
+        if names_codes(query):
+            await settled(self._ctx, query)
+            query = await with_codes(self._ctx, query)
         inside = [document.key.id for document in self.of_type(type) if matches(query, document, self)]
         if inside:
             return inside[:2]

@@ -19,6 +19,7 @@ from fhir_server.interactions.write import write
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.rest.conditional import if_match
 from fhir_server.rest.prefer import preferences
+from fhir_server.searching.depending import is_late
 from fhir_server.searching.into import searchable
 from resources import documents
 from resources.ids import valid_id
@@ -35,7 +36,7 @@ from resources.outcomes import (
 )
 from resources.store import ABSENT, Change, Claim, Key, Version, Written
 from search.parse import parse
-from search.query import Parsed, Query, criteria_key, types_of
+from search.query import Parsed, Query, criteria_key
 
 RACES = ("claim", "exists", "version", "missing", "deleted")
 """Conflicts after which a conditional write looks again."""
@@ -88,13 +89,18 @@ async def matching(ctx: Context, query: Query, most: int, position: int | None =
 
     Raises FhirError 503 where the search index cannot be had to catch up: on what it holds, criteria might make a second resource.
     """
-    if not await ctx.index.caught_up((query.type, *types_of(query.clauses)), position):
+    await settled(ctx, query, position)
+    query = await searchable(ctx, query)
+    return (await ctx.index.search(replace(query, count=most))).keys
+
+
+async def settled(ctx: Context, query: Query, position: int | None = None) -> None:
+    """Wait until the index has what the criteria depend on. Raises FhirError 503 where it cannot be had to catch up."""
+    if await is_late(ctx, [query], position=position):
         text = (
             "The search index has not caught up with the latest writes, so criteria cannot be relied on now; send the request again"
         )
         raise error(503, "transient", text, **{"Retry-After": "1"})
-    query = await searchable(ctx, query)
-    return (await ctx.index.search(replace(query, count=most))).keys
 
 
 async def _matching(ctx: Context, query: Query, most: int, position: int) -> list[Version]:

@@ -14,6 +14,7 @@ from fhir_server.interactions.answers import LATE, live, present
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.operations.parameters import simple
 from fhir_server.rest.query_string import CURSOR, instant_range, page_links, page_size, take
+from fhir_server.searching.depending import is_late
 from resources.bundles import Link, outcome_entry, search_entry, searchset
 from resources.outcomes import Issue, bad_request, operation_outcome
 from resources.store import Key
@@ -50,8 +51,9 @@ async def everything(ctx: Context, who: Identity, request: FhirRequest) -> FhirR
     applied = urlencode(asked.applied)
     context = f"Patient/{request.id}/$everything?{applied}".encode()
     cursor = ctx.cursors.open(sealed, context) if sealed is not None else None
-    late = not await ctx.index.caught_up(asked.types)
-    page = await ctx.index.search_in_turn(_queries(ctx, request.id, asked), count=asked.count, cursor=cursor)
+    queries = _queries(ctx, request.id, asked)
+    late = await is_late(ctx, queries, _includes(ctx, asked, asked.types))
+    page = await ctx.index.search_in_turn(queries, count=asked.count, cursor=cursor)
     links = page_links(url, applied, ctx.cursors.seal(page.cursor, context) if page.cursor is not None else None)
     return await _answer(ctx, request, asked, page.keys, links, late)
 
@@ -116,7 +118,7 @@ async def _answer(
     return FhirResult(200, (searchset(entries, links=links, total=None),), touched=touched)
 
 
-def _includes(ctx: Context, asked: Asked, types: set[str]) -> list[Include]:
+def _includes(ctx: Context, asked: Asked, types: Iterable[str]) -> list[Include]:
     """For each type of the page: all its references to what a record refers to outside of its compartment."""
     out = []
     for type in sorted(types):

@@ -14,6 +14,7 @@ from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.operations.parameters import given
 from fhir_server.rest.prefer import preferences
 from fhir_server.rest.query_string import page_links
+from fhir_server.searching.depending import is_late
 from fhir_server.searching.into import searchable
 from resources.bundles import Mode, outcome_entry, search_entry, searchset
 from resources.documents import decode
@@ -35,7 +36,7 @@ async def lastn(ctx: Context, who: Identity, request: FhirRequest) -> FhirResult
     """200 with a searchset, not paged. Raises FhirError 400 without a subject, for a wrong `max`, and for every wrong parameter."""
     most, pairs = _read(given(request))
     parsed = _parse(ctx, request, pairs)
-    late = not await ctx.index.caught_up(("Observation",))
+    late = await is_late(ctx, [parsed.query], parsed.includes)
     code = ctx.parameters.of("Observation")["code"]
     found = await ctx.index.latest(await searchable(ctx, parsed.query), code, most)
     versions = await present(ctx, [key for group in found.groups for key in group])

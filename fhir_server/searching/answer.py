@@ -15,14 +15,14 @@ from fhir_server.messages import FhirRequest, FhirResult
 from fhir_server.rest.query_string import page_links
 from fhir_server.searching.across import page_across
 from fhir_server.searching.asked import Asked
+from fhir_server.searching.depending import is_late
 from fhir_server.searching.into import searchable
 from resources.bundles import Mode, outcome_entry, search_entry, searchset
 from resources.outcomes import Issue, operation_outcome
 from resources.store import Key, Version
 from search.index import Included, Result
 from search.paging import page_context
-from search.query import Parsed, Query, types_of
-from search.reading.includes import ends
+from search.query import Parsed, Query
 
 _NOTHING = Included([])
 
@@ -34,7 +34,7 @@ async def answer(ctx: Context, request: FhirRequest, asked: Asked) -> FhirResult
     parsed = asked.first
     applied = urlencode(asked.applied)
     context = page_context(parsed) + asked.place.encode()
-    late = not await ctx.index.caught_up(_types(asked))
+    late = await is_late(ctx, asked.queries, parsed.includes)
     begun = time.perf_counter()
     page = await _page(ctx, [await searchable(ctx, query) for query in asked.queries], parsed.cursor, context, asked.deadline)
     searched = time.perf_counter()
@@ -55,13 +55,6 @@ async def answer(ctx: Context, request: FhirRequest, asked: Asked) -> FhirResult
     ]
     touched = tuple(f"{v.type}/{v.id}" for v in (*matches, *included))
     return FhirResult(200, (searchset(entries, links=links, total=page.total),), touched=touched)
-
-
-def _types(asked: Asked) -> tuple[str, ...]:
-    """All types that the answer depends on."""
-    others = ends(asked.first.includes) | types_of([clause for query in asked.queries for clause in query.clauses])
-    others |= {via.target for key in asked.first.query.sort for via in key.via}
-    return (*asked.types, *sorted(others - set(asked.types)))
 
 
 async def _page(ctx: Context, queries: Sequence[Query], sealed: str | None, context: bytes, deadline: float) -> Result:

@@ -14,12 +14,19 @@ from search.values import TokenValue, UriValue
 
 
 async def with_codes(ctx: Context, query: Query) -> Query:
-    """The query with codes in place of what names them; itself where it names none. Raises FhirError 400 for what is not known here."""
-    if not any(_names(leaf) for leaf in leaves(query.clauses)):
+    """The query with codes in place of what names them; itself where it names none. Raises FhirError 400 for what is not known here.
+
+    The index must have caught up before (`searching.depending`), so that changes count at once.
+    """
+    if not names_codes(query):
         return query
-    await ctx.index.caught_up(("ValueSet", "CodeSystem"))
     sets = ValueSets(ctx)
     return replace(query, clauses=tuple([await _resolved(sets, condition) for condition in query.clauses]))
+
+
+def names_codes(query: Query) -> bool:
+    """Whether it has a clause that names a value set or a hierarchy."""
+    return any(_names(leaf) for leaf in leaves(query.clauses))
 
 
 def _names(leaf: Clause | Text) -> bool:

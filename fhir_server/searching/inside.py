@@ -18,6 +18,7 @@ from fhir_server.rest.query_string import page_links
 from fhir_server.searching.answer import told
 from fhir_server.searching.asked import Asked
 from fhir_server.searching.codes import with_codes
+from fhir_server.searching.depending import is_late
 from fhir_server.searching.inside_order import Hit, InOrder, Order, best, order_of
 from resources.bundles import search_entry, searchset
 from resources.documents import decode
@@ -26,7 +27,7 @@ from search.contained import Container, Settling, reading
 from search.index import Result, TooCostly
 from search.match import Document
 from search.paging import page_context
-from search.query import Clause, Modifier, Parsed, Query, Term, types_of
+from search.query import Clause, Modifier, Parsed, Query, Term
 from search.values import TokenValue
 
 MOST_LOOKED_AT = 5_000
@@ -85,8 +86,9 @@ async def answer_inside(ctx: Context, request: FhirRequest, asked: Asked) -> Fhi
     parsed = asked.first
     applied = urlencode(asked.applied)
     context = page_context(parsed) + f"{parsed.contained} {parsed.parts}".encode()
-    looking = Looking(ctx, parsed, await with_codes(ctx, parsed.query))
-    late = not await ctx.index.caught_up(looking.types())
+    around = around_of(ctx, parsed.query)
+    late = await is_late(ctx, (parsed.query, *around))
+    looking = Looking(ctx, parsed, await with_codes(ctx, parsed.query), around)
     if parsed.cursor is None or not parsed.query.count:
         total, exact, page = await looking.first()
     else:
@@ -113,26 +115,21 @@ def _entry(base: str, parsed: Parsed, hit: Hit) -> bytes:
     return search_entry(base, version.type, id, shorten(type, body, parsed.summary, parsed.elements))
 
 
+def around_of(ctx: Context, query: Query) -> list[Query]:
+    """What finds the resources, of each type, that contain any of the type that is searched for and may be seen."""
+    wanted = (Term(TokenValue("", query.type)),)
+    parameters = [ctx.parameters.containing(type) for type in ctx.parameters.types]
+    return [Query(p.type, (Clause(p, Modifier.NONE, wanted),), query.compartments, allowed=query.allowed) for p in parameters if p]
+
+
 class Looking:
     """Looks through the containers of one search."""
 
-    def __init__(self, ctx: Context, parsed: Parsed, query: Query) -> None:
+    def __init__(self, ctx: Context, parsed: Parsed, query: Query, around: list[Query]) -> None:
         self._ctx, self._parsed, self._query = ctx, parsed, query
         self._extractor = reading(query, ctx.extractor)
-        self._around = self._candidates()
+        self._around = around
         self._looked_at, self._asked = 0, 0
-
-    def _candidates(self) -> list[Query]:
-        """What finds the resources, of each type, that contain any of the type that is searched for and may be seen."""
-        query, wanted = self._query, (Term(TokenValue("", self._query.type)),)
-        parameters = [self._ctx.parameters.containing(type) for type in self._ctx.parameters.types]
-        return [
-            Query(p.type, (Clause(p, Modifier.NONE, wanted),), query.compartments, allowed=query.allowed) for p in parameters if p
-        ]
-
-    def types(self) -> list[str]:
-        """All types that the answer depends on."""
-        return sorted({self._query.type, *types_of(self._query.clauses), *(query.type for query in self._around)})
 
     def explained(self) -> tuple[str, ...]:
         """How the search was done, where that was asked for."""

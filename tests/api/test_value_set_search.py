@@ -1,11 +1,12 @@
 """:in, :not-in, :above, :below of tokens: http://hl7.org/fhir/R4/search.html#modifiers"""
 
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.api.conftest import problem
+from tests.api.conftest import Running, problem
 from tests.api.making import pages
 
 SYSTEM = "http://example.org/animals"
@@ -178,6 +179,35 @@ def test_conditional(api: httpx.Client) -> None:
         headers={"If-None-Exist": f"subject=Patient/vs-p&code:in={HERE}/expanded"},
     )
     assert (answer.status_code, answer.json()["id"]) == (200, "vs-cat")
+
+
+def test_late(api: httpx.Client, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the index may lack the latest value sets, searches say so, and criteria of conditional writes are 503."""
+
+    async def all_but_value_sets(types: Sequence[str], position: int | None = None) -> bool:
+        return "ValueSet" not in types
+
+    monkeypatch.setattr(running.app._ctx.index, "caught_up", all_but_value_sets)
+    criteria = f"subject=Patient/vs-p&code:in={HERE}/expanded"
+    for url in (
+        f"Observation?{criteria}",
+        f"Observation/$lastn?{criteria}",
+        f"Observation?_contained=both&{criteria}",
+        f"Patient?_has:Observation:subject:code:in={HERE}/expanded",
+    ):
+        entries = api.get(url).json()["entry"]
+        assert "caught up" in entries[-1]["resource"]["issue"][0]["details"]["text"], url
+    assert [e["search"]["mode"] for e in api.get("Observation?subject=Patient/vs-p&code=cat").json()["entry"]] == ["match"]
+    new = {"resourceType": "Observation", "status": "final", "code": coded("cat")}
+    note = {"resourceType": "Basic", "code": {"text": "x"}, "subject": {"reference": f"Observation?{criteria}"}}
+    entry = {"resource": note, "request": {"method": "POST", "url": "Basic"}}
+    transaction = {"resourceType": "Bundle", "type": "transaction", "entry": [entry]}
+    for answer in (
+        api.post("Observation", json=new, headers={"If-None-Exist": criteria}),
+        api.post(str(api.base_url).rstrip("/"), json=transaction),
+    ):
+        assert answer.status_code == 503, answer.text
+        assert "caught up" in problem(answer)
 
 
 @pytest.mark.parametrize(
