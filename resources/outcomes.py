@@ -104,6 +104,11 @@ def told(value: object) -> str:
     return shown(value if isinstance(value, str) else _number_encode(value).decode())
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """`1 row`, `2 rows`; `many` where an s is not enough."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 def operation_outcome(issues: Iterable[Issue]) -> bytes:
     """The issues as the bytes of an OperationOutcome (https://hl7.org/fhir/R4/operationoutcome.html).
 

@@ -18,7 +18,7 @@ from fhir_server.searching.asked import Asked
 from fhir_server.searching.depending import is_late
 from fhir_server.searching.into import searchable
 from resources.bundles import Mode, outcome_entry, search_entry, searchset
-from resources.outcomes import Issue, operation_outcome
+from resources.outcomes import Issue, counted, operation_outcome
 from resources.store import Key, Version
 from search.index import Included, Result
 from search.paging import page_context
@@ -43,7 +43,7 @@ async def answer(ctx: Context, request: FhirRequest, asked: Asked) -> FhirResult
     matches, included, truncated = await _documents(ctx, parsed, page)
     if parsed.query.explain:
         took = f"the search took {(searched - begun) * 1e3:.1f} ms, reading its documents {(time.perf_counter() - searched) * 1e3:.1f} ms"
-        found = f"{len(matches)} matches and {len(included)} included resources: {took}"
+        found = f"{counted(len(matches), 'match', 'matches')} and {counted(len(included), 'included resource')}: {took}"
         page = replace(page, explained=(found, *page.explained))
     parsed = replace(parsed, hints=tuple(dict.fromkeys(hint for each in asked.parsed for hint in each.hints)))
     outcome = told(parsed, page, truncated, late, ctx.settings.include_limit)

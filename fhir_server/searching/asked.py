@@ -82,6 +82,10 @@ def read_one(ctx: Context, request: FhirRequest, type: str, url: str, narrow: Na
 
 def named_types(ctx: Context, pairs: Pairs) -> tuple[tuple[str, ...], Pairs]:
     """The types that `_type` names, each once and in order (none: it is not given), and the other parameters. Raises FhirError 400."""
+    suffixed = next((name for name, _ in pairs if name.startswith(f"{TYPES}:")), "")
+    if suffixed:
+        text = f"_type takes no modifier, such as {suffixed[5:60]}: name the types to search, as in _type=Patient,Practitioner"
+        raise bad_request(text, suffixed[:100], "not-supported")
     given = [value for name, value in pairs if name == TYPES]
     rest = [pair for pair in pairs if pair[0] != TYPES]
     if len(given) > 1:

@@ -7,6 +7,7 @@ from functools import cmp_to_key, partial
 from typing import Any, Protocol
 
 from resources.documents import decode
+from resources.outcomes import counted
 from resources.store import Key, Version
 from resources.stores.participant import Applied
 from search.extract import Extractor
@@ -17,6 +18,7 @@ from search.parameter import SearchParameter
 from search.parameters import Parameters
 from search.query import Compartment, Grants, Include, Query, SortKey, added
 from search.text.scoring import SCORE, score
+from search.values import TokenValue
 
 Place = tuple[Any, ...]
 """A document's values by the sort keys, its date, its row: what a cursor carries."""
@@ -132,7 +134,7 @@ class MemoryIndex:
             places = [place for place in places if _compare(query.sort, place, query.cursor) > 0]
         page = places[: query.count]
         cursor = page[-1] if query.count and len(places) > query.count else None
-        told = (f"Index in memory: each of {len(self._documents)} documents was looked at",) if query.explain else ()
+        told = (f"Index in memory: {counted(len(self._documents), 'document')} looked at",) if query.explain else ()
         keys = [self._documents[place[-1]].key for place in page]
         at = next((n for n, key in enumerate(query.sort) if key.parameter.code == SCORE), None)
         scores = tuple(place[at] for place in page) if at is not None else ()
@@ -158,7 +160,8 @@ class MemoryIndex:
         await self._read(added((query,)))
         found = [d for d in self._documents.values() if matches(query, d, self)]
         found.sort(key=lambda d: (d.entry.date, d.key.hint), reverse=True)
-        groups, apart = latest_of(((d.key, d.entry.date, tuple(values_of(by.stored, d))) for d in found), most)
+        coded = ((d, (v for v in values_of(by.stored, d) if isinstance(v, TokenValue) and v.code)) for d in found)
+        groups, apart = latest_of(((d.key, d.entry.date, tuple(codes)) for d, codes in coded), most)
         return Latest(groups, apart)
 
     async def include(

@@ -94,6 +94,7 @@ def test_common_parameters(api: httpx.Client, base: str) -> None:
         ("_count=5&_sort=_id", "something to look for"),
         ("_tag=", "something to look for"),
         ("_type=", "names no resource type"),
+        ("_type:not=Patient", "_type takes no modifier, such as :not"),
         ("_type=Patient,Observaton", "did you mean Observation"),
         ("_type=Patient&_type=Observation", "more than once"),
         ("_type=Patient,Observation&birthdate=1980", "what all of them have"),

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from resources.outcomes import counted
 from resources.store import Key
 from search.index import Result
 from search.indexes.elastic.beside.asking import PAGE, Answer, Asking, Total
@@ -119,13 +120,15 @@ class Searcher:
 
 def _told(query: Query, links: Links, answer: Answer) -> tuple[str, ...]:
     """How the search was done, for people."""
-    steps = [f"Elasticsearch searched {answer.shards.total} shard of the index of {query.type} in {answer.took} ms."]
+    steps = [f"Elasticsearch searched {counted(answer.shards.total, 'shard')} of the index of {query.type} in {answer.took} ms."]
     if links:
-        steps.insert(0, f"{len(links)} chains were looked up first; what they lead to became a list of addresses in the query.")
+        steps.insert(0, f"Looked up first: {counted(len(links), 'chain')}; the addresses that were found are a list in the query.")
     if answer.hits.total is not None:
-        counted = "Exactly" if answer.hits.total.relation == "eq" else "At least"
-        steps.append(f"{counted} {answer.hits.total.value} documents were counted; {len(answer.hits.hits)} were read for the page.")
-    by = f"{len(query.sort)} sort keys, then " if query.sort else ""
+        exactly = "exactly" if answer.hits.total.relation == "eq" else "at least"
+        steps.append(
+            f"Counted: {exactly} {counted(answer.hits.total.value, 'document')}; read for the page: {len(answer.hits.hits)}."
+        )
+    by = f"{counted(len(query.sort), 'sort key')}, then " if query.sort else ""
     return (*steps, f"The order is by {by}the date that the type is ordered by and the id.")
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import apsw
 
+from resources.outcomes import counted
 from search.index import Result
 from search.indexes.sqlite.compile import compile_access, compile_condition
 from search.indexes.sqlite.links import Linker
@@ -38,8 +39,8 @@ def explained_search(reader: Reader, codes: Codebook, query: Query) -> Result:
         return replace(
             found, explained=(f"Embedded index on SQLite: {took:.2f} ms", "What drove it is not told where access is limited")
         )
-    cost = f"{took:.2f} ms, {work['statements']} statements, {work['steps']} steps of SQLite's machine, no table scanned"
-    cost = cost if not work["scanned"] else cost.replace("no table scanned", f"{work['scanned']} rows scanned")
+    scanned = f"{counted(work['scanned'], 'row')} scanned" if work["scanned"] else "no table scanned"
+    cost = f"{took:.2f} ms, {counted(work['statements'], 'statement')}, {counted(work['steps'], 'step')} of SQLite's machine, {scanned}"
     return replace(found, explained=(f"Embedded index on SQLite: {cost}", *_plan(reader, codes, query)))
 
 
@@ -71,11 +72,11 @@ def _rows(reader: Reader, predicate: Predicate) -> str:
         total += count_up_to(reader, each, most + 1 - total)
         if total > most:
             return f"more than {most} rows"
-    return f"{total} row{'' if total == 1 else 's'}"
+    return counted(total, "row")
 
 
 def _read(reader: Reader, plan: Plan) -> str:
-    return f", {plan.rows} rows at most" if plan.rows is not None else ", read until the page is full"
+    return f", {counted(plan.rows, 'row')} at most" if plan.rows is not None else ", read until the page is full"
 
 
 def _order(reader: Reader, book: Book, query: Query, plan: Plan) -> str:
