@@ -3,6 +3,9 @@
 All documents of the patient's compartment, type by type, and what they refer to outside of it: practitioners, organisations,
 locations, medications and devices. The record of accesses (AuditEvent) comes only where `_type` names it. Every page carries its own
 referred-to documents, so one may come again on a later page.
+
+`_type` names the types of what is returned. Where what is referred to is among them, pages go through the other types of the compartment
+that refer to it as well, without reading or returning these documents: such a page may hold little or nothing and still have a next one.
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,9 +34,11 @@ REFERRED = ("Practitioner", "PractitionerRole", "Organization", "Location", "Med
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The operation's parameters, read. `applied` is what the links repeat."""
+    """The operation's parameters, read. `types` are those of the compartment that pages go through, of which `shown` are returned;
+    `applied` is what the links repeat."""
 
     types: tuple[str, ...]
+    shown: frozenset[str]
     count: int
     applied: tuple[tuple[str, str], ...]
     since: tuple[str, ...]
@@ -52,7 +57,7 @@ async def everything(ctx: Context, who: Identity, request: FhirRequest) -> FhirR
     context = f"Patient/{request.id}/$everything?{applied}".encode()
     cursor = ctx.cursors.open(sealed, context) if sealed is not None else None
     queries = _queries(ctx, request.id, asked)
-    late = await is_late(ctx, queries, _includes(ctx, asked, asked.types))
+    late = await is_late(ctx, queries, _includes(ctx, asked.referred, asked.types))
     page = await ctx.index.search_in_turn(queries, count=asked.count, cursor=cursor)
     links = page_links(url, applied, ctx.cursors.seal(page.cursor, context) if page.cursor is not None else None)
     return await _answer(ctx, request, asked, page.keys, links, late)
@@ -74,8 +79,11 @@ def _read(ctx: Context, request: FhirRequest) -> Asked:
         raise bad_request("_count must be 1 or more for $everything", code="value")
     wanted = tuple(t for t in known if (t in types if types else t != "AuditEvent"))
     referred = tuple(t for t in REFERRED if not types or t in types)
+    walked = (*wanted, *(t for t in known if types and t not in (*wanted, "AuditEvent") and _includes(ctx, referred, (t,))))
     since = tuple(given.get("_since", ()))
-    return Asked(wanted, count, applied, since, referred, given.get("start", [None])[-1], given.get("end", [None])[-1])
+    return Asked(
+        walked, frozenset(wanted), count, applied, since, referred, given.get("start", [None])[-1], given.get("end", [None])[-1]
+    )
 
 
 def _queries(ctx: Context, patient: str, asked: Asked) -> list[Query]:
@@ -102,9 +110,9 @@ def _dates(ctx: Context, name: str, values: Sequence[str]) -> list[Clause]:
 async def _answer(
     ctx: Context, request: FhirRequest, asked: Asked, keys: Sequence[Key], links: Iterable[Link], late: bool
 ) -> FhirResult:
-    includes = _includes(ctx, asked, {key.type for key in keys})
+    includes = _includes(ctx, asked.referred, {key.type for key in keys})
     extra = await ctx.index.include(keys, includes, limit=ctx.settings.include_limit) if includes else None
-    documents = await present(ctx, keys)
+    documents = await present(ctx, [key for key in keys if key.type in asked.shown])
     referred = await present(ctx, extra.keys) if extra is not None else []
     entries = [search_entry(request.base, v.type, v.id, v.body) for v in documents if v.body is not None]
     entries += [search_entry(request.base, v.type, v.id, v.body, "include") for v in referred if v.body is not None]
@@ -118,12 +126,12 @@ async def _answer(
     return FhirResult(200, (searchset(entries, links=links, total=None),), touched=touched)
 
 
-def _includes(ctx: Context, asked: Asked, types: Iterable[str]) -> list[Include]:
+def _includes(ctx: Context, referred: Sequence[str], types: Iterable[str]) -> list[Include]:
     """For each type of the page: all its references to what a record refers to outside of its compartment."""
     out = []
     for type in sorted(types):
         references = [p for p in ctx.parameters.of(type).values() if p.kind == "reference" and p.searchable]
-        for target in asked.referred:
+        for target in referred:
             pointing = tuple(p for p in references if not p.targets or target in p.targets)
             if pointing:
                 out.append(Include(type, pointing, target))

@@ -175,6 +175,29 @@ def test_everything_narrowed(api: httpx.Client, query: str, observations: list[s
     assert sorted(name.partition("/")[2] for name in found if name.startswith("Observation/")) == observations
 
 
+@pytest.mark.usefixtures("record")
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("_type=Organization", {"Organization/ev-org"}),
+        ("_type=Practitioner", {"Practitioner/ev-dr"}),
+        ("_type=Practitioner,Observation", {"Practitioner/ev-dr", *(f"Observation/ev-{n}" for n in range(3))}),
+        ("_type=Organization&start=2021&end=2021-12-31", set()),
+        ("_type=Medication", set()),
+    ],
+)
+def test_everything_by_the_types_referred_to(api: httpx.Client, put: Put, query: str, expected: set[str]) -> None:
+    """_type names referred-to types too: they come without the documents that refer to them, on pages of any size."""
+    put({"resourceType": "Organization", "id": "ev-org", "name": "ev"})
+    performed = {"subject": {"reference": "Patient/ev"}, "performer": [{"reference": "Organization/ev-org"}]}
+    put(
+        {"resourceType": "Observation", "id": "ev-0", "status": "final", "code": {"text": "x"}, "effectiveDateTime": "2020"}
+        | performed
+    )
+    assert set(everything(api, query)) == expected
+    assert set(everything(api, f"{query}&_count=1")) == expected
+
+
 @pytest.mark.parametrize("query", ["_type=Patients", "_count=0", "_count=x", "colour=red", "start=soon", "_since=soon"])
 def test_everything_refuses(api: httpx.Client, put: Put, query: str) -> None:
     """Parameters that cannot be understood are 400."""
