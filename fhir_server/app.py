@@ -23,6 +23,7 @@ from fhir_server.context import Context
 from fhir_server.observability import Metrics, log_lost_failure
 from fhir_server.randomness import random_bytes
 from fhir_server.rest.edge import Edge
+from fhir_server.rest.front import Front
 from fhir_server.rest.routing import Router
 from fhir_server.routes import ROUTES
 from fhir_server.searching.custom import CustomParameters
@@ -56,6 +57,9 @@ class Application:
         self._settings = settings
         self._edge: Edge | None = None
         self.beside = FastAPI(lifespan=self._lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+        front = Front(settings.base_url, PREFIX)
+        self.beside.add_route("/", front.welcome)
+        self.beside.add_exception_handler(404, front.nothing)
         self._add_health()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
