@@ -49,6 +49,15 @@ def test_missing_and_deleted_differ(api: httpx.Client, put: Put) -> None:
     assert "was deleted" in problem(answer)
 
 
+@pytest.mark.parametrize("query", ["_foo=1", "_summary=count", "family=x"])
+def test_what_a_read_ignores(api: httpx.Client, put: Put, query: str) -> None:
+    """Parameters that say nothing about one document leave it as it is; `_summary` and `_elements` with wrong values do not."""
+    put(patient("read-params"))
+    answer = api.get(f"Patient/read-params?{query}", headers={"Prefer": "handling=strict"})
+    assert answer.status_code == 200 and answer.content == api.get("Patient/read-params").content
+    assert api.get("Patient/read-params?_summary=some").status_code == 400
+
+
 def test_version_read(api: httpx.Client, put: Put) -> None:
     """Every version can be read by its number; a number that is none is 404, the version of a deletion 410."""
     put(patient("vread-1"))
