@@ -17,6 +17,7 @@ from fhir_server.searching.across import page_across
 from fhir_server.searching.asked import Asked
 from fhir_server.searching.depending import is_late
 from fhir_server.searching.into import searchable
+from fhir_server.searching.value_sets import ValueSets
 from resources.bundles import Mode, outcome_entry, search_entry, searchset
 from resources.outcomes import Issue, counted, operation_outcome
 from resources.store import Key, Version
@@ -35,8 +36,8 @@ async def answer(ctx: Context, request: FhirRequest, asked: Asked) -> FhirResult
     applied = urlencode(asked.applied)
     context = page_context(parsed) + asked.place.encode()
     late = await is_late(ctx, asked.queries, parsed.includes)
-    begun = time.perf_counter()
-    page = await _page(ctx, [await searchable(ctx, query) for query in asked.queries], parsed.cursor, context, asked.deadline)
+    begun, sets = time.perf_counter(), ValueSets(ctx)
+    page = await _page(ctx, [await searchable(ctx, query, sets) for query in asked.queries], parsed.cursor, context, asked.deadline)
     searched = time.perf_counter()
     cursor = ctx.cursors.seal((page.total, page.total_exact, *page.cursor), context) if page.cursor is not None else None
     links = page_links(asked.url, applied, cursor)

@@ -13,14 +13,15 @@ from search.query import NAMING_CODES, AllOf, AnyOf, Clause, Condition, Modifier
 from search.values import TokenValue, UriValue
 
 
-async def with_codes(ctx: Context, query: Query) -> Query:
+async def with_codes(ctx: Context, query: Query, sets: ValueSets | None = None) -> Query:
     """The query with codes in place of what names them; itself where it names none. Raises FhirError 400 for what is not known here.
 
-    The index must have caught up before (`searching.depending`), so that changes count at once.
+    The index must have caught up before (`searching.depending`), so that changes count at once. `sets` is shared by the queries of one
+    request. Raises TooCostly for too many codes.
     """
     if not names_codes(query):
         return query
-    sets = ValueSets(ctx)
+    sets = sets or ValueSets(ctx)
     return replace(query, clauses=tuple([await _resolved(sets, condition) for condition in query.clauses]))
 
 
@@ -48,6 +49,7 @@ async def _clause(sets: ValueSets, clause: Clause) -> Condition:
             codes |= await _codes(sets, clause.modifier, term)
     except CannotExpand as reason:
         raise refusal(f"{clause.parameter.code}:{clause.modifier}", reason) from None
+    sets.take(len(codes))
     negative = clause.modifier is Modifier.NOT_IN
     if not codes:
         return AllOf(()) if negative else AnyOf(())

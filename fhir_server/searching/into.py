@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from fhir_server.context import Context
 from fhir_server.searching.codes import with_codes
+from fhir_server.searching.value_sets import ValueSets
 from resources.store import Version
 from search.contained import Container, Settling, reading
 from search.index import TooCostly
@@ -26,12 +27,13 @@ Scope = tuple[str, bool]
 """The type of documents that chains begin at, and whether these are what is searched for (else what other conditions lead to)."""
 
 
-async def searchable(ctx: Context, query: Query) -> Query:
+async def searchable(ctx: Context, query: Query, sets: ValueSets | None = None) -> Query:
     """The query as an index can carry it out: codes in place of what names them, and chains that find what is contained as well.
+    `sets` as in `with_codes`.
 
     Raises FhirError 400 for codes that are not known here, TooCostly where too many documents would have to be looked at inside.
     """
-    query = await with_codes(ctx, query)
+    query = await with_codes(ctx, query, sets)
     if not types_of(query.clauses):
         return query
     into = _Into(ctx, query)

@@ -14,6 +14,7 @@ from fhir_server.context import Context
 from resources.documents import decode
 from resources.outcomes import FhirError, error
 from resources.store import Key, Version
+from search.index import TooCostly
 from search.query import Clause, Modifier, Query, Term
 from search.values import UriValue
 
@@ -23,10 +24,21 @@ Code = tuple[str, str]
 MOST_CODES = 10_000
 """Codes that a value set may have to be searched by."""
 
+MOST_TOGETHER = 50_000
+"""Codes that all value sets and hierarchies of one request may stand for, those of each clause counted, in each type searched."""
+
+MOST_SETS = 500
+"""Different value sets that one request may name, those inside others counted."""
+
+OFFICIAL = "4.0.1"
+"""The version of the official definitions."""
+
 MOST_NESTED = 10
 """Value sets inside one another."""
 
 Json = dict[str, Any]
+
+_TOGETHER = "The value sets and hierarchies of the search name together"
 
 
 class CannotExpand(Exception):
@@ -35,15 +47,35 @@ class CannotExpand(Exception):
 
 @dataclass(slots=True)
 class ValueSets:
-    """Looks up value sets and code systems for one request, each once."""
+    """Looks up value sets and code systems for one request, each once, and keeps count."""
 
     ctx: Context
     _trees: dict[str, CodeTree | None] = field(default_factory=dict)
+    _sets: dict[str, set[Code]] = field(default_factory=dict)
+    _named: int = 0
+    _taken: int = 0
+
+    def take(self, number: int) -> None:
+        """Count the codes of a clause. Raises TooCostly where the request has too many."""
+        self._taken += number
+        if self._taken > MOST_TOGETHER:
+            raise TooCostly(
+                f"{_TOGETHER} more than {MOST_TOGETHER} codes; ask for smaller value sets, fewer of them, or fewer types"
+            )
 
     async def codes(self, url: str, depth: int = 0) -> set[Code]:
-        """The codes of the value set with this canonical URL (perhaps `url|version`) or address (`ValueSet/id`). Raises CannotExpand."""
+        """The codes of the value set with this canonical URL (perhaps `url|version`) or address (`ValueSet/id`). Raises CannotExpand,
+        TooCostly."""
         if depth > MOST_NESTED:
             raise CannotExpand(f"more than {MOST_NESTED} value sets stand inside one another, the last of them {url}")
+        if url not in self._sets:
+            self._named += 1
+            if self._named > MOST_SETS:
+                raise TooCostly(f"{_TOGETHER} more than {MOST_SETS} value sets, those inside others counted; name fewer")
+            self._sets[url] = await self._found(url, depth)
+        return self._sets[url]
+
+    async def _found(self, url: str, depth: int) -> set[Code]:
         document = await self._value_set(url)
         if document is None:
             official = definitions().value_sets.get(url.partition("|")[0])
@@ -87,18 +119,24 @@ class ValueSets:
                 return version
         return None
 
-    async def _tree(self, system: str) -> CodeTree | None:
-        if system not in self._trees:
-            version = await self._canonical("CodeSystem", system)
-            self._trees[system] = _tree_of(version.body) if version is not None and version.body is not None else _official(system)
-        return self._trees[system]
+    async def _tree(self, system: str, wanted: str = "") -> CodeTree | None:
+        """The newest here of a code system, or the one of the business version that is wanted. Raises CannotExpand for another version."""
+        name = f"{system}|{wanted}" if wanted else system
+        if name not in self._trees:
+            version = await self._canonical("CodeSystem", name)
+            if version is None and wanted not in ("", OFFICIAL):
+                raise CannotExpand(f"version {wanted[:64]} of the CodeSystem {system} is asked for, which is not on this server")
+            self._trees[name] = _tree_of(version.body) if version is not None and version.body is not None else _official(system)
+        return self._trees[name]
 
     async def _composed(self, url: str, compose: Json, depth: int) -> set[Code]:
+        if compose.get("inactive") is False:
+            raise CannotExpand(f"{url} leaves out inactive codes (compose.inactive), and this server does not know which these are")
         found: set[Code] = set()
         for part in compose.get("include", ()):
             found |= await self._part(url, part, depth)
         for part in compose.get("exclude", ()):
-            found -= await self._part(url, part, depth)
+            found = found - await self._part(url, part, depth)
         return found
 
     async def _part(self, url: str, part: Json, depth: int) -> set[Code]:
@@ -115,9 +153,10 @@ class ValueSets:
     async def _of_system(self, url: str, system: str, part: Json) -> set[str]:
         if "concept" in part:
             return {concept["code"] for concept in part["concept"]}
-        tree = await self._tree(system)
+        wanted = part.get("version", "")
+        tree = await self._tree(system, wanted)
         if "filter" not in part:
-            official = definitions().code_systems.get(system)
+            official = definitions().code_systems.get(system) if wanted in ("", OFFICIAL) else None
             if tree is not None and tree.complete:
                 return set(tree.codes)
             if official is None:

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from fhir_server.searching.value_sets import ValueSets
 from tests.api.conftest import Running, problem
 from tests.api.making import pages
 
@@ -35,6 +36,7 @@ ANIMALS = {
     "id": "animals",
     "url": SYSTEM,
     "status": "active",
+    "version": "2",
     "content": "complete",
     "concept": [
         {"code": "mammal", "concept": [{"code": "dog", "concept": [{"code": "poodle"}]}, {"code": "cat"}]},
@@ -61,12 +63,18 @@ DOCUMENTS: list[Json] = [
     composed("unknown", {"system": "http://example.org/nowhere"}),
     composed("fragment", {"system": "http://example.org/part"}),
     composed("empty", {"system": SYSTEM, "filter": [*filtered("is-a", "dog")["filter"], *filtered("is-a", "cat")["filter"]]}),
+    composed("of-version", {"system": SYSTEM, "version": "2"}),
+    composed("of-other-version", {"system": SYSTEM, "version": "1"}),
+    composed("filtered-version", filtered("is-a", "mammal") | {"version": "1"}),
+    composed("listed-version", {"system": SYSTEM, "version": "1", "concept": [{"code": "dog"}]}),
+    value_set("active", compose={"inactive": False, "include": [{"system": SYSTEM}]}),
     value_set("bare"),
     value_set("expanded", expansion={"timestamp": "2026-01-01", "contains": [{"system": SYSTEM, "code": "cat"}]}),
     value_set("cut", expansion={"timestamp": "2026-01-01", "total": 5, "contains": [{"system": SYSTEM, "code": "cat"}]}),
     composed("large", {"system": SYSTEM, "concept": [{"code": f"c{n}"} for n in range(9_999)] + [{"code": "cat"}]}),
     composed("too-large", {"system": SYSTEM, "concept": [{"code": f"c{n}"} for n in range(10_001)]}),
 ]  # fmt: skip
+SIX = ("code", "category", "combo-code", "component-code", "value-concept", "method")
 OBSERVED = {"dog": "final", "poodle": "final", "cat": "amended", "bird": "final", "penguin": "registered"}
 
 
@@ -104,6 +112,8 @@ def found(api: httpx.Client, query: str) -> set[str]:
         (f"code:in={HERE}/nested", "dog poodle cat bird"),
         (f"code:in={HERE}/both", "dog"),
         (f"code:in={HERE}/expanded", "cat"),
+        (f"code:in={HERE}/of-version", "dog poodle cat bird penguin"),
+        (f"code:in={HERE}/listed-version", "dog"),
         (f"code:in={HERE}/large", "cat"),
         (f"code:in={HERE}/empty", ""),
         (f"code:in={HERE}/listed,{HERE}/expanded", "dog bird cat"),
@@ -222,6 +232,10 @@ def test_late(api: httpx.Client, running: Running, monkeypatch: pytest.MonkeyPat
         (f"code:in={HERE}/bare", "neither a compose nor an expansion"),
         (f"code:in={HERE}/cut", "1 of 5 codes"),
         (f"code:in={HERE}/too-large", "at most 10000"),
+        (f"code:in={HERE}/of-other-version", "version 1 of the CodeSystem"),
+        (f"code:in={HERE}/filtered-version", "version 1 of the CodeSystem"),
+        (f"code:in={HERE}/active", "inactive codes"),
+        ("&".join(f"{name}:in={HERE}/large" for name in SIX), "more than 50000 codes"),
         ("code:below=http://example.org/nowhere|a", "there is no CodeSystem"),
         (f"code:below={SYSTEM}|unicorn", "has no code 'unicorn'"),
         ("code:below=dog", "must name a system and a code"),
@@ -233,3 +247,21 @@ def test_refused(api: httpx.Client, query: str, text: str) -> None:
     answer = api.get(f"Observation?{query}")
     assert answer.status_code == 400
     assert text in problem(answer)
+
+
+def test_each_set_is_looked_up_once(api: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search of several types expands a value set once; too many different ones are refused."""
+    looked_up = []
+    composing = ValueSets._composed
+
+    async def counting(sets: ValueSets, url: str, *rest: Any) -> Any:
+        looked_up.append(url)
+        return await composing(sets, url, *rest)
+
+    monkeypatch.setattr(ValueSets, "_composed", counting)
+    answer = api.get(f"../fhir?_type=Patient,Observation,Condition&_tag:in={HERE}/listed&_security:in={HERE}/listed")
+    assert answer.status_code == 200, answer.text
+    assert looked_up == [f"{HERE}/listed"]
+    monkeypatch.setattr("fhir_server.searching.value_sets.MOST_SETS", 1)
+    answer = api.get(f"Observation?code:in={HERE}/listed,{HERE}/whole")
+    assert (answer.status_code, answer.json()["issue"][0]["code"]) == (400, "too-costly")
