@@ -71,8 +71,8 @@ class Settings(BaseSettings):
     base_url: str = _setting(
         "",
         "FHIR base URL as clients see it. Empty: links name the host that was asked; absolute references are this server's own only with"
-        " `HOST`, `localhost`, `127.0.0.1` or `[::1]` and `PORT`. After a change `fhir-server reindex` has absolute references found as this"
-        " server's own, or no longer so.",
+        " `HOST`, `localhost`, `127.0.0.1` or `[::1]` and `PORT`. After a change `fhir-server reindex` has absolute references found"
+        " as this server's own, or no longer so.",
     )
     host: str = _setting("127.0.0.1", "Address to listen on.")
     port: int = _setting(8000, "Port to listen on; 0 takes a free one.", ge=0, le=65535)

@@ -80,4 +80,6 @@ async def _run(settings: Settings, named: list[str]) -> tuple[dict[str, int], in
                 bar.update(task, advance=count, description=type)
 
             aside = await feed.rebuild().run(types, watch=watch)
+        if not named:
+            await feed.bases.remember(anew=True)
         return done, aside

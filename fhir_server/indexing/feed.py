@@ -20,6 +20,7 @@ from fhir_server.indexing.writer import Writer
 from resources.store import Key, ResourceStore, StoreUnavailable
 from search.extract import Extractor
 from search.indexes.elastic.asides import Asides
+from search.indexes.elastic.beside.bases import NotedBases
 from search.indexes.elastic.connection import Connection, Refused
 from search.indexes.elastic.indices import Indices
 from search.indexes.elastic.layout import Layout
@@ -69,6 +70,7 @@ class Feed:
         self.indices = Indices(connection, layout)
         self.asides = Asides(connection, layout.feed)
         self.writer = Writer(Bulk(connection, layout), extractor, self.asides, self._start_build)
+        self.bases = NotedBases(connection, layout.feed, extractor.bases)
         self.added = Added(store, self.indices, self.writer)
         self._lease = Lease(connection, layout.feed, "feed")
         self._turn = Lease(connection, layout.feed, "turn")
@@ -198,6 +200,8 @@ class Feed:
             return False
         await self.added.follow()
         self._done = await self._store.confirmed(self.name)
+        if (sentence := await self.bases.remember(anew=self._done == 0)) is not None:
+            log.warning(sentence)
         if self._done == 0:  # all that is there comes into the indices when they are built
             self._done = await self._store.position()
             await self._store.confirm(self.name, self._done)
