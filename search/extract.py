@@ -21,6 +21,8 @@ from search.types.text import Bases, Converter, bases_of
 from search.values import NO_DATE, DateValue, Entry, TokenValue, Value
 
 _KNOWN_TO_THE_STORE = frozenset({"_id", "_lastUpdated"})
+_SAYS_NOTHING = frozenset({"id", "extension"})
+"""What an element may have without being there for a search: a birth date with an extension in place of the date is missing too."""
 
 
 class Step(NamedTuple):
@@ -109,6 +111,8 @@ def take(steps: Steps, document: dict[str, Any], values: dict[str, list[Value]])
         if not items:
             continue
         found = convert(items)
+        if not found and all(isinstance(item, dict) and item.keys() <= _SAYS_NOTHING for item in items):
+            continue
         for code in codes:
             values[code] = values[code] + found if code in values else found
         for modifying, codes_of in facets:

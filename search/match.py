@@ -149,7 +149,8 @@ def sort_value(sort: SortKey, document: Document, world: World | None = None, al
         names = {name for end in ends for name in targets((via.parameter,), end)}
         others = world.of_type(via.target) if world is not None else ()
         ends = [other for other in others if other.name in names and allows((), allowed, other)]
-    found = [_comparable(value) for end in ends for value in values_of(sort.parameter.stored, end)]
+    held = (value for end in ends for value in values_of(sort.parameter.stored, end))
+    found = [_comparable(value) for value in held if not (isinstance(value, TokenValue) and not value.code)]
     if not found:
         return None
     return max(found, key=_same_kind) if sort.descending else min(found, key=_same_kind)

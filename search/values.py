@@ -28,7 +28,7 @@ newest come first."""
 
 
 class TokenValue(NamedTuple):
-    """A code with its system ("" none given). Booleans are `true`/`false`; telecom, id, code and string elements have no system."""
+    """A code with its system ("" not given). Booleans are `true`/`false`; telecom, id, code and string elements have no system."""
 
     system: str
     code: str
@@ -146,8 +146,9 @@ class Entry:
     """All that an index keeps of one document.
 
     `values`: search parameter code -> its values, each once; an empty list where the element is there but has nothing to compare (a
-    reference without a literal one, a concept of text only); an alias's values stand under its `SearchParameter.stored` code only. What
-    only a modifier looks at stands under the code with it (`subject:identifier`, see `search.query.FACETS`); composites hold only
+    reference without a literal one, a concept of text only), none where it has extensions only; an alias's values
+    stand under its `SearchParameter.stored` code only. What only a modifier looks at stands under the code with it
+    (`subject:identifier`, see `search.query.FACETS`); composites hold only
     what lies below the root of the document, where the clauses of their components would not do (`search/expansion/conditions.py`).
     The types of the resources that a document contains stand under `search.parameters.CONTAINED`, and nothing else of these does.
     `date`: the low end of the date that the order is by, in microseconds since the epoch (0 if the type has no such date, NO_DATE if only

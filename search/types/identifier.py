@@ -29,4 +29,4 @@ def match(term: Term, modifier: Modifier, value: Value) -> bool:
 
 def _identifier(values: Sequence[dict[str, Any]]) -> list[Value]:
     found = [value["identifier"] for value in values if "identifier" in value]
-    return [TokenValue(each.get("system", ""), each["value"]) for each in found if "value" in each] if found else []
+    return [TokenValue(v.get("system", ""), v.get("value", "")) for v in found if "value" in v or "system" in v] if found else []

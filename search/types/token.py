@@ -63,7 +63,8 @@ def _bound(codes: frozenset[str], code: str) -> tuple[Term, ...]:
 
 
 def converter(fhir_type: str, bases: Bases) -> Converter | None:
-    """Makes (system, code) of each coding, identifier or plain value; what has no code makes nothing."""
+    """Makes (system, code) of each coding, identifier or plain value, with the code "" where it has a system only: `system|` finds it.
+    What has neither makes nothing."""
     if fhir_type in _PLAIN:
         return _plain
     if fhir_type in _NUMBERS:
@@ -102,15 +103,15 @@ def _boolean(values: Sequence[bool]) -> list[Value]:
 
 
 def _coding(values: Sequence[dict[str, Any]]) -> list[Value]:
-    return [recurring(value.get("system", ""), value["code"]) for value in values if "code" in value]
+    return [recurring(c.get("system", ""), c.get("code", "")) for c in values if "code" in c or "system" in c]
 
 
 def _concept(values: Sequence[dict[str, Any]]) -> list[Value]:
-    return [recurring(c.get("system", ""), c["code"]) for value in values for c in value.get("coding", ()) if "code" in c]
+    return _coding([coding for value in values for coding in value.get("coding", ())])
 
 
 def _identifier(values: Sequence[dict[str, Any]]) -> list[Value]:
-    return [TokenValue(value.get("system", ""), value["value"]) for value in values if "value" in value]
+    return [TokenValue(v.get("system", ""), v.get("value", "")) for v in values if "value" in v or "system" in v]
 
 
 def _contact(values: Sequence[dict[str, Any]]) -> list[Value]:

@@ -163,7 +163,8 @@ def asking(value: Value) -> list[str]:
     """Queries that a stored value has to answer."""
     match value:
         case TokenValue(system, code):
-            return [escaped(code), f"{escaped(system)}|{escaped(code)}", *([f"{escaped(system)}|"] if system else [])]
+            of_system = [f"{escaped(system)}|"] if system else []
+            return [escaped(code), f"{escaped(system)}|{escaped(code)}", *of_system] if code else of_system
         case StringValue(_, exact):
             return [escaped(exact)] if fold(exact) else []
         case DateValue(low, high):

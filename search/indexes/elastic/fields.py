@@ -137,10 +137,10 @@ def _texts(found: Iterable[str]) -> list[str]:
 
 
 def _token(values: Sequence[TokenValue]) -> Fields:
-    codes = {value.code for value in values}
+    codes = {value.code for value in values if value.code}
     return {
         "c": [keyword(code) for code in codes],
-        "t": [joined(value.system, value.code) for value in values],
+        "t": [joined(value.system, value.code) for value in values if value.code],
         "s": list({keyword(value.system) for value in values}),
         "o": _texts(codes),
     }

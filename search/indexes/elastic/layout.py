@@ -21,7 +21,7 @@ from search.parameters import Parameters
 from search.query import FACETS
 from search.types.kinds import MODIFYING
 
-LAYOUT = 3
+LAYOUT = 4
 """Goes up whenever the fields of a document change their meaning without their mapping."""
 
 _COMMON: Mapping[str, Any] = {

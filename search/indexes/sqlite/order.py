@@ -114,7 +114,7 @@ def value_of(key: SortKey, book: Book, rows: list[Row], id: str, updated: int) -
     if field is None:
         return None
     first, last = field.pid, field.pid + FOLDED
-    values = [_sortable(field.kind, pid - first, v, w) for pid, v, w in rows if first <= pid <= last]
+    values = [_sortable(field.kind, pid - first, v, w) for pid, v, w in rows if first <= pid <= last and v != ""]
     if not values:
         return None
     return max(values) if key.descending else min(values)

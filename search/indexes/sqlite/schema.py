@@ -24,7 +24,7 @@ from search.query import FACETS, Modifier
 from search.types.kinds import MODIFYING
 from search.values import hash64
 
-LAYOUT = 6
+LAYOUT = 7
 """Goes up whenever rows change their form: the tables are then made anew and filled from the documents."""
 
 NORMAL, WIDE, FOLDED, FOLDED_WIDE = range(4)

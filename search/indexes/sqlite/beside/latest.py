@@ -49,7 +49,7 @@ def _coded(reader: Reader, places: list[tuple[int, int]], pids: tuple[int, int])
         blobs = dict(reader.rows(f"SELECT rid, rows FROM packed WHERE rid IN ({marks})", [rid for _, rid in part]))
         for d, rid in part:
             flat = unpack(blobs[rid])  # the date, then pid, v and w of each row: taking them apart would take longer
-            yield rid, d, tuple([(flat[i + 1], flat[i + 2]) for i in range(1, len(flat), 3) if flat[i] in pids])
+            yield rid, d, tuple([(flat[i + 1], flat[i + 2]) for i in range(1, len(flat), 3) if flat[i] in pids and flat[i + 1]])
 
 
 def _keys(reader: Reader, type: str, rids: list[int]) -> list[Key]:
