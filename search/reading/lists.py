@@ -20,6 +20,10 @@ def read_list(name: str, value: str, parameters: Parameters, notes: Notes, shown
         text = f"{shown}: this server keeps no functional lists such as {functional[0][:100]} (what is current, by a server's own rules)"
         notes.refuse(shown, f"{text}; name a List resource by its id, as in _list=42", "not-supported")
         return None
+    wrong = [id for id in ids if "/" in id]
+    if wrong:
+        notes.refuse(shown, f"{shown}: {wrong[0][:100]!r} is no List of this server; name one by its id, as in _list=42", "value")
+        return None
     terms = tuple(Term(TokenValue("", id)) for id in dict.fromkeys(ids))
     of_list = parameters.of("List")
     return Has("List", (of_list["item"],), (Clause(of_list["_id"], Modifier.NONE, terms),))

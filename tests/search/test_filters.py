@@ -133,7 +133,13 @@ def test_lists() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value", "says"),
-    [("_list", "$current-problems", "functional lists"), ("_list:not", "1", "no modifier"), ("_filter:x", "a", "no modifier")],
+    [
+        ("_list", "$current-problems", "functional lists"),
+        ("_list", "1,Patient/hp1", "'Patient/hp1' is no List"),
+        ("_list", "http://example.org/fhir/List/1", "is no List of this server"),
+        ("_list:not", "1", "no modifier"),
+        ("_filter:x", "a", "no modifier"),
+    ],
 )
 def test_lists_refused(name: str, value: str, says: str) -> None:
     """Lists that only a server's own rules know are refused with the reason."""
