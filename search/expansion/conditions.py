@@ -6,7 +6,7 @@
 - `:below` and `:above` on a reference into a hierarchy (Location.partof): chains, link by link.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from search.expansion.composites import at_root, below_root
@@ -55,7 +55,7 @@ def _composite(clause: Clause, parameters: Parameters) -> Condition:
     exact: list[Condition] = []
     root = _root(composite, parameters)
     if root is not None:
-        exact += [AllOf(tuple(_of_one(root, term))) for term in clause.terms]
+        exact += _grouped(root, clause.terms)
     if below_root(composite):
         exact.append(clause)
     if root is composite and len(exact) == 1:
@@ -67,9 +67,28 @@ def _implied(place: int, terms: Sequence[Term], composite: SearchParameter) -> C
     return Clause(composite.components[place].parameter, Modifier.NONE, tuple(dict.fromkeys(term.parts[place] for term in terms)))
 
 
-def _of_one(root: SearchParameter, term: Term) -> Iterable[Clause]:
-    for component, part in zip(root.components, term.parts, strict=True):
-        yield Clause(component.parameter, Modifier.NONE, (part,))
+def _grouped(root: SearchParameter, terms: Sequence[Term]) -> list[Condition]:
+    """Alternatives of which one must hold: terms that differ in one part only are one, since a$x,a$y is a with x or y."""
+    groups = min((_alike(terms, place) for place in range(len(root.components))), key=len)
+    return [
+        AllOf(
+            tuple(
+                Clause(component.parameter, Modifier.NONE, parts) for component, parts in zip(root.components, group, strict=True)
+            )
+        )
+        for group in groups
+    ]
+
+
+def _alike(terms: Sequence[Term], place: int) -> list[tuple[tuple[Term, ...], ...]]:
+    """For each group of terms that have all parts but that at `place` in common, the alternatives for each part."""
+    found: dict[tuple[Term, ...], dict[Term, None]] = {}
+    for term in terms:
+        found.setdefault((*term.parts[:place], *term.parts[place + 1 :]), {})[term.parts[place]] = None
+    return [
+        (*((part,) for part in rest[:place]), tuple(differing), *((part,) for part in rest[place:]))
+        for rest, differing in found.items()
+    ]
 
 
 def _root(composite: SearchParameter, parameters: Parameters) -> SearchParameter | None:

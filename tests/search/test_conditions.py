@@ -5,7 +5,7 @@ import pytest
 from resources.outcomes import FhirError
 from search.parameters import registry
 from search.parse import parse
-from search.query import AnyOf, Chain, Clause, Condition, Has
+from search.query import AllOf, AnyOf, Chain, Clause, Condition, Has
 
 
 def read(query: str, type: str) -> Condition:
@@ -75,3 +75,16 @@ def test_lenient_clients_are_told_what_is_ignored() -> None:
     """With handling=lenient a link that is unknown is passed over like any unknown parameter."""
     parsed = parse("Observation", "subjet.name=x&code=1", parameters=registry(), base_url="http://here/fhir", lenient=True)
     assert [name for name, _ in parsed.ignored] == ["subjet.name"] and len(parsed.query.clauses) == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "alternatives"),
+    [("a$1,a$2,a$3,a$4", 1), ("a$1,b$1,c$1", 1), ("a$1,a$2,b$1,b$2", 2), ("a$1,b$2", 2), ("a$1,a$1", 1)],
+)
+def test_alternatives_that_differ_in_one_part_are_one(query: str, alternatives: int) -> None:
+    """A code with any of many values is one condition to look up, not one for each value."""
+    clauses = parse("Observation", f"code-value-quantity={query}", parameters=registry(), base_url="http://here/fhir").query.clauses
+    groups = [clause for clause in clauses if isinstance(clause, AnyOf)]
+    assert [len(group.conditions) for group in groups] == ([alternatives] if alternatives > 1 else [])
+    if alternatives > 1:
+        assert all(isinstance(part, AllOf) for part in groups[0].conditions)

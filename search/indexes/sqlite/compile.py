@@ -85,6 +85,8 @@ def _anymembers(parts: Sequence[Predicate | None]) -> Predicate | None:
     if len(left) < 2:
         return left[0] if left else NEVER
     streams = tuple(stream for part in left for stream in part.streams) if all(part.streams for part in left) else ()
+    if len(streams) > MANY and reads(streams) > MANY:
+        streams = ()
     return Predicate(max(part.rank for part in left), streams, any=tuple((part,) for part in left))
 
 

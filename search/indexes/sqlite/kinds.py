@@ -279,12 +279,13 @@ _FIRST = b"\x00" * 8
 
 def _quantity(clause: Clause, field: Field, book: Book) -> Predicate:
     streams: list[Stream] = []
-    checks: list[Check] = []
+    units: dict[tuple[bytes, int | None], list[Term]] = {}
     for term in clause.terms:
         unit = unit_key(str(members(term)[1])) if term.unit_given else b""
         system = system_number(str(members(term)[0])) if term.system_given else None
         streams += _quantity_spans(term, field, unit, system)
-        checks.append(_interval_check(NUMBERS, (term,), _quantity_ends(field, unit, system)))
+        units.setdefault((unit, system), []).append(term)
+    checks = [_interval_check(NUMBERS, terms, _quantity_ends(field, *unit)) for unit, terms in units.items()]
     return Predicate(
         2 if all(t.unit_given for t in clause.terms) else 7, tuple(streams), check=lambda rows: any(c(rows) for c in checks)
     )
