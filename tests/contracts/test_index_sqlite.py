@@ -268,6 +268,92 @@ def test_a_search_that_takes_too_long_is_refused(tmp_path: Path) -> None:
     made.close()
 
 
+@pytest.mark.parametrize("most", [1, 5])
+def test_long_searches_wait_in_a_short_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """Where all threads are taken a long search waits for as long as it may take, or not at all behind very many, and is then to be
+    sent again; when there is room it is answered."""
+    made = Database(tmp_path / "a.sqlite", budget=-1.0, limit=1.5)
+    made.update([applied(row, f"Patient/{row}", DOCUMENTS["Patient/1"]) for row in range(1, 40)])
+    free, transaction = threading.Event(), Reader.transaction
+
+    def held(self: Reader, seconds: float) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            free.wait(20)
+        return transaction(self, seconds)
+
+    monkeypatch.setattr(Reader, "transaction", held)
+    monkeypatch.setattr("search.indexes.sqlite.index._MOST_WAITING", most)
+
+    async def run() -> None:
+        await made.index.open()
+        query = asked("Patient?gender:not=x&_sort=gender,-family&_count=3")
+        first = [asyncio.ensure_future(made.index.search(query)) for _ in range(4)]
+        others = await asyncio.gather(*(made.index.search(query) for _ in range(2)), return_exceptions=True)
+        assert [type(each) for each in others] == [StoreUnavailable] * 2
+        free.set()
+        assert {result.total for result in await asyncio.gather(*first)} == {39}
+        assert (await made.index.search(query)).total == 39
+        await made.index.close()
+
+    asyncio.run(run())
+    made.close()
+
+
+@pytest.mark.parametrize("number", [95, 300])
+@pytest.mark.parametrize(
+    "term",
+    [
+        "combo-code-value-quantity=c{0}${1}||kg",
+        "combo-code-value-quantity=a${1}||kg",
+        "value-quantity={1}||kg",
+        "value-quantity={1}",
+    ],
+)
+def test_many_alternatives_are_never_a_fault(tmp_path: Path, term: str, number: int) -> None:
+    """However many alternatives there are, a search is answered whatever way it takes: SQLite's limits on statements are its own."""
+    name, _, value = term.partition("=")
+    text = f"Observation?{name}={','.join(value.format(n % 2 and n, n) for n in range(number))}"
+
+    async def run(limits: Limits) -> set[Key]:
+        await made.index.open()
+        found = set[Key]()
+        for more in ("", "&_count=0&_total=accurate", "&_sort=date", "&status=final&date=gt2000"):
+            found.update((await made.index.search(asked(text + more))).keys)
+        await made.index.close()
+        return found
+
+    found = []
+    for limits in (Limits(), TINY):
+        made = Database(tmp_path / f"{limits.few}.sqlite", limits=limits)
+        made.update([applied(row, address, document) for row, (address, document) in enumerate(DOCUMENTS.items(), 1)])
+        found.append(asyncio.run(run(limits)))
+        made.close()
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(("limit", "most"), [(apsw.SQLITE_LIMIT_COMPOUND_SELECT, 5), (apsw.SQLITE_LIMIT_SQL_LENGTH, 1_000)])
+def test_a_statement_beyond_a_limit_is_too_costly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, most: int) -> None:
+    """What SQLite cannot take however often it is asked is the search's fault, not one of the server that might pass."""
+    made, begin = Database(tmp_path / "a.sqlite"), Reader.__init__
+
+    def limited(self: Reader, connection: apsw.Connection, limits: Limits = Limits()) -> None:  # noqa: B008 - frozen
+        begin(self, connection, limits)
+        connection.limit(limit, most)
+
+    monkeypatch.setattr(Reader, "__init__", limited)
+    made.update([applied(row, address, document) for row, (address, document) in enumerate(DOCUMENTS.items(), 1)])
+
+    async def run() -> None:
+        await made.index.open()
+        with pytest.raises(TooCostly, match="fewer values"):
+            await made.index.search(asked(f"Observation?value-quantity={','.join(f'gt{n}||kg' for n in range(20))}"))
+        assert len((await made.index.search(asked("Patient?_id=1"))).keys) == 1
+        await made.index.close()
+
+    asyncio.run(run())
+    made.close()
+
+
 def test_a_rollback_leaves_nothing(database: Database) -> None:
     """What a transaction wrote that was rolled back is not found, and the same write succeeds later."""
     more = applied(100, "Patient/100", {"name": [{"family": "Zed"}], "identifier": [{"system": "urn:new", "value": "1"}]})

@@ -46,6 +46,12 @@ EVENTS = "AuditEvent"
 
 _MOST_READERS = 4
 
+_MOST_WAITING = 100
+"""So many long searches wait for a thread; more are sent away at once."""
+
+_TOO_LARGE = ("too many", "too large", "too complex", "too deep", "too big", "stack overflow")
+"""What SQLite says of statements that go beyond its own limits, whatever the state of the database."""
+
 Shape = tuple[object, ...]
 """What a search asks for, without its values."""
 
@@ -85,6 +91,7 @@ class SqliteIndex:
         self._reader: Reader | None = None
         self._spare: list[Reader] = []
         self._slots = asyncio.Semaphore(_MOST_READERS)
+        self._waiting = 0
         self._long: set[Shape] = set()
         self._texts: Texts | None = None
         self._custom: Custom | None = None
@@ -225,11 +232,29 @@ class SqliteIndex:
                 return _do(self._reader, work, self._budget)
             except OutOfTime:
                 pass
-        async with self._slots:
-            found, seconds = await asyncio.to_thread(self._run_long, work)
+        found, seconds = await self._in_turn(work)
         if shape is not None:
             self._remember(shape, seconds > self._budget)
         return found
+
+    async def _in_turn(self, work: Callable[[Reader], T]) -> tuple[T, float]:
+        """As `_run_long`, in a thread, when there is one: waiting for it is part of the time that a search has."""
+        if self._waiting >= _MOST_WAITING:
+            raise _crowded()
+        began = time.monotonic()
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._limit):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise _crowded() from None
+        finally:
+            self._waiting -= 1
+        try:
+            waited = time.monotonic() - began
+            return await asyncio.to_thread(self._run_long, work, waited)
+        finally:
+            self._slots.release()
 
     def _remember(self, shape: Shape, long: bool) -> None:
         if long and len(self._long) < _MOST_SHAPES:
@@ -237,13 +262,15 @@ class SqliteIndex:
         elif not long:
             self._long.discard(shape)
 
-    def _run_long(self, work: Callable[[Reader], T]) -> tuple[T, float]:
-        """What the work gives, and the seconds of CPU that it took."""
+    def _run_long(self, work: Callable[[Reader], T], waited: float) -> tuple[T, float]:
+        """What the work gives, and the seconds of CPU that it took, in the time that `waited` seconds leave."""
         reader = self._spare.pop() if self._spare else self._connect()
         began = time.thread_time()  # not the time of the day: a machine with much else to do does not make a search long
         try:
-            return _do(reader, work, self._limit), time.thread_time() - began
+            return _do(reader, work, self._limit - waited), time.thread_time() - began
         except OutOfTime:
+            if 2 * waited > self._limit > 0:  # with a thread of its own at once it might have been done
+                raise _crowded() from None
             raise TooCostly(
                 f"The search took longer than {self._limit:g} seconds. Narrow it with a parameter that few documents match,"
                 " or ask for no total (_total=none)."
@@ -272,9 +299,15 @@ def _unavailable(problem: apsw.Error, what: str) -> StoreUnavailable:
     return StoreUnavailable(f"The search index cannot be {what} now. The server's log has the reason.")
 
 
+def _crowded() -> StoreUnavailable:
+    return StoreUnavailable("Too many long searches are under way. Send the request again in a moment.")
+
+
 def _do(reader: Reader, work: Callable[[Reader], T], seconds: float) -> T:
     try:
         with reader.transaction(seconds):
             return work(reader)
     except apsw.Error as problem:
+        if isinstance(problem, apsw.TooBigError) or any(words in str(problem) for words in _TOO_LARGE):
+            raise TooCostly("The search has more alternatives than can be looked up at once. Ask for fewer values.") from None
         raise _unavailable(problem, "read") from None

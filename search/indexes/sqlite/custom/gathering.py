@@ -172,6 +172,7 @@ class Custom:
             )
             if followed.position < until and not more():
                 return False
+            await asyncio.sleep(0)  # a store of this kind never waits: others get their turn between batches
         return True
 
     def _write(self, connection: apsw.Connection, followed: _Followed, read: Sequence[_Read], before: int, reached: int) -> int:

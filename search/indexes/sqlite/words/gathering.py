@@ -117,6 +117,7 @@ class Texts:
             self._position = await self._store.alongside(partial(_write, rows=rows, before=before, reached=reached))
             if self._position < until and not more():
                 return False
+            await asyncio.sleep(0)  # a store of this kind never waits: others get their turn between batches
         return True
 
     def _row(self, version: Version) -> tuple[Any, ...]:
