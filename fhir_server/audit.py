@@ -106,8 +106,8 @@ def _asked(request: FhirRequest, interaction: str) -> list[bytes]:
 def _query(request: FhirRequest, interaction: str) -> bytes:
     """The entity of the query, with what a form body adds to it; b"" if nothing was asked. Where there is no interaction it is the path."""
     if interaction == NONE:
-        asked = f"{request.path}?{request.query}" if request.query else request.path
-        return _QUERY % b64encode(asked.encode("utf-8", "replace")[:_MOST_OF_NONE])
+        whole = f"{request.path}?{request.query}" if request.query else request.path
+        return _QUERY % b64encode(whole.encode("utf-8", "replace")[:_MOST_OF_NONE])
     if interaction not in WITH_QUERY:
         return b""
     form = request.body if request.path.endswith("_search") else b""
