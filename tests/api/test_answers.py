@@ -68,4 +68,3 @@ def test_metrics(api: httpx.Client, running: Running) -> None:
 def test_elsewhere(running: Running) -> None:
     """What is neither FHIR nor health is 404."""
     assert httpx.get(f"{running.root}/fhirx").status_code == 404
-    assert httpx.get(f"{running.root}/").status_code == 404
