@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,13 @@ from tests.api.conftest import Running, problem
 
 Json = dict[str, Any]
 URL = "http://example.org/fhir/StructureDefinition"
+
+
+class Tiny(SqliteIndex):
+    """An index with limits at which a few documents are many."""
+
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more, limits=TINY)
 
 
 def definition(code: str, type: str, expression: str, *base: str, **more: Any) -> Json:
@@ -265,7 +271,7 @@ def friends(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
     """A server with Patients that know each other, and Observations of them, with added parameters of several kinds."""
     with pytest.MonkeyPatch.context() as patched, ExitStack() as stack:
         if "every way" in request.param:  # limits at which a few documents are many
-            patched.setattr("fhir_server.app.SqliteIndex", partial(SqliteIndex, limits=TINY))
+            patched.setattr("fhir_server.app.SqliteIndex", Tiny)
         client = stack.enter_context(serving(request.param.partition(",")[0], tmp_path_factory.mktemp("friends")))
         put(client, definition("friend", "reference", FRIEND, target=["Patient"]))
         put(client, definition("eye", "token", EYE))

@@ -9,7 +9,7 @@ import pytest
 from fhir_server.app import open_context
 from fhir_server.config import Settings
 from fhir_server.context import Context
-from fhir_server.searching.inside import Looking
+from fhir_server.searching.inside import Looking, around_of
 from fhir_server.searching.into import searchable
 from resources.documents import draft, encode
 from resources.store import Change
@@ -49,7 +49,7 @@ async def found(ctx: Context, text: str, allowed: Grants | None, *within: Compar
     """The ids of the containers that a search finds; its total must agree."""
     parsed = parse("Medication", text, parameters=ctx.parameters, base_url=ctx.settings.bases, inside=True)
     parsed = replace(parsed, query=parsed.query.with_filter(*within, allowed=allowed))
-    total, _, page = await Looking(ctx, parsed, parsed.query).first()
+    total, _, page = await Looking(ctx, parsed, parsed.query, around_of(ctx, parsed.query)).first()
     assert total == len(page.hits)
     return " ".join(sorted(hit.version.id for hit in page.hits))
 
