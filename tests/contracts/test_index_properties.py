@@ -7,6 +7,7 @@ import pytest
 from contracts.checking import World, check, check_allowed, check_pages, document
 from contracts.index_harness import (
     CODES,
+    PARAMETERS,
     TINY,
     Database,
     Memory,
@@ -25,6 +26,8 @@ from hypothesis import strategies as st
 from resources.stores.participant import Applied
 from search.indexes.sqlite.reader import Limits
 from search.match import matches
+from search.query import Query, SortKey
+from search.values import StringValue
 
 SLOW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
@@ -47,6 +50,14 @@ def test_search_agrees_with_the_oracle(databases: list[Database], type: str, tin
     """All pages joined are the documents that search.match accepts, each once, in the order of the sort keys; totals are exact."""
     made = applied(type, data.draw(st.lists(documents(type), max_size=12)))
     asyncio.run(check(data.draw(queries(type)), made, databases[tiny]))
+
+
+@pytest.mark.parametrize("codes", [("name",), ("name", "birthdate"), ("name", "name")])
+def test_an_empty_text_stands_before_none(databases: list[Database], codes: tuple[str, ...]) -> None:
+    """What is left of a text without accents and marks may be empty: it is sorted as a text, before documents that have none."""
+    made = applied("Patient", [{}, {"name": [StringValue("", "")]}])
+    keys = tuple(SortKey(PARAMETERS.of("Patient")[code], False) for code in codes)
+    asyncio.run(check(Query("Patient", (), sort=keys, count=1, total="none"), made, databases[0]))
 
 
 @pytest.mark.parametrize("tiny", [False, True])

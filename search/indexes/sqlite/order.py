@@ -114,7 +114,8 @@ def value_of(key: SortKey, book: Book, rows: list[Row], id: str, updated: int) -
     if field is None:
         return None
     first, last = field.pid, field.pid + FOLDED
-    values = [_sortable(field.kind, pid - first, v, w) for pid, v, w in rows if first <= pid <= last and v != ""]
+    codeless = field.kind == "token"  # of a system without a code there is nothing to sort by, an empty text is a text
+    values = [_sortable(field.kind, pid - first, v, w) for pid, v, w in rows if first <= pid <= last and not (codeless and v == "")]
     if not values:
         return None
     return max(values) if key.descending else min(values)
