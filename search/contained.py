@@ -152,5 +152,6 @@ class Settling:
 
 def _with_inner_ids(clause: Clause) -> Clause:
     """A clause of `_id` that means contained resources by their own ids as well."""
-    inner = [replace(term, value=TokenValue(term.value[0], f"{INNER}{term.value[1]}")) for term in clause.terms]  # type: ignore[arg-type, misc]
+    ids = [(term, term.value) for term in clause.terms if isinstance(term.value, TokenValue)]
+    inner = [replace(term, value=TokenValue(value.system, f"{INNER}{value.code}")) for term, value in ids]
     return replace(clause, terms=(*clause.terms, *inner))

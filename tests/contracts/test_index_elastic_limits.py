@@ -12,7 +12,7 @@ from contracts.index_harness import PARAMETERS, parameter, put
 from indexing.serving import SlowWay
 
 from resources.store import Key, StoreUnavailable
-from search.index import SearchIndex, TooCostly
+from search.index import Included, Result, SearchIndex, TooCostly
 from search.indexes.elastic import include, pages
 from search.indexes.elastic.connection import Connection, Server
 from search.indexes.elastic.index import ElasticIndex
@@ -89,8 +89,12 @@ def test_searches_that_lead_too_many_ways_are_refused(elastic: Elastic) -> None:
 
 def test_pages_larger_than_an_answer_of_elasticsearch(elastic: Elastic) -> None:
     """`_count` may be as large as Elasticsearch's own limit, and larger."""
+
+    def of(count: int) -> Result:
+        return run(elastic.index, lambda index: index.search(asked(f"Patient?_count={count}")))
+
     for count in (10_000, 20_000):
-        page = run(elastic.index, lambda index, count=count: index.search(asked(f"Patient?_count={count}")))  # type: ignore[misc]
+        page = of(count)
         assert (len(page.keys), page.cursor, page.total) == (OBSERVATIONS, None, OBSERVATIONS)
 
 
@@ -104,8 +108,12 @@ def test_what_an_answer_cannot_hold_is_asked_for_after_it(elastic: Elastic, monk
     assert page == whole and (page.cursor is None) == (count >= OBSERVATIONS)
     patients = [Key("Patient", f"{n}") for n in range(1, OBSERVATIONS + 1)]
     rule = Include("Observation", (parameter("Observation", "subject"),), None, reverse=True)
+
+    def included(limit: int) -> Included:
+        return run(elastic.index, lambda index: index.include(patients, [rule], limit=limit))
+
     for limit in (count, OBSERVATIONS):
-        found = run(elastic.index, lambda index, limit=limit: index.include(patients, [rule], limit=limit))  # type: ignore[misc]
+        found = included(limit)
         assert (len(found.keys), found.truncated) == (min(limit, OBSERVATIONS), limit < OBSERVATIONS)
 
 

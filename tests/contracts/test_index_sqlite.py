@@ -336,8 +336,9 @@ def test_a_statement_beyond_a_limit_is_too_costly(tmp_path: Path, monkeypatch: p
     """What SQLite cannot take however often it is asked is the search's fault, not one of the server that might pass."""
     made, begin = Database(tmp_path / "a.sqlite"), Reader.__init__
 
-    def limited(self: Reader, connection: apsw.Connection, limits: Limits = Limits()) -> None:  # noqa: B008 - frozen
-        begin(self, connection, limits)
+    def limited(self: Reader, *given: Any) -> None:
+        begin(self, *given)
+        connection: apsw.Connection = given[0]
         connection.limit(limit, most)
 
     monkeypatch.setattr(Reader, "__init__", limited)

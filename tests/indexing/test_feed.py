@@ -140,7 +140,7 @@ def test_two_processes_that_build_an_index_at_once_make_one() -> None:
     run(test)
 
 
-def test_who_loses_the_lead_stops_building() -> None:
+def test_who_loses_the_lead_stops_building(monkeypatch: pytest.MonkeyPatch) -> None:
     """What it had begun is left to the next feeder, which brings it to its end."""
 
     async def test(there: Place) -> None:
@@ -154,7 +154,7 @@ def test_who_loses_the_lead_stops_building() -> None:
             await asyncio.sleep(60)
             return await make(type, **options)
 
-        process.feed.indices.create = slowly  # type: ignore[method-assign]
+        monkeypatch.setattr(process.feed.indices, "create", slowly)
         await put(there.store, "Basic", "a")
         await asyncio.wait_for(begun.wait(), 20)
         path = f"/{process.layout.feed}/_doc/feed"
@@ -164,7 +164,7 @@ def test_who_loses_the_lead_stops_building() -> None:
             return not [task for task in asyncio.all_tasks() if task.get_name().startswith("build of")]
 
         await until(still, 10)
-        process.feed.indices.create = make  # type: ignore[method-assign]
+        monkeypatch.setattr(process.feed.indices, "create", make)
         await process.connection.call("PUT", path, b'{"owner":""}')
         assert await process.found("Basic") == ["a"]
 
@@ -188,10 +188,10 @@ def test_a_build_that_comes_late_leaves_what_there_is(monkeypatch: pytest.Monkey
             await go.wait()
             return await make(type, **options)
 
-        late.feed.indices.create = slowly  # type: ignore[method-assign]
+        monkeypatch.setattr(late.feed.indices, "create", slowly)
         building = asyncio.create_task(build(there.store, late.feed.indices, late.feed.writer, late.feed.added, "Basic"))
         await asyncio.wait_for(stood.wait(), 20)
-        late.feed.indices.create = make  # type: ignore[method-assign]
+        monkeypatch.setattr(late.feed.indices, "create", make)
         await put(there.store, "Basic", "b")
         assert await process.found("Basic") == ["b"]
         await process.feed.rebuild().run(["Basic"], watch=lambda type, n: None)

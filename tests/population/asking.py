@@ -17,7 +17,7 @@ from search.match import Document, values_of
 from search.parameter import SearchParameter
 from search.parameters import Parameters
 from search.parse import parse
-from search.query import FACETS, Compartment, Grant, Modifier, Parsed
+from search.query import FACETS, Clause, Compartment, Grant, Modifier, Parsed
 from search.types.composite import PARTS
 from search.values import CompositeValue, LabelValue, ReferenceValue, StringValue, TokenValue, UriValue, Value
 
@@ -68,7 +68,9 @@ class Search:
 
     def _grant(self, type: str, patient: str, pairs: tuple[Pair, ...], parameters: Parameters) -> Grant:
         clauses = self._parsed(type, pairs, parameters).query.clauses if pairs else ()
-        return Grant(type, Compartment(patient) if patient else None, clauses)  # type: ignore[arg-type]  # drawn as plain clauses
+        plain = tuple([clause for clause in clauses if isinstance(clause, Clause)])
+        assert plain == clauses, "grants are drawn as plain clauses"
+        return Grant(type, Compartment(patient) if patient else None, plain)
 
     def _parsed(self, type: str, pairs: Sequence[Pair], parameters: Parameters) -> Parsed:
         return parse(type, pairs, parameters=parameters, base_url=BASE, default_count=100, now=lambda: NOW)

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from resources.store import Key
 from search.match import Alone, Document, SortValue, allows, matches, sort_value, targets
@@ -110,7 +111,7 @@ class Oracle:
         for number, key in reversed(list(enumerate(query.sort))):
             there = [pair for pair in placed if pair[0][number] is not None]
             without = [pair for pair in placed if pair[0][number] is None]
-            there.sort(key=lambda pair, number=number: _comparable(pair[0][number]), reverse=key.descending)  # type: ignore[misc]
+            there.sort(key=partial(_place_of, number), reverse=key.descending)
             placed = [*there, *without]
         return [document for _, document in placed]
 
@@ -142,6 +143,11 @@ def refers(document: Document, parameter: SearchParameter) -> set[str]:
 def _number(value: SortValue) -> float:
     assert isinstance(value, int | float)
     return value
+
+
+def _place_of(number: int, placed: tuple[Place, Document]) -> tuple[float, str]:
+    """What one sort key compares of a document."""
+    return _comparable(placed[0][number])
 
 
 def _comparable(value: SortValue) -> tuple[float, str]:
