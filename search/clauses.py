@@ -19,6 +19,9 @@ MAX_TERMS = 1_000
 MAX_COMPARISONS = 10_000
 """Most comparisons that alternatives may stand for together: a quantity in a unit of UCUM is one in each that measures the same."""
 
+MAX_COMPARISONS_TOGETHER = 20_000
+"""Most of them in one query, those of each type that a chain may lead to counted."""
+
 _LONGEST_TEXT = 500
 
 _UNSUPPORTED = {
@@ -32,10 +35,22 @@ _OF_THE_ADDRESS = {"_id": frozenset({Modifier.NOT}), "_lastUpdated": frozenset[M
 
 
 @dataclass(slots=True)
+class Spent:
+    """What the parameters of a query stand for together: combinations of types in chains that leave them open, and comparisons."""
+
+    ways: int = 0
+    comparisons: int = 0
+
+
+@dataclass(slots=True)
 class Notes:
-    """What reading a query brings to light: problems, what was applied, what was ignored and why; (name, text) each."""
+    """What reading a query brings to light: problems, what was applied, what was ignored and why; (name, text) each.
+
+    `guess`: whether what may have been meant is looked for, which takes long; it need not be for texts that nobody is shown."""
 
     lenient: bool = False
+    guess: bool = True
+    spent: Spent = field(default_factory=Spent)
     issues: list[Issue] = field(default_factory=list)
     applied: list[tuple[str, str]] = field(default_factory=list)
     ignored: list[tuple[str, str]] = field(default_factory=list)
@@ -63,7 +78,7 @@ def read_clause(
     parameter = parameters.find(type, code)
     name = shown or name
     if parameter is None or not parameter.searchable:
-        notes.pass_over(name, _unusable(type, code, parameter, parameters))
+        notes.pass_over(name, _unusable(type, code, parameter, parameters, guess=notes.guess))
         return None
     target = _target_type(parameter, suffix)
     modifier = Modifier.NONE if target else _modifier(suffix)
@@ -87,11 +102,11 @@ def allowed_modifiers(parameter: SearchParameter, parameters: Parameters) -> fro
     return found | NAMING_CODES if parameter.kind == "token" else found
 
 
-def _unusable(type: str, code: str, parameter: SearchParameter | None, parameters: Parameters) -> str:
+def _unusable(type: str, code: str, parameter: SearchParameter | None, parameters: Parameters, *, guess: bool) -> str:
     """Why a parameter cannot be used, in a sentence without its full stop."""
     if code in _UNSUPPORTED:
         return f"This server does not support {_UNSUPPORTED[code]}"
-    close = parameters.suggest(type, code)
+    close = parameters.suggest(type, code) if guess else []
     hint = f" (did you mean {' or '.join(close)}?)" if close else close_to(code, SHAPING) if code[:1] == "_" else ""
     return f"{type} has no search parameter {code[:100]!r}{hint}"
 
@@ -133,6 +148,10 @@ def _terms(
 ) -> tuple[Term, ...]:
     """The terms of all alternatives, each once. Empty alternatives (`a,,b`) are passed over."""
     texts = [text for text in split(value, ",") if not blank(text)]
+    if notes.spent.comparisons > MAX_COMPARISONS_TOGETHER:
+        wide = f"all alternatives of the search stand for more than {MAX_COMPARISONS_TOGETHER} comparisons, in all units and types"
+        notes.refuse(name, f"{name}: {wide}; ask for fewer", "too-costly")
+        return ()
     if len(texts) > MAX_TERMS:
         notes.refuse(name, f"{name} has {len(texts)} alternatives; at most {MAX_TERMS} are allowed", "too-costly")
         return ()
@@ -147,6 +166,7 @@ def _terms(
             notes.refuse(name, f"{name}: {problem}")
         else:
             found.update(dict.fromkeys(terms))
+            notes.spent.comparisons += len(terms)
             if len(found) > MAX_COMPARISONS:
                 many = {"quantity": ", each in many units", "uri": ", each with many paths above it"}.get(parameter.kind, "")
                 wide = f"the alternatives stand for more than {MAX_COMPARISONS} comparisons{many}"

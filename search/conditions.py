@@ -26,6 +26,9 @@ MAX_LINKS = 10
 MAX_WAYS = 200
 """Most combinations of types that a chain without types may stand for."""
 
+MAX_WAYS_TOGETHER = 2_000
+"""Most of them in one query."""
+
 
 @dataclass(slots=True)
 class _Asked:
@@ -108,30 +111,40 @@ def _open_chain(asked: _Asked, reference: SearchParameter, rest: str, depth: int
     """A link that may lead to several types: to each that has the rest. What is wrong for all of them is wrong."""
     found: list[Condition] = []
     refused: list[Notes] = []
-    for target in reference.targets or definitions().resource_types:
+    targets = reference.targets or definitions().resource_types
+    for target in targets:
         asked.ways += 1
-        if asked.ways > MAX_WAYS:
-            text = f"{asked.name} may lead to too many types; name them, as in {reference.code}:{target}.{rest[:60]}"
-            asked.notes.refuse(asked.name, text, "too-costly")
+        asked.notes.spent.ways += 1
+        if asked.ways > MAX_WAYS or asked.notes.spent.ways > MAX_WAYS_TOGETHER:
+            _too_many_ways(asked, f"{reference.code}:{target}.{rest[:60]}")
             return None
-        notes = Notes()
+        notes = Notes(guess=asked.notes.guess and len(targets) == 1, spent=asked.notes.spent)
         inner = _Asked(asked.name, asked.value, asked.parameters, asked.reading, notes, asked.ways)
         condition = _read(inner, target, rest, depth + 1)
         asked.ways = inner.ways
         if condition is not None:
             found.append(Chain((reference,), target, (condition,)))
-        else:
-            refused.append(notes)
+            continue
+        costly = [issue for issue in notes.issues if issue.code == "too-costly"]
+        if costly:  # the other types alone would be half an answer
+            asked.notes.issues.append(costly[0])
+            return None
+        refused.append(notes)
     if not found:
         _refuse_all(asked, reference, rest, refused)
         return None
     return found[0] if len(found) == 1 else AnyOf(tuple(found))
 
 
+def _too_many_ways(asked: _Asked, named: str) -> None:
+    who = asked.name if asked.ways > MAX_WAYS else f"{asked.name}, with the chains before it,"
+    asked.notes.refuse(asked.name, f"{who} may lead to too many types; name them, as in {named}", "too-costly")
+
+
 def _refuse_all(asked: _Asked, reference: SearchParameter, rest: str, refused: Sequence[Notes]) -> None:
     """One reason for all: the most telling one, that of a type which does have the parameter but cannot take the value."""
     issues = [issue for notes in refused for issue in notes.issues]
-    values = [issue for issue in issues if issue.code in ("value", "too-costly")]
+    values = [issue for issue in issues if issue.code == "value"]
     if values:
         asked.notes.issues.append(values[0])
         return
@@ -145,6 +158,8 @@ def _no_link(asked: _Asked, type: str, code: str) -> str:
     """Why a code cannot be a link of a chain."""
     if asked.parameters.find(type, code) is not None:
         return f"{type}.{code} is no reference that can be followed to another resource"
-    close = [c for c in asked.parameters.suggest(type, code) if asked.parameters.of(type)[c].includable]
+    close = (
+        [c for c in asked.parameters.suggest(type, code) if asked.parameters.of(type)[c].includable] if asked.notes.guess else []
+    )
     hint = f" (did you mean {' or '.join(close)}?)" if close else ""
     return f"{type} has no reference parameter {code[:100]!r}{hint}"

@@ -103,9 +103,14 @@ def _elements(shape: Shape, name: str, value: str) -> str | None:
 
 
 def _sort(shape: Shape, name: str, value: str) -> str | None:
+    texts = [text for text in value.split(",") if text]
+    number = len({text.removeprefix("-") for text in texts})
+    if number > MAX_SORT_KEYS:
+        shape.notes.refuse(name, f"_sort has {number} keys; at most {MAX_SORT_KEYS} are allowed", "too-costly")
+        return None
     keys: dict[str, SortKey] = {}
     applied: list[str] = []
-    for text in filter(None, value.split(",")):
+    for text in dict.fromkeys(texts):
         code = text.removeprefix("-")
         if code == SCORE:
             applied.append(text)
@@ -118,9 +123,6 @@ def _sort(shape: Shape, name: str, value: str) -> str | None:
             continue
         applied.append(text)
         keys.setdefault(code, SortKey(parameter, text.startswith("-"), via))
-    if len(keys) > MAX_SORT_KEYS:
-        shape.notes.refuse(name, f"_sort has {len(keys)} keys; at most {MAX_SORT_KEYS} are allowed", "too-costly")
-        return None
     shape.sort = tuple(keys.values())
     return ",".join(applied) if applied else None
 

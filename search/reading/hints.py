@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
-from functools import lru_cache
+from functools import cache, lru_cache
+from itertools import chain
 
 from conformance.fhirpath import compile_paths
 from conformance.load import definitions
@@ -27,14 +28,24 @@ def a(type: str) -> str:
 
 def close_to(name: str, names: Iterable[str], most: int = 3) -> str:
     """` (did you mean a or b?)`, or nothing. The name itself is never proposed: it is not its spelling that is wrong."""
-    found = get_close_matches(name[:64], sorted({*names} - {name}), n=most, cutoff=0.7)
+    return _close_to(name[:64], tuple(names), most)
+
+
+@lru_cache(maxsize=256)
+def _close_to(name: str, names: tuple[str, ...], most: int) -> str:
+    """The same name is often wrong at many places of a query, each type that a chain may lead to being one."""
+    found = get_close_matches(name, sorted({*names} - {name}), n=most, cutoff=0.7)
     return f" (did you mean {' or '.join(found)}?)" if found else ""
 
 
 def hints(types: Sequence[str], conditions: Sequence[Condition], elements: Sequence[str]) -> tuple[str, ...]:
     """Sentences about codes that no resource can have, and about elements that none of `types` (those that are shown) has."""
-    found = dict.fromkeys((*_codes(conditions), *_elements(types, elements)))
-    return tuple(found)[:_MOST]
+    found: dict[str, None] = {}
+    for each in chain(_codes(conditions), _elements(types, elements)):  # no more are looked for than are told
+        found[each] = None
+        if len(found) == _MOST:
+            break
+    return tuple(found)
 
 
 def _codes(conditions: Sequence[Condition]) -> Iterator[str]:
@@ -85,9 +96,13 @@ def _elements(types: Sequence[str], asked: Sequence[str]) -> Iterator[str]:
         first, _, rest = name.partition(".")
         of = [type for type in types if type == first] or list(types)
         wanted = (rest if of == [first] else name).partition(".")[0]
-        known = {
-            each for type in of for element in definitions().types[type].elements.values() for each in (element.name, *element.json)
-        }
-        if wanted and wanted not in known:
+        if wanted and not any(wanted in _names(type) for type in of):
+            known = frozenset[str]().union(*map(_names, of))
             types_here = f"{' and '.join(of[:5])} {'has' if len(of) == 1 else 'have'}"
             yield f"_elements: {types_here} no element {wanted[:100]!r}{close_to(wanted, known)}"
+
+
+@cache
+def _names(type: str) -> frozenset[str]:
+    """What a resource type's own elements are called."""
+    return frozenset(each for element in definitions().types[type].elements.values() for each in (element.name, *element.json))

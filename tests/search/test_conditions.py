@@ -71,6 +71,25 @@ def test_what_cannot_be_asked(type: str, query: str, text: str) -> None:
     assert text in issue.text and issue.expression == query.partition("=")[0][:100]
 
 
+@pytest.mark.parametrize(
+    ("type", "name", "value", "times", "text"),
+    [
+        ("List", "item.name", "x", 20, "item.name, with the chains before it, may lead to too many types; name them"),
+        ("List", "item.nam", "x", 20, "with the chains before it, may lead to too many types"),
+        ("List", "item.name", ",".join(map(str, range(700))), 1, "stand for more than 20000 comparisons"),
+        ("Patient", "name", ",".join(map(str, range(1000))), 30, "stand for more than 20000 comparisons"),
+        ("Observation", "value-quantity", ",".join(f"{n}|http://unitsofmeasure.org|g" for n in range(300)), 5, "more than 20000"),
+        ("Observation", "_sort", "dat,-dat,cod,statu,subjec,_i,_lastUpdate,categor,metho,focu", 1, "9 keys; at most 8"),
+    ],
+)
+def test_many_parameters_together_are_bounded(type: str, name: str, value: str, times: int, text: str) -> None:
+    """What each parameter may stand for by itself, two hundred of them may not: refused, in place of an answer from a part."""
+    with pytest.raises(FhirError) as refused:
+        parse(type, [(name, value)] * times, parameters=registry(), base_url="http://here/fhir")
+    issue = refused.value.issues[-1]
+    assert issue.code == "too-costly" and text in issue.text and issue.expression == name
+
+
 def test_lenient_clients_are_told_what_is_ignored() -> None:
     """With handling=lenient a link that is unknown is passed over like any unknown parameter."""
     parsed = parse("Observation", "subjet.name=x&code=1", parameters=registry(), base_url="http://here/fhir", lenient=True)

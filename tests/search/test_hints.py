@@ -1,5 +1,9 @@
 """What a query may not mean as it is written."""
 
+import difflib
+import sys
+from types import FrameType
+
 import pytest
 
 from resources.outcomes import FhirError
@@ -80,3 +84,36 @@ def test_did_you_mean(query: str, says: str) -> None:
     with pytest.raises(FhirError) as refused:
         read(query)
     assert says in refused.value.issues[0].text
+
+
+@pytest.mark.parametrize(
+    ("type", "query"),
+    [
+        ("List", "&".join(f"item.name{n}=x" for n in range(200))),
+        ("List", "&".join(f"item.subject.name{n}=x" for n in range(200))),
+        ("List", "&".join(f"item.subject:Patient{n}.name=x" for n in range(20))),
+        ("List", "&".join(f"item._has:Observation{n}:patient:code=x" for n in range(200))),
+        ("Observation", "&".join(f"subject.organization.name{n}=x" for n in range(200))),
+        ("Patient", "_sort=" + ",".join(f"birthdate{n}" for n in range(5000))),
+        ("Patient", "_elements=" + ",".join(f"name{n}" for n in range(5000))),
+        ("Patient", "gender=" + ",".join(f"male{n}" for n in range(1000))),
+        ("Observation", "value-quantity=" + ",".join(f"5|http://unitsofmeasure.org|mgg{n}" for n in range(1000))),
+    ],
+)
+def test_what_may_be_meant_is_not_looked_for_thousands_of_times(type: str, query: str) -> None:
+    """However much is misspelled: no name is compared for a sentence that nobody is shown, and none twice with the same ones."""
+    compared = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal compared
+        compared += event == "call" and frame.f_code is difflib.get_close_matches.__code__
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        read(query, type)
+    except FhirError:
+        pass
+    finally:
+        sys.setprofile(before)
+    assert compared <= 400
