@@ -99,7 +99,7 @@ class Settings(BaseSettings):
     )
     default_count: int = _setting(20, "Matches on a page when `_count` is not given.", ge=1)
     max_count: int = _setting(1_000, "Most matches on a page, whatever `_count` says.", ge=1)
-    include_limit: int = _setting(1_000, "Most resources that `_include` and `_revinclude` add to a page.", ge=0)
+    include_limit: int = _setting(1_000, "Most resources that `_include` and `_revinclude` add to a page.", ge=1)
     search_timeout: float = _setting(10.0, "Seconds that one search may take before it is refused as too costly.", gt=0)
     conditional_delete: Literal["single", "multiple"] = _setting(
         "single", "Whether a conditional delete may delete several matches (`multiple`) or refuses to (`single`)."

@@ -54,7 +54,7 @@ class SearchIndex(Protocol):
 
     async def search(self, query: Query) -> Result:
         """The page of documents that match, in the order asked for. With `count` 0 only their total (exact unless `total` is
-        "estimate").
+        "estimate"; of "cheap" None where counting would take long).
 
         Without `_sort` by `Entry.date`, the latest first, NO_DATE last; with it by its keys (see `SortKey`), then by `Entry.date` in
         the direction of the first key. What is still equal comes in an order of the index's own that never changes while the

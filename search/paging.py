@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from resources.outcomes import FhirError, bad_request
 from search.query import Parsed
 
-_VERSION = b"\x03"
+_VERSION = b"\x04"
 _LONGEST = 4096
 _SHAPING = frozenset(
     (

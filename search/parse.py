@@ -110,7 +110,7 @@ def _parsed(shape: Shape, clauses: tuple[Condition, ...]) -> Parsed:
         clauses,
         sort=shape.sort,
         count=0 if only_count else shape.count,
-        total="accurate" if only_count else shape.total or ("accurate" if shape.count == 0 else "estimate"),
+        total="accurate" if only_count else shape.total or ("accurate" if shape.count == 0 else "cheap"),
         explain=shape.explain,
     )
     notes, includes = shape.notes, tuple(shape.includes.found)

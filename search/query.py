@@ -237,7 +237,8 @@ class Include:
     iterate: bool = False
 
 
-Total = Literal["none", "estimate", "accurate"]
+Total = Literal["none", "cheap", "estimate", "accurate"]
+"""`cheap`, where nothing was asked for: exact if counting takes little, else none."""
 
 
 @dataclass(frozen=True, slots=True)

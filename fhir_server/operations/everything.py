@@ -18,10 +18,12 @@ from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.operations.parameters import simple
 from fhir_server.rest.query_string import CURSOR, instant_range, page_links, page_size, take
 from fhir_server.searching.depending import is_late
+from fhir_server.searching.included import Filled, filled, further, opened
 from resources.bundles import Link, outcome_entry, search_entry, searchset
-from resources.outcomes import Issue, bad_request, operation_outcome
+from resources.outcomes import bad_request, operation_outcome
 from resources.store import Key
 from search.compartments import linking
+from search.index import Result
 from search.parse import parse
 from search.query import Clause, Compartment, Include, Query
 
@@ -55,12 +57,22 @@ async def everything(ctx: Context, who: Identity, request: FhirRequest) -> FhirR
     url = f"{request.base}/Patient/{request.id}/$everything"
     applied = urlencode(asked.applied)
     context = f"Patient/{request.id}/$everything?{applied}".encode()
-    cursor = ctx.cursors.open(sealed, context) if sealed is not None else None
+    rest, cursor = opened(ctx.cursors.open(sealed, context)) if sealed is not None else (None, None)
     queries = _queries(ctx, request.id, asked)
     late = await is_late(ctx, queries, _includes(ctx, asked.referred, asked.types))
-    page = await ctx.index.search_in_turn(queries, count=asked.count, cursor=cursor)
-    links = page_links(url, applied, ctx.cursors.seal(page.cursor, context) if page.cursor is not None else None)
-    return await _answer(ctx, request, asked, page.keys, links, late)
+
+    async def find(count: int) -> Result:
+        return await ctx.index.search_in_turn(queries, count=count, cursor=cursor)
+
+    def includes(keys: Sequence[Key]) -> list[Include]:
+        return _includes(ctx, asked.referred, {key.type for key in keys})
+
+    if rest is not None:
+        found = await further(ctx, rest, cursor, includes([Key(rest.type, rest.id)]))
+    else:
+        found = await filled(ctx, await find(asked.count), includes, find)
+    links = page_links(url, applied, ctx.cursors.seal(found.place, context) if found.place is not None else None)
+    return await _answer(ctx, request, asked, found, links, late)
 
 
 def _read(ctx: Context, request: FhirRequest) -> Asked:
@@ -107,21 +119,13 @@ def _dates(ctx: Context, name: str, values: Sequence[str]) -> list[Clause]:
     return [clause for clause in found if isinstance(clause, Clause)]
 
 
-async def _answer(
-    ctx: Context, request: FhirRequest, asked: Asked, keys: Sequence[Key], links: Iterable[Link], late: bool
-) -> FhirResult:
-    includes = _includes(ctx, asked.referred, {key.type for key in keys})
-    extra = await ctx.index.include(keys, includes, limit=ctx.settings.include_limit) if includes else None
-    documents = await present(ctx, [key for key in keys if key.type in asked.shown])
-    referred = await present(ctx, extra.keys) if extra is not None else []
+async def _answer(ctx: Context, request: FhirRequest, asked: Asked, found: Filled, links: Iterable[Link], late: bool) -> FhirResult:
+    documents = await present(ctx, [key for key in found.page.keys if key.type in asked.shown])
+    referred = await present(ctx, found.included)
     entries = [search_entry(request.base, v.type, v.id, v.body) for v in documents if v.body is not None]
     entries += [search_entry(request.base, v.type, v.id, v.body, "include") for v in referred if v.body is not None]
-    issues = [LATE] if late else []
-    if extra is not None and extra.truncated:
-        text = "More documents are referred to than this page may carry (FHIR_INCLUDE_LIMIT); the rest is left out. Ask for fewer"
-        issues.append(Issue("warning", "incomplete", f"{text} at a time with _count"))
-    if issues:
-        entries.append(outcome_entry(operation_outcome(issues)))
+    if late:
+        entries.append(outcome_entry(operation_outcome([LATE])))
     touched = tuple(f"{v.type}/{v.id}" for v in (*documents, *referred))
     return FhirResult(200, (searchset(entries, links=links, total=None),), touched=touched)
 

@@ -45,8 +45,10 @@ async def page_across(ctx: Context, queries: Sequence[Query], cursor: tuple[obje
 
 
 async def _counted(ctx: Context, queries: Sequence[Query], result: Result, deadline: float) -> Result:
-    """The result with the sum of what the queries find, whether it is exact, and how each was counted if that was asked for."""
-    total, exact, told = 0, True, list[str]()
+    """The result with the sum of what the queries find (None where one is not counted), whether it is exact, and how each was counted if
+    that was asked for."""
+    exact, told = True, list[str]()
+    total: int | None = 0
     counting = [
         replace(query, count=0, cursor=None, total="accurate" if query.total == "none" else query.total) for query in queries
     ]
@@ -55,10 +57,12 @@ async def _counted(ctx: Context, queries: Sequence[Query], result: Result, deadl
         check_time(ctx, deadline)
         part = counting[start : start + _AT_ONCE]
         for query, found in zip(part, await asyncio.gather(*(ctx.index.search(each) for each in part)), strict=True):
-            total += found.total or 0
+            total = total + found.total if total is not None and found.total is not None else None
             exact = exact and found.total_exact
             if found.explained and len(told) < _MOST_TOLD:
                 told.append(f"{query.type}: {'; '.join(found.explained)}")
+        if total is None:
+            break
     return replace(result, total=total, total_exact=exact, explained=tuple(told))
 
 

@@ -98,7 +98,7 @@ async def answer_inside(ctx: Context, request: FhirRequest, asked: Asked) -> Fhi
     cursor = ctx.cursors.seal((total, exact, *page.next), context) if page.next is not None else None
     notes = replace(parsed, hints=(*parsed.hints, *page.notes))
     entries = [_entry(request.base, parsed, hit) for hit in page.hits]
-    entries += told(notes, Result([], None, total, exact, looking.explained()), False, late, 0)
+    entries += told(notes, Result([], None, total, exact, looking.explained()), None, late)
     touched = tuple(dict.fromkeys(f"{hit.version.type}/{hit.version.id}" for hit in page.hits))
     links = page_links(asked.url, applied, cursor)
     return FhirResult(200, (searchset(entries, links=links, total=total),), touched=touched)
@@ -140,7 +140,8 @@ class Looking:
 
     async def first(self) -> tuple[int | None, bool, Page]:
         """The first page, with the total if it is wanted and can be told, and whether that is exact."""
-        query, total, exact = self._query, 0, True
+        query, exact = self._query, True
+        total: int | None = 0
         counting = query.total != "none" or not query.count
         if query.sort:
             page = await self._sorted(None)
@@ -149,7 +150,7 @@ class Looking:
         if self._parsed.contained == "both":
             own = await self._ctx.index.search(replace(query, cursor=None))
             page.hits, page.next = await self._own(own), _own_place(own)
-            total, exact = own.total or 0, own.total_exact
+            total, exact = own.total, own.total_exact
         if page.next is None or counting:
             await self._fill(page, _FIRST, counting=counting)
         if not counting:
@@ -158,7 +159,7 @@ class Looking:
             text = f"The total is not known: more than {MOST_LOOKED_AT} resources contain others of type {query.type}"
             page.notes.append(f"{text}, too many to look at each")
             return None, True, page
-        return total + page.counted, exact, page
+        return None if total is None else total + page.counted, exact, page
 
     async def page(self, place: Place, size: int) -> Page:
         """The page that begins at a place."""

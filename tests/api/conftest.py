@@ -4,7 +4,8 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,19 @@ class Running:
     @property
     def root(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+
+@contextmanager
+def serving(folder: Path, documents: Sequence[dict[str, Any]], **settings: Any) -> Iterator[httpx.Client]:
+    """A server with these documents."""
+    running = Running(folder, **settings)
+    running.start()
+    with httpx.Client(base_url=f"{running.root}/fhir/", timeout=60) as client:
+        for document in documents:
+            answer = client.put(f"{document['resourceType']}/{document['id']}", json=document)
+            assert answer.status_code == 201, answer.text
+        yield client
+    running.stop()
 
 
 @pytest.fixture(scope="session")

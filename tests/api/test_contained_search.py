@@ -2,8 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -14,7 +13,7 @@ from indexing.feed_harness import sweep
 from services.running import service
 
 from fhir_server.searching import inside, into
-from tests.api.conftest import Running, problem
+from tests.api.conftest import problem, serving
 
 SYSTEM = "urn:contained-test"
 ABC = f"code={SYSTEM}|abc"
@@ -75,19 +74,6 @@ DOCUMENTS: list[dict[str, Any]] = [
     observation("ci-1", "o", hasMember=[refer("#o2")], contained=[observation("o2", "o", focus=[refer("#")])]),
     observation("ci-2", "p", hasMember=[refer("#o2")], contained=[observation("o2", "o", valueString="Quiet nights")]),
 ]
-
-
-@contextmanager
-def serving(folder: Path, documents: Sequence[dict[str, Any]], **settings: Any) -> Iterator[httpx.Client]:
-    """A server with these documents."""
-    running = Running(folder, **settings)
-    running.start()
-    with httpx.Client(base_url=f"{running.root}/fhir/", timeout=60) as client:
-        for document in documents:
-            answer = client.put(f"{document['resourceType']}/{document['id']}", json=document)
-            assert answer.status_code == 201, answer.text
-        yield client
-    running.stop()
 
 
 @pytest.fixture(scope="module", params=["sqlite", "memory"])

@@ -7,9 +7,6 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx
 import pytest
 
-from resources.store import Key
-from search.index import Included
-from search.query import Include
 from tests.api.conftest import Running, problem
 from tests.api.making import link, pages
 
@@ -125,22 +122,6 @@ def test_iterated_includes(api: httpx.Client) -> None:
     bundle = api.get(f"Observation?_id=se-o1&{query}").json()
     assert sorted(ids(bundle, "include")) == ["se-dr", "se-org", "se-role"]
     assert "_include%3Aiterate=PractitionerRole%3A%2A" in link(bundle, "self")
-
-
-def test_more_included_than_allowed(api: httpx.Client, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the bound the Bundle says that included resources were left out, and what to do."""
-    index = running.app._ctx.index
-    include = index.include
-
-    async def bounded(keys: Sequence[Key], includes: Sequence[Include], **options: Any) -> Included:
-        return await include(keys, includes, limit=2)
-
-    monkeypatch.setattr(index, "include", bounded)
-    bundle = api.get("Patient?_id=se-0&_revinclude=Observation:subject").json()
-    assert len(ids(bundle, "include")) == 2
-    [outcome] = [e for e in bundle["entry"] if e["search"]["mode"] == "outcome"]
-    [issue] = outcome["resource"]["issue"]
-    assert issue["code"] == "incomplete" and "_count" in issue["details"]["text"]
 
 
 def test_compartment(api: httpx.Client, base: str) -> None:

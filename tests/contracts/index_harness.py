@@ -348,7 +348,7 @@ def queries(draw: st.DrawFn, type: str) -> Query:
         draw(compartments),
         tuple(keys),
         draw(st.integers(1, 4)),
-        draw(st.sampled_from(["none", "estimate", "accurate"])),
+        draw(st.sampled_from(["none", "cheap", "estimate", "accurate"])),
         allowed=draw(grants(type)),
     )
 

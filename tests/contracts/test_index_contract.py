@@ -203,8 +203,8 @@ def test_search_in_turn(filled: Filled) -> None:
 
 @pytest.mark.parametrize(
     ("total", "expected"),
-    [("none", (None, True)), ("estimate", (5, True)), ("accurate", (5, True))],
-    ids=["none", "estimate", "accurate"],
+    [("none", (None, True)), ("cheap", (5, True)), ("estimate", (5, True)), ("accurate", (5, True))],
+    ids=["none", "cheap", "estimate", "accurate"],
 )
 def test_totals(filled: Filled, total: str, expected: tuple[int | None, bool]) -> None:
     """A total comes where it was asked for, also beside a first page that does not hold everything."""

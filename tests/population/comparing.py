@@ -105,6 +105,8 @@ def _wrong_totals(query: Query, expected: int, counted: Result, pages: Sequence[
     first = pages[0]
     if query.total == "none":
         return None if first.total is None else f"the total is {first.total}, where none was asked for"
+    if query.total == "cheap" and first.total is None and first.total_exact:
+        return None
     low = first.total is not None and first.total <= expected and query.total == "estimate"
     if first.total != expected and (first.total_exact or not low):
         return f"the first page's total is {first.total} (exact: {first.total_exact}) instead of {expected}"

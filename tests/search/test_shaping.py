@@ -18,11 +18,11 @@ def read(query: str, type: str = "Observation", *, lenient: bool = False) -> Par
 @pytest.mark.parametrize(
     ("query", "count", "total"),
     [
-        ("", 20, "estimate"),
+        ("", 20, "cheap"),
         ("_count=0", 0, "accurate"),
-        ("_count=5", 5, "estimate"),
-        ("_count=100", 100, "estimate"),
-        ("_count=101", 100, "estimate"),
+        ("_count=5", 5, "cheap"),
+        ("_count=100", 100, "cheap"),
+        ("_count=101", 100, "cheap"),
         ("_total=accurate", 20, "accurate"),
         ("_count=0&_total=estimate", 0, "estimate"),
         ("_count=5&_total=none", 5, "none"),

@@ -24,7 +24,7 @@ from search.query import Query, SortKey
 from search.text.scoring import SCORE, scored
 
 ESTIMATE = 10_000
-"""An estimated total is exact up to this many, and this many where there are more."""
+"""A total that need not be exact is, up to this many; where there are more, an estimate is this many."""
 
 
 class Missing(Exception):
@@ -168,7 +168,7 @@ def _sorted(key: SortKey) -> Json:
 
 
 def _tracked(query: Query) -> bool | int:
-    if query.total == "estimate":
+    if query.total in ("cheap", "estimate"):
         return ESTIMATE
     return query.total == "accurate" or query.count == 0
 
@@ -176,4 +176,6 @@ def _tracked(query: Query) -> bool | int:
 def _total(query: Query, found: Total | None) -> tuple[int | None, bool]:
     if (query.total == "none" and query.count > 0) or found is None:
         return None, True
-    return (found.value, True) if found.relation == "eq" else (min(found.value, ESTIMATE), False)
+    if found.relation == "eq":
+        return found.value, True
+    return (None, True) if query.total == "cheap" else (min(found.value, ESTIMATE), False)

@@ -20,10 +20,13 @@ from search.text.scoring import SCORE, scored
 from search.values import NO_DATE, hash64
 
 ESTIMATE = 10_000
-"""Up to so many matches are counted for an estimated total."""
+"""Up to so many matches are counted where the total need not be exact."""
 
-_EFFORT, _ROW = 1_000, 0.1
-"""Microseconds that counting for an estimate may take, and roughly those that reading a row takes."""
+_EFFORT = {"cheap": 2_000, "estimate": 20_000}
+"""Microseconds that counting may take where it may be left out, and for an estimate that was asked for."""
+
+_ROW = 0.1
+"""Roughly the microseconds that reading a row takes."""
 
 _LEAST = 100
 """So many rows are looked at for an estimate, whatever testing them takes."""
@@ -85,7 +88,7 @@ class _Search:
 
     def only_total(self) -> Result:
         plan = self.plan(counted=True)
-        total, exact = self.estimate(plan) if self.query.total == "estimate" else (self.count(plan), True)
+        total, exact = self.total(plan)
         return Result([], None, total, exact)
 
     def page(self) -> Result:
@@ -126,15 +129,20 @@ class _Search:
             total = None
         elif total is None and not more and self.cursor is None:
             total = len(found)
-        elif total is None and self.query.total == "estimate":
-            total, exact = self.estimate(plan)
-            total = max(total, len(found))
         elif total is None:
-            total = self.count(plan)
+            total, exact = self.total(plan)
+            total = max(total, len(found)) if total is not None else None
         keys = keys_of(self.reader, self.query.type, [position[-1] for position in page])
         place = next((n for n, key in enumerate(self.query.sort) if key.parameter.code == SCORE), None)
         scores = tuple(position[place] for position in page) if place is not None else ()
         return Result(keys, page[-1] if more else None, total, exact, scores=scores)
+
+    def total(self, plan: Plan) -> tuple[int | None, bool]:
+        """How many match, and whether exactly; None where counting is not worth it. Of an estimate at least so many."""
+        if self.query.total not in _EFFORT:
+            return self.count(plan), True
+        total, exact = self.estimate(plan, _EFFORT[self.query.total])
+        return (total, exact) if exact or self.query.total == "estimate" else (None, True)
 
     def count(self, plan: Plan) -> int:
         """How many documents match, exactly."""
@@ -144,13 +152,13 @@ class _Search:
         sql, args = union(plan)
         return self.reader.number(f"SELECT count(*) FROM ({sql})", args)
 
-    def estimate(self, plan: Plan) -> tuple[int, bool]:
-        """(total, True) as far as counting takes little, else (how many were found so far, False)."""
+    def estimate(self, plan: Plan, effort: int) -> tuple[int, bool]:
+        """(total, True) as far as counting takes no more microseconds, else (how many were found so far, False)."""
         if plan.rows is not None and plan.rows <= self.reader.limits.gather:
             return self.count(plan), True
         if not plan.sources:
             return 0, True
-        sql, args, most = _counted_part(plan)
+        sql, args, most = _counted_part(plan, effort)
         rows, found = self.reader.rows(sql, args)[0]
         return (found, True) if rows < most else (min(found, ESTIMATE), False)
 
@@ -230,9 +238,9 @@ def _ordered(each: Source, plan: Plan, descending: bool, limit: int, also: str, 
     return f"SELECT DISTINCT p.d, p.rid FROM {start}{also}{plan.tests} ORDER BY p.d {way}, p.rid {way} LIMIT ?", args
 
 
-def _counted_part(plan: Plan) -> tuple[str, list[Any], int]:
+def _counted_part(plan: Plan, effort: int) -> tuple[str, list[Any], int]:
     """The statement that counts the first rows of a plan and the matches among them, its values, and how many rows it looks at."""
-    most = max(_LEAST, min(ESTIMATE + 1, round(_EFFORT / (_ROW + plan.cost))))
+    most = max(_LEAST, min(ESTIMATE + 1, round(effort / (_ROW + plan.cost))))
     most = min(most, ESTIMATE + 1)
     texts, args = list[str](), list(plan.args)
     for each in plan.sources:
