@@ -71,6 +71,11 @@ class Scope:
         return inner
 
 
+def dicts(items: Any) -> list[dict[str, Any]]:
+    """The objects of a list, an empty one in place of what structure refuses."""
+    return [item if isinstance(item, dict) else {} for item in items] if isinstance(items, list) else []
+
+
 def _id(resource: Any) -> str | None:
     found = resource.get("id") if isinstance(resource, dict) else None
     return found if isinstance(found, str) else None

@@ -17,6 +17,7 @@ from conformance.rules.invariants import Invariants
 from conformance.rules.narrative import narrative
 from conformance.rules.primitives import ELEMENT_ID, RESOURCE_ID, RULES, SPECIAL, Full, Quick
 from conformance.rules.references import contained_check, reference_check
+from conformance.rules.vital_signs import vital_sign_check
 
 Visit = Callable[[dict[str, Any], Scope], Findings]
 Rule = Callable[[Any, Scope], Findings]
@@ -244,5 +245,9 @@ def _attachment(node: dict[str, Any], scope: Scope) -> Findings:
     return [Finding(f"says {size} bytes, but data has {real}", "value", path="size")]
 
 
-_CHECKS: dict[str, tuple[Visit, ...]] = {"Attachment": (_attachment,), "Bundle": (bundle_check,)}
+_CHECKS: dict[str, tuple[Visit, ...]] = {
+    "Attachment": (_attachment,),
+    "Bundle": (bundle_check,),
+    "Observation": (vital_sign_check,),
+}
 """Type -> checks of its own, beside the table and the invariants."""

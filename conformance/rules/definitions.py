@@ -7,7 +7,7 @@ R4 type may stand (https://hl7.org/fhir/R4/capabilitystatement.html, https://hl7
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from conformance.findings import Finding, Findings, Scope, shown, under
+from conformance.findings import Finding, Findings, Scope, dicts, shown, under
 from conformance.load import Definitions, Element, TypeDefinition
 
 Json = dict[str, Any]
@@ -32,7 +32,7 @@ class DefinitionRules:
     def _search_params(self, node: Json, scope: Scope) -> Findings:
         """A type's parameters; those of the whole system are left alone, R4's own base statement errs there."""
         found: list[Finding] = []
-        for number, one in enumerate(_dicts(node.get("searchParam"))):
+        for number, one in enumerate(dicts(node.get("searchParam"))):
             url, kind = one.get("definition"), one.get("type")
             official = self._search_kinds.get(url.partition("|")[0]) if isinstance(url, str) else None
             if official is not None and official != kind:
@@ -73,15 +73,10 @@ class DefinitionRules:
 
 def _element_paths(part: Any) -> Iterator[tuple[int, str]]:
     """Number and path of each element of a snapshot or differential."""
-    for number, element in enumerate(_dicts(part.get("element") if isinstance(part, dict) else None)):
+    for number, element in enumerate(dicts(part.get("element") if isinstance(part, dict) else None)):
         path = element.get("path")
         if isinstance(path, str):
             yield number, path
-
-
-def _dicts(value: Any) -> list[Json]:
-    """The objects of a list, an empty one in place of what structure refuses."""
-    return [item if isinstance(item, dict) else {} for item in value] if isinstance(value, list) else []
 
 
 def _choice(element: Element) -> str:

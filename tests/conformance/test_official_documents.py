@@ -32,11 +32,9 @@ NOT_REFUSED = {
     "params-edqm-cs",
     "vs-bad-ecl",
     "vs-params-2",
-    # profiles and extensions of other packages; vital-signs profiles; signatures
+    # profiles and extensions of other packages; signatures
     "nested-questionnaire-nested-valueset",
     "sig-bundle.json",
-    "obs-temp-bad",
-    "obs-vs-1",
     # contestable: warned of
     "maiden-name-extension",
     "bundle-with-contained",
