@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from fhir_server.indexing.writer import Writer
 from fhir_server.searching.definitions import TYPE, Definitions
 from resources.store import ResourceStore, StoreUnavailable, Version
-from search.indexes.elastic.connection import Refused
+from search.indexes.elastic.connection import Denied, Refused
 from search.indexes.elastic.indices import Indices, Scan, State
 from search.parameter import SearchParameter
 
@@ -94,7 +94,10 @@ class Added:
         added = {parameter.stored: scan.added.get(parameter.stored, new) for parameter in wanted}
         try:
             await self._indices.note_added(index, added, wanted)
-        except Refused as refusal:  # the others must not wait for it; searches by its parameters say that they are being set up
+        except (
+            Refused,
+            Denied,
+        ) as refusal:  # the others must not wait for it; searches by its parameters say that they are being set up
             log.error("an index cannot learn of added search parameters", extra={"index": index, "failure": str(refusal)})
 
     async def stop(self) -> None:

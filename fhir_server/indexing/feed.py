@@ -7,21 +7,23 @@ keeps the version with the higher position, whichever is sent first or again.
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from fhir_server.indexing.added import Added
 from fhir_server.indexing.builds import build
+from fhir_server.indexing.gauges import gauges
+from fhir_server.indexing.held import Held
 from fhir_server.indexing.leftovers import Leftovers
 from fhir_server.indexing.looks import Looks
 from fhir_server.indexing.rebuild import Rebuild
 from fhir_server.indexing.verify import Comparison
-from fhir_server.indexing.writer import Writer
-from resources.store import Key, ResourceStore, StoreUnavailable
+from fhir_server.indexing.writer import Blocked, Writer
+from resources.store import Key, ResourceStore, StoreUnavailable, Version
 from search.extract import Extractor
 from search.indexes.elastic.asides import Asides
 from search.indexes.elastic.beside.bases import NotedBases
-from search.indexes.elastic.connection import Connection, Refused
+from search.indexes.elastic.connection import Connection, Denied, Refused
 from search.indexes.elastic.indices import Indices
 from search.indexes.elastic.layout import Layout
 from search.indexes.elastic.lease import Lease
@@ -58,6 +60,12 @@ LONGEST_PAUSE = 5.0
 GROUP = 500
 """Versions written at a time."""
 
+TURN = 0.5
+"""Seconds after which the feeder, while it writes what was held up of a type, looks after the others."""
+
+SUSPICION = 0.2
+"""Seconds after which who waits for the feeder of another process looks whether an index is blocked."""
+
 
 class Feed:
     """Feeds one index from one store. `wait`: the seconds that `caught_up` waits at most."""
@@ -75,6 +83,8 @@ class Feed:
         self._lease = Lease(connection, layout.feed, "feed")
         self._turn = Lease(connection, layout.feed, "turn")
         self._standby = Lease(connection, layout.feed, "standby")
+        self._held, self._told = Held(connection, layout.feed), Held(connection, layout.feed)  # as feeder; by another one
+        self._told_at = 0.0
         self._looks = Looks(store)
         self._leftovers = Leftovers(store, connection, self.indices)
         self._builds: dict[str, asyncio.Task[None]] = {}
@@ -82,6 +92,7 @@ class Feed:
         self._task: asyncio.Task[None] | None = None
         self._wake, self._moved = asyncio.Event(), asyncio.Event()
         self._leading, self.failing = False, False
+        self._failure: Exception | None = None
         self._well, self._failures = time.monotonic(), 0
         self._done, self._inspected = 0, 0.0
         self._company, self._counted = True, 0.0
@@ -132,11 +143,13 @@ class Feed:
                 await self._round()
                 self.failing, self._well, pause = False, time.monotonic(), 0.1
             except (StoreUnavailable, Refused) as failure:
+                self._failure = failure
                 if not self.failing:
                     log.warning("the search index cannot be fed now", extra={"failure": str(failure)})
                 await self._failed(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
             except Exception as failure:  # whatever it is, the index must not be left behind for good
+                self._failure = failure
                 log.error("feeding the search index failed", exc_info=failure)
                 await self._failed(LONGEST_PAUSE)
 
@@ -157,6 +170,8 @@ class Feed:
             self._leading = False
             return
         await self._catch_up()
+        for type in self._held.due():
+            await self._go_on(type)
         if time.monotonic() - self._inspected > INSPECTION:
             await self._inspect()
         if time.monotonic() - self._counted > COMPANY:
@@ -205,6 +220,7 @@ class Feed:
         if self._done == 0:  # all that is there comes into the indices when they are built
             self._done = await self._store.position()
             await self._store.confirm(self.name, self._done)
+        await self._held.load(self._done)
         await self._standby.release()
         self._leading, self._company, self._counted = True, True, time.monotonic()
         self._known = set(await self.types())
@@ -226,11 +242,11 @@ class Feed:
 
     async def _catch_up(self) -> None:
         position = await self._store.position()
-        if position <= self._done:
+        if position <= self._held.ahead:
             return
-        async for versions in self._store.outbox(after=self._done, limit=GROUP):
+        async for versions in self._store.outbox(after=self._held.ahead, limit=GROUP):
             await self.added.meet(versions)
-            await self.writer.write(versions, newer_only=True)
+            await self._write([version for version in versions if version.type not in self._held])
             await self._advance(versions[-1].position)
             if versions[-1].position >= position:
                 return
@@ -239,9 +255,45 @@ class Feed:
                 return
         await self._advance(position)
 
+    async def _write(self, versions: Sequence[Version]) -> bool:
+        """Whether the index has them; where the indices of some types take nothing, these are held."""
+        try:
+            await self.writer.write(versions, newer_only=True)
+        except Blocked as blocked:
+            if any(type not in self._held for type in blocked.types):
+                log.warning("a search index takes no writes", extra={"failure": str(blocked)})
+            self._held.hold(blocked.types, self._held.ahead)
+            return False
+        return True
+
+    async def _go_on(self, type: str) -> None:
+        """Write what was held up of a type, as far as its index takes it."""
+        began = time.monotonic()
+        async for versions in self._store.outbox(after=self._held.reached(type), limit=GROUP):
+            reached = min(versions[-1].position, self._held.ahead)
+            if not await self._write([version for version in versions if version.type == type and version.position <= reached]):
+                return
+            self._held.advance(type, reached)
+            await self._confirm()
+            if type not in self._held:
+                return
+            if time.monotonic() - began > TURN:
+                self._wake.set()
+                return
+        self._held.advance(type, self._held.ahead)  # what was there by then tells of no more
+        await self._confirm()
+
     async def _advance(self, position: int) -> None:
-        await self._store.confirm(self.name, position)
-        self._done, self.failing, self._well = max(self._done, position), False, time.monotonic()
+        self._held.ahead = position
+        await self._confirm()
+
+    async def _confirm(self) -> None:
+        """Note how far the index has come, and tell who waits."""
+        done = self._held.complete()
+        if done > self._done:
+            await self._store.confirm(self.name, done)
+        await self._held.note()
+        self._done, self.failing, self._well = max(self._done, done), False, time.monotonic()
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
 
@@ -324,16 +376,22 @@ class Feed:
         return True
 
     async def caught_up(self, types: Sequence[str], position: int | None = None) -> bool:
-        """See `search.index.SearchIndex`."""
+        """See `search.index.SearchIndex`. Raises Denied where that cannot be because Elasticsearch takes no writes."""
         needed = await self._needed(types, position)
         if not needed:
             return True
         failures = self._failures
         try:
             async with asyncio.timeout(self._wait):
-                await self._fed(max(needed.values()), failures)
+                await self._fed(needed, failures)
                 return all([await self._seen(type, wanted, failures) for type, wanted in needed.items()])
-        except (TimeoutError, StoreUnavailable, Refused):
+        except Denied:
+            raise
+        except TimeoutError:
+            if (refusal := self._refusal(needed, 0.0)) is not None:
+                raise refusal from None
+            return False
+        except (StoreUnavailable, Refused):
             return False
 
     async def _needed(self, types: Sequence[str], position: int | None) -> dict[str, int]:
@@ -348,11 +406,17 @@ class Feed:
                 needed[type] = wanted
         return needed
 
-    async def _fed(self, position: int, failures: int) -> None:
-        """Return once the index has everything up to the position. Raises StoreUnavailable where it cannot be reached."""
-        while self._done < position:
+    async def _fed(self, needed: Mapping[str, int], failures: int) -> None:
+        """Return once the index has everything that was written to each type up to its position. Raises StoreUnavailable where it
+        cannot be reached, Denied where it takes no writes."""
+        began = time.monotonic()
+        while not await self._has(needed, began):
+            if (refusal := self._refusal(needed, HICCUP)) is not None:
+                raise refusal
             if self._hopeless(failures):
-                raise StoreUnavailable("The search index cannot be reached.")
+                raise (
+                    self._failure if isinstance(self._failure, Denied) else StoreUnavailable("The search index cannot be reached.")
+                )
             if self.failing:
                 self._wake.set()
             if self._leading:
@@ -360,10 +424,27 @@ class Feed:
                 self._wake.set()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(moved.wait(), STANDING_BY)
-            elif await self._store.confirmed(self.name) >= position:
-                return
             else:
                 await asyncio.sleep(PATIENCE)
+
+    async def _has(self, needed: Mapping[str, int], began: float) -> bool:
+        """Whether the index has that much of each type; who asks has waited since `began`."""
+        if self._leading:
+            return all(self._held.reached(type) >= position for type, position in needed.items())
+        complete = await self._store.confirmed(self.name)
+        if complete >= max(needed.values()):
+            return True
+        now = time.monotonic()
+        if (self._told.number or now - began > SUSPICION) and now - self._told_at > SHORTLY:
+            self._told_at = now
+            with suppress(StoreUnavailable, Refused):  # whether it can be reached at all is for `_hopeless` to say
+                await self._told.load(complete)
+        return all(max(complete, self._told.reached(type)) >= position for type, position in needed.items())
+
+    def _refusal(self, needed: Mapping[str, int], longer: float) -> Denied | None:
+        """What to tell whom the index cannot serve, because for so many seconds that of a type has taken no writes."""
+        held = self._held if self._leading else self._told
+        return held.refuses((type for type, position in needed.items() if held.reached(type) < position), longer)
 
     def _hopeless(self, failures: int) -> bool:
         """Whether it has failed for long, and again since there were so many failures."""
@@ -389,7 +470,10 @@ class Feed:
     async def _refresh(self, type: str) -> bool:
         """Whether there is an index that could be refreshed. Since when there has been none is noted; that Elasticsearch could not be
         asked says nothing of that."""
-        reached = self._done if self._leading else await self._store.confirmed(self.name)
+        if self._leading:
+            reached = self._held.reached(type)
+        else:
+            reached = max(await self._store.confirmed(self.name), self._told.reached(type))
         try:
             there = await self.indices.refresh(type)
         except (StoreUnavailable, Refused):
@@ -405,21 +489,11 @@ class Feed:
 
     async def metrics(self) -> list[str]:
         """Lines in the text format of Prometheus: how far the index is behind, and what it lacks."""
-        position, confirmed = await self._store.position(), await self._store.confirmed(self.name)
-        behind = 0.0
-        if position > confirmed:
-            async for versions in self._store.outbox(after=confirmed, limit=1):
-                behind = max(0.0, time.time() - versions[0].instant / 1e6)
-                break
-        values = {
-            "fhir_index_behind_positions": ("Commits that the search index has not got yet.", f"{max(position - confirmed, 0)}"),
-            "fhir_index_behind_seconds": ("Age of the oldest of them.", f"{behind:.3f}"),
-            "fhir_index_set_aside": ("Documents that this process could not have indexed.", f"{self.writer.set_aside}"),
-            "fhir_index_reachable": ("Whether this process reaches the search index.", f"{int(not self.failing)}"),
-            "fhir_index_feeder": ("Whether this process feeds the search index.", f"{int(self._leading)}"),
-        }
-        return [
-            line
-            for name, (help, value) in values.items()
-            for line in (f"# HELP {name} {help}", f"# TYPE {name} gauge", f"{name} {value}")
-        ]
+        return await gauges(
+            self._store,
+            await self._store.confirmed(self.name),
+            set_aside=self.writer.set_aside,
+            reachable=int(not self.failing),
+            feeder=int(self._leading),
+            blocked_types=self._held.number if self._leading else 0,
+        )

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from random import random
 
@@ -10,6 +10,7 @@ from resources.documents import decode
 from resources.store import StoreUnavailable, Version
 from search.extract import Extractor
 from search.indexes.elastic.asides import Aside, Asides
+from search.indexes.elastic.connection import Denied
 from search.indexes.elastic.documents import Operation
 from search.indexes.elastic.writing import Answer, Bulk, Fate
 from search.parameter import SearchParameter
@@ -25,6 +26,15 @@ TURN = 20
 
 TRIES = 8
 """Times that operations are sent which the index is too busy for; between them it waits 0.1 s, then twice as long each time, to 5 s."""
+
+
+class Blocked(Denied):
+    """The indices of some `types` (with the name of the error of each) take nothing; all else that was to be written is written."""
+
+    def __init__(self, types: Mapping[str, str]) -> None:
+        told = ", ".join(f"{type} ({reason})" for type, reason in sorted(types.items()))
+        super().__init__(f"Elasticsearch takes no writes to the search index of {told}.")
+        self.types = types
 
 
 class Writer:
@@ -47,15 +57,17 @@ class Writer:
         """Have the index know the latest of these versions of each resource; returns how many were set aside.
 
         `index`, `newer_only`, `version`: see `Bulk.write`. Raises StoreUnavailable while the index cannot be written to; all of it may
-        be repeated.
+        be repeated. Raises Blocked where only some types' indices take nothing.
         """
-        before = self.set_aside
+        before, blocked = self.set_aside, dict[str, str]()
         latest = {(each.type, each.id): each for each in versions}
         operations = await self._operations(latest.values())
         for attempt in range(TRIES):
             operations = await self._send(
-                operations, partial(self._bulk.write, index=index, newer_only=newer_only, version=version)
+                operations, partial(self._bulk.write, index=index, newer_only=newer_only, version=version), blocked
             )
+            if not operations and blocked:
+                raise Blocked(blocked)
             if not operations:
                 return self.set_aside - before
             await asyncio.sleep(min(0.1 * 2**attempt, 5.0) * (0.5 + random() / 2))  # noqa: S311 - spreads load, no secret
@@ -83,9 +95,12 @@ class Writer:
         return self._extractor.extract(version.type, decode(version.body))
 
     async def _send(
-        self, operations: Sequence[Operation], send: Callable[[Sequence[Operation]], Awaitable[list[Answer]]]
+        self,
+        operations: Sequence[Operation],
+        send: Callable[[Sequence[Operation]], Awaitable[list[Answer]]],
+        blocked: dict[str, str],
     ) -> list[Operation]:
-        """Those that are to be sent again."""
+        """Those that are to be sent again. Types whose index takes nothing come into `blocked`."""
         again = []
         if not operations:
             return []
@@ -93,6 +108,8 @@ class Writer:
             if answer.fate is Fate.BUSY:
                 again.append(operation)
                 self._busy = answer.reason
+            elif answer.fate is Fate.BLOCKED:
+                blocked[operation.type] = answer.reason
             elif answer.fate is Fate.ABSENT:
                 self._absent(operation.type)
             elif answer.fate is Fate.REFUSED:

@@ -31,6 +31,7 @@ _TYPES = (
     "text/plain",
 )
 _DENIED = (401, 403)
+_BLOCK = "cluster_block_exception"
 _GRACE = 2.0
 """Seconds beyond a search's own limit after which its answer is no longer waited for."""
 
@@ -52,6 +53,10 @@ class Refused(Exception):
     def __init__(self, status: int, kind: str) -> None:
         super().__init__(f"Elasticsearch answered {status} ({kind})")
         self.status, self.kind = status, kind
+
+
+class Denied(StoreUnavailable):
+    """Elasticsearch is there and takes no such request: no permission, or a block, such as that of a full disk."""
 
 
 class _AsItIs(Serializer):
@@ -99,8 +104,8 @@ class Connection:
     ) -> bytes:
         """The body of the answer. `lines`: the body is NDJSON. `within`: seconds instead of the usual limit.
 
-        Raises StoreUnavailable where Elasticsearch cannot be reached, fails, is overloaded or denies access, TooCostly for a query of
-        too many clauses, and Refused for anything else that is no success.
+        Raises StoreUnavailable where Elasticsearch cannot be reached, fails or is overloaded, Denied where it denies access, TooCostly for
+        a query of too many clauses, and Refused for anything else that is no success.
         """
         if self._client is None:
             raise StoreUnavailable("The search index is not open.")
@@ -174,8 +179,8 @@ def refusal(status: int, body: object) -> Exception:
     kinds = _kinds(body)
     if any("too_many" in kind for kind in kinds):
         return TooCostly("The search has more alternatives than the search index takes at once; ask for fewer values at a time.")
-    if status in _DENIED:  # no sign-in that it knows, no permission, or a block such as that of a full disk
-        return StoreUnavailable(f"The search index (Elasticsearch) denies access ({'/'.join(kinds) or status}).")
+    if status in _DENIED or _BLOCK in kinds:  # no sign-in that it knows, no permission, or a block such as that of a full disk
+        return Denied(f"The search index (Elasticsearch) denies access ({'/'.join(kinds) or status}).")
     if status == 429 or status >= 500:
         return StoreUnavailable("The search index (Elasticsearch) is overloaded or not ready; send the request again later.")
     return Refused(status, "/".join(kinds) or "unknown")

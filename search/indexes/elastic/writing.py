@@ -22,7 +22,10 @@ class Fate(Enum):
     """The index has it, or something newer."""
 
     BUSY = "busy"
-    """Elasticsearch could not take it now: it is overloaded, a full disk or somebody has blocked the index, or access is denied."""
+    """Elasticsearch could not take it now: it is overloaded."""
+
+    BLOCKED = "blocked"
+    """The type's index takes nothing: a full disk or somebody has blocked it, it is closed, or access to it is denied."""
 
     ABSENT = "absent"
     """The type has no index."""
@@ -56,8 +59,8 @@ _decode = msgspec.json.Decoder(_Bulk).decode
 _DONE = Answer(Fate.DONE)
 _OF_THE_DOCUMENT = (400, 413)
 """Statuses that tell of what was sent. Whatever else it says (401, 403, 429, 500 and more) is the cluster's, and passes."""
-_OF_THE_INDEX = ("index_closed_exception",)
-"""Errors of status 400 that are not the document's all the same."""
+_OF_THE_INDEX = ("cluster_block_exception", "index_closed_exception", "security_exception")
+"""Errors, whatever their status, that say that an index takes nothing."""
 _FILTER = "errors,items.*.status,items.*.error.type"
 
 
@@ -110,6 +113,8 @@ def _fate(item: _Item) -> Answer:
         return _DONE
     if status == 404 or reason == "index_not_found_exception":
         return Answer(Fate.ABSENT, reason)
-    if status in _OF_THE_DOCUMENT and reason not in _OF_THE_INDEX:
+    if reason in _OF_THE_INDEX:
+        return Answer(Fate.BLOCKED, reason)
+    if status in _OF_THE_DOCUMENT:
         return Answer(Fate.REFUSED, reason)
     return Answer(Fate.BUSY, reason)

@@ -1,0 +1,186 @@
+"""An index that takes no writes holds up its own type only; searches of that type say so, and nothing is lost."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+from indexing.feed_harness import PARAMETERS, Place, delete, place, put, sweep, until
+from indexing.feed_harness import Process as InProcess
+from indexing.serving import FHIR, Process, processes
+from services.running import service
+
+from fhir_server.indexing import feed
+from resources.store import StoreUnavailable
+from search.indexes.elastic.layout import Layout
+
+BLOCKS = ("write", "read_only_allow_delete")
+
+
+def run(test: Callable[[Place], Awaitable[None]]) -> None:
+    async def within() -> None:
+        async with place(service("elasticsearch")) as there:
+            await test(there)
+
+    asyncio.run(within())
+
+
+async def block(process: InProcess, index: str, block: str, *, on: bool) -> None:
+    value = b"true" if on else b"null"
+    await process.connection.call("PUT", f"/{index}/_settings", b'{"index.blocks.%b":%b}' % (block.encode(), value))
+
+
+async def refusal(process: InProcess, type: str) -> str:
+    """What a search of the type is told."""
+    with pytest.raises(StoreUnavailable) as told:
+        await process.index.caught_up((type,))
+    return str(told.value)
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_only_the_blocked_type_waits(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the feeder and through another process: other types are found, the blocked one says why not, and later has everything."""
+
+    async def test(there: Place) -> None:
+        one, other = await there.process(), await there.process()
+        for type in ("Patient", "Organization"):
+            await put(there.store, type, "before")
+            for process in (one, other):
+                assert await process.found(type) == ["before"]
+        monkeypatch.setattr(feed, "HICCUP", 0.3)
+        index = one.layout.alias("Patient")
+        await block(one, index, kind, on=True)
+        await put(there.store, "Patient", "changed", gender="male")
+        await put(there.store, "Patient", "gone")
+        for n in range(3):
+            await put(there.store, "Organization", f"{n}")
+            for process in (one, other):
+                assert len(await process.found("Organization")) == n + 2
+                assert "no writes to the search index of Patient" in await refusal(process, "Patient")
+        await put(there.store, "Patient", "changed", gender="female")
+        await delete(there.store, "Patient", "gone")
+        assert await there.store.confirmed(one.feed.name) < await there.store.position()
+        [feeder] = [each for each in there.processes if each.feed._leading]
+        assert "fhir_index_blocked_types 1" in await feeder.feed.metrics()
+        await block(one, index, kind, on=False)
+        for process in (one, other):
+            await until(partial(told, process, ["before", "changed"]))
+            assert await process.found("Patient?gender=female") == ["changed"]
+            assert await process.found("Patient?gender=male") == []
+        await until(lambda: confirmed(there, one))
+        assert await one.feed.asides.all() == []
+
+    run(test)
+
+
+async def told(process: InProcess, expected: list[str]) -> bool:
+    try:
+        return await process.found("Patient") == expected
+    except StoreUnavailable:
+        return False
+
+
+async def confirmed(there: Place, process: InProcess) -> bool:
+    return await there.store.confirmed(process.feed.name) >= await there.store.position()
+
+
+def test_the_next_feeder_knows_what_is_held_up() -> None:
+    """It goes on with the other types where the one before it was, and with the blocked one once that takes writes."""
+
+    async def test(there: Place) -> None:
+        first = await there.process()
+        for type in ("Patient", "Organization", "Practitioner"):
+            await put(there.store, type, "before")
+            assert await first.found(type) == ["before"]
+        index = first.layout.alias("Patient")
+        await block(first, index, "write", on=True)
+        await put(there.store, "Patient", "a")
+        await put(there.store, "Organization", "b")
+        assert await first.found("Organization") == ["b", "before"]
+        second = await there.process()
+        await first.die()
+        await put(there.store, "Practitioner", "c")
+        assert await second.found("Practitioner") == ["before", "c"]
+        assert await second.found("Organization") == ["b", "before"]
+        await refusal(second, "Patient")
+        await block(first, index, "write", on=False)
+        await until(lambda: told(second, ["a", "before"]))
+        assert await second.feed.asides.all() == []
+
+    run(test)
+
+
+def test_two_blocked_types_go_on_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each goes on when its own index takes writes again, though it has more documents than are written at a time."""
+    monkeypatch.setattr(feed, "GROUP", 3)
+
+    async def test(there: Place) -> None:
+        process = await there.process()
+        for type in ("Patient", "Organization"):
+            await put(there.store, type, "0")
+            assert await process.found(type) == ["0"]
+        monkeypatch.setattr(feed, "HICCUP", 0.1)
+        for type in ("Patient", "Organization"):
+            await block(process, process.layout.alias(type), "write", on=True)
+        for n in range(1, 9):
+            await put(there.store, "Patient", f"{n}")
+            await put(there.store, "Organization", f"{n}")
+        await refusal(process, "Organization")
+        await block(process, process.layout.alias("Patient"), "write", on=False)
+        await until(lambda: told(process, [f"{n}" for n in range(9)]))
+        await refusal(process, "Organization")
+        await block(process, process.layout.alias("Organization"), "write", on=False)
+        await until(lambda: confirmed(there, process))
+        assert len(await process.found("Organization")) == 9
+
+    run(test)
+
+
+def test_a_feed_that_cannot_note_anything_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk blocks the feed's own index too: whoever must see a write is told the cause, and all is well after it."""
+
+    async def test(there: Place) -> None:
+        process = await there.process()
+        await put(there.store, "Patient", "a")
+        assert await process.found("Patient") == ["a"]
+        monkeypatch.setattr(feed, "HICCUP", 0.3)
+        names = f"{process.layout.prefix}-*"
+        await block(process, names, "read_only_allow_delete", on=True)
+        await asyncio.sleep(1.5)
+        await put(there.store, "Patient", "b")
+        assert "cluster_block_exception" in await refusal(process, "Patient")
+        await block(process, names, "read_only_allow_delete", on=False)
+        await until(lambda: told(process, ["a", "b"]))
+
+    run(test)
+
+
+def test_over_http(tmp_path: Path) -> None:
+    """503 with Retry-After and the cause for the blocked type, also where a chain leads to it; 200 for the others; writes go on."""
+    url, prefix = service("elasticsearch"), f"block{secrets.token_hex(4)}"
+    process = Process(tmp_path, FHIR_SEARCH_URL=url, FHIR_SEARCH_PREFIX=prefix)
+    with processes(process):
+        process.put("a")
+        assert process.total("Patient") == 1
+        settings = f"{url}/{Layout(PARAMETERS, prefix).alias('Patient')}/_settings"
+        assert httpx.put(settings, json={"index.blocks.write": True}).is_success
+        process.put("b")
+        client = process.client
+        body = {"resourceType": "Observation", "status": "final", "code": {"text": "x"}, "subject": {"reference": "Patient/a"}}
+        assert client.post("Observation", json=body, headers=FHIR).status_code == 201
+        assert process.total("Observation") == 1
+        for text in ("Patient", "Observation?subject:Patient.gender=male"):
+            answer = client.get(text)
+            assert answer.status_code == 503 and int(answer.headers["Retry-After"]) > 0
+            assert "no writes to the search index of Patient" in answer.json()["issue"][0]["details"]["text"]
+        assert client.get("Patient/b").status_code == 200
+        assert httpx.put(settings, json={"index.blocks.write": None}).is_success
+        deadline = time.monotonic() + 30
+        while (answer := client.get("Patient")).status_code == 503 and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert answer.json()["total"] == 2
+    asyncio.run(sweep(url, prefix))
