@@ -36,8 +36,8 @@ class Row(Protocol):
 
 
 class Parameter(Protocol):
-    """A search parameter of one resource type: its code, type (`kind`), canonical URL, the types that a reference may point to,
-    and whether `_include` can follow it."""
+    """A search parameter of one resource type: its code, type (`kind`), canonical URL, whether `_include` can
+    follow it, and the types that this may lead to (none: any)."""
 
     @property
     def code(self) -> str: ...
@@ -46,9 +46,9 @@ class Parameter(Protocol):
     @property
     def url(self) -> str: ...
     @property
-    def targets(self) -> tuple[str, ...]: ...
+    def included(self) -> bool: ...
     @property
-    def includable(self) -> bool: ...
+    def ends(self) -> tuple[str, ...]: ...
 
 
 def build(
@@ -125,7 +125,7 @@ def _resource(
         "referencePolicy": policy["referencePolicy"],
     }
     if "search-type" in codes:
-        includes = [f"{name}:{p.code}" for p in parameters if p.includable]
+        includes = [f"{name}:{p.code}" for p in parameters if p.included]
         _put(found, "searchInclude", includes)
         _put(found, "searchRevInclude", reverse)
         _put(found, "searchParam", [{"name": p.code, "definition": p.url, "type": p.kind} for p in parameters])
@@ -160,8 +160,8 @@ def _reverse_includes(parameters: Mapping[str, Sequence[Parameter]]) -> dict[str
     found: dict[str, list[str]] = {}
     for source, of_source in parameters.items():
         for parameter in of_source:
-            if parameter.includable:
-                for target in parameter.targets or parameters:
+            if parameter.included:
+                for target in parameter.ends or parameters:
                     found.setdefault(target, []).append(f"{source}:{parameter.code}")
     return found
 

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from resources.store import Key
-from search.parameter import SearchParameter
+from search.parameter import Canonical, SearchParameter
 from search.query import AllOf, AnyOf, Chain, Clause, Compartment, Condition, Grants, Has, Modifier, Query, SortKey, Text, grants_of
 from search.text.expression import holds
+from search.types.canonical import Name, answers, names
 from search.types.kinds import kind_of
 from search.values import (
     DateValue,
@@ -113,6 +114,22 @@ def targets(parameters: Iterable[SearchParameter], document: Document) -> set[st
     """What a document refers to by these parameters: `Type/id` or a URL."""
     values = (value for parameter in parameters for value in values_of(parameter.stored, document))
     return {value.target for value in values if isinstance(value, ReferenceValue)}
+
+
+def names_by_canonical(parameters: Iterable[SearchParameter], source: Document, end: Document) -> bool:
+    """Whether one of the canonicals that the source has of these parameters is a URL, or URL and version, of the other document."""
+    return any(
+        not names(targets((parameter,), source)).keys().isdisjoint(_answered(canonical, end))
+        for parameter in parameters
+        for canonical in parameter.canonicals
+        if canonical.type == end.key.type
+    )
+
+
+def _answered(canonical: Canonical, document: Document) -> list[Name]:
+    urls = [value.uri for value in values_of(canonical.url.stored, document) if isinstance(value, UriValue)]
+    versions = [value.code for value in values_of(canonical.version.stored, document) if isinstance(value, TokenValue)]
+    return [name for url in urls for version in versions or [""] for name in answers(url, version)]
 
 
 _KNOWN_TO_THE_STORE = frozenset(("_id", "_lastUpdated"))

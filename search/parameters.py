@@ -7,6 +7,7 @@ them. Which of them can be searched is `SearchParameter.searchable`.
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import lru_cache
 from types import MappingProxyType
@@ -15,7 +16,7 @@ from typing import cast
 from conformance.fhirpath import compile_paths
 from conformance.load import Definitions, Element, SearchParameterDefinition, definitions
 from search.expansion.composites import with_components
-from search.parameter import ParameterType, SearchParameter
+from search.parameter import Canonical, ParameterType, SearchParameter
 from search.types.kinds import KINDS
 
 CLINICAL_DATES = (
@@ -50,6 +51,9 @@ class Parameters:
             by_url = {parameter.url: parameter for parameter in mine.values()}
             composites = (parameter for parameter in by_url.values() if parameter.kind == "composite")
             mine.update({p.code: with_components(p, components[p.url], by_url) for p in composites})
+        canonicals = {type: found for type in self._by_type if (found := self._canonical(type)) is not None}
+        for mine in self._by_type.values():
+            mine.update({code: _following(p, canonicals) for code, p in mine.items() if _has(p, "canonical")})
         self._official: dict[str, dict[str, SearchParameter]] | None = None
         self._containing = {
             type: SearchParameter(type, CONTAINED, "token", "contained", "", number=_HIDDEN + place, stored=CONTAINED)
@@ -111,6 +115,12 @@ class Parameters:
         """The code of the date parameter whose low end is `Entry.date`: the clinical date, or the birth date of people, who have none."""
         return self.clinical_date(type) or ("birthdate" if "birthdate" in self._dates(type) else None)
 
+    def _canonical(self, type: str) -> Canonical | None:
+        """How documents of the type are found by canonical URLs; None if they are never named so."""
+        mine = self._by_type[type]
+        url, version = mine.get("url"), mine.get("version")
+        return Canonical(url, version) if url and version and url.expression == f"{type}.url" else None
+
     def _dates(self, type: str) -> frozenset[str]:
         """The codes of the type's official date parameters: others come and go, and the dates of documents stay."""
         mine = (self._official or self._by_type).get(type, {})
@@ -150,8 +160,8 @@ def _numbered(source: Definitions) -> Iterator[SearchParameter]:
                 definition.description,
                 _bound_codes(parts, type, source) if definition.kind == "token" else _NO_CODES,
                 definition.kind in KINDS and bool(parts),
-                definition.kind == "reference" and _is_reference(" | ".join(parts), type),
             )
+            parameter = replace(parameter, includable=_has(parameter, "Reference"))
             if definition.kind != "composite":
                 firsts.setdefault((type, definition.kind, parts), parameter)
             yield parameter
@@ -208,8 +218,18 @@ def _targets(official: tuple[str, ...], parts: tuple[str, ...], type: str, sourc
     return tuple(target for target in official if target in possible) or official
 
 
-def _is_reference(expression: str, type: str) -> bool:
-    return any(path.fhir_type == "Reference" for path in compile_paths(expression, type))
+def _has(parameter: SearchParameter, fhir_type: str) -> bool:
+    """Whether a reference parameter has values of this FHIR type."""
+    return parameter.kind == "reference" and any(
+        path.fhir_type == fhir_type for path in compile_paths(parameter.expression, parameter.type)
+    )
+
+
+def _following(parameter: SearchParameter, canonicals: Mapping[str, Canonical]) -> SearchParameter:
+    """The parameter, whose values are canonicals, with those of the types that it may name."""
+    return replace(
+        parameter, canonicals=tuple(found for type, found in canonicals.items() if type in (parameter.targets or (type,)))
+    )
 
 
 def _bound_codes(parts: tuple[str, ...], type: str, source: Definitions) -> Mapping[str, frozenset[str]]:

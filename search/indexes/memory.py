@@ -13,7 +13,7 @@ from resources.stores.participant import Applied
 from search.extract import Extractor
 from search.index import Included, Latest, Result
 from search.indexes.latest import latest_of
-from search.match import Document, allows, matches, sort_value, targets, values_of
+from search.match import Document, allows, matches, names_by_canonical, sort_value, targets, values_of
 from search.parameter import SearchParameter
 from search.parameters import Parameters
 from search.query import Compartment, Grants, Include, Query, SortKey, added
@@ -215,21 +215,28 @@ class MemoryIndex:
         return (*values, document.entry.date, document.key.hint)
 
     def _included(self, rule: Include, keys: Sequence[Key]) -> Iterable[Key]:
+        by_url = [parameter for parameter in rule.parameters if parameter.canonicals]
         if rule.reverse:
             names = {f"{key.type}/{key.id}" for key in keys if rule.target in (None, key.type)}
-            for document in list(self._documents.values()):
-                if document.key.type == rule.source and not names.isdisjoint(targets(rule.parameters, document)):
+            ends = [document for document in self._documents.values() if by_url and document.name in names]
+            for document in self.of_type(rule.source):
+                by_name = not names.isdisjoint(targets(rule.parameters, document))
+                if by_name or any(names_by_canonical(by_url, document, end) for end in ends):
                     yield document.key
             return
         for key in keys:
             row = self._rows.get(key)
             if key.type != rule.source or row is None:
                 continue
-            for target in sorted(targets(rule.parameters, self._documents[row])):
+            source = self._documents[row]
+            for target in sorted(targets(rule.parameters, source)):
                 type, _, id = target.partition("/")
                 there = self._rows.get(Key(type, id))
                 if there is not None and rule.target in (None, type):
                     yield self._documents[there].key
+            for end in list(self._documents.values()) if by_url else ():
+                if rule.target in (None, end.key.type) and names_by_canonical(by_url, source, end):
+                    yield end.key
 
 
 def _compare(keys: Sequence[SortKey], a: Place, b: Place) -> int:

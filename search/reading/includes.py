@@ -5,6 +5,8 @@ _include=Observation:subject:Patient    the same, Patients only
 _include=Observation:*, _include=*      by any of their references
 _revinclude=Provenance:target           what refers to the matches
 _include:iterate=Patient:organization   the same from what was included as well, until there is nothing new
+
+References lead to the document of that address, canonicals to those of that URL (`search/types/canonical.py`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -80,15 +82,15 @@ class Includes:
             return self._pass_over(name, f"{name}: the target can only be {types}, the type searched for, not {target[:100]!r}")
         found = self._references(source, code)
         if not iterate:
-            found = tuple(p for p in found if not p.targets or not set(self.searched).isdisjoint(p.targets))
+            found = tuple(p for p in found if not p.ends or not set(self.searched).isdisjoint(p.ends))
         wanted = "any" if iterate or len(self.searched) > 1 else self.searched[0]
         return self._one(name, value, Include(source, found, target or None, reverse=True, iterate=iterate), wanted)
 
     def _one(self, name: str, value: str, rule: Include, wanted: str) -> list[Include] | None:
         if not rule.parameters:
             text = f"{value[:100]!r} names no reference parameter of {rule.source} (to {wanted} resource)"
-            return self._pass_over(name, f"{name}: {text}; canonical URLs are not followed{self._hint(rule.source, value)}")
-        if rule.target and not any(not p.targets or rule.target in p.targets for p in rule.parameters):
+            return self._pass_over(name, f"{name}: {text}{self._hint(rule.source, value)}")
+        if rule.target and not any(not p.ends or rule.target in p.ends for p in rule.parameters):
             return self._pass_over(name, f"{name}: {value[:100]!r} {self._never(rule.target)}")
         return [rule]
 
@@ -102,15 +104,15 @@ class Includes:
 
     def _hint(self, source: str, value: str) -> str:
         code = _parts(value)[1]
-        close = [c for c in self.parameters.suggest(source, code) if c != code and self.parameters.of(source)[c].includable]
+        close = [c for c in self.parameters.suggest(source, code) if c != code and self.parameters.of(source)[c].included]
         return f" (did you mean {' or '.join(f'{source}:{each}' for each in close)}?)" if close else ""
 
     def _references(self, type: str, code: str) -> tuple[SearchParameter, ...]:
         """The reference parameter of that code, or all of a type (`*`), aliases left out; none if there is none to follow."""
         if code == "*":
-            return tuple(p for p in self.parameters.of(type).values() if p.includable and p.stored == p.code)
+            return tuple(p for p in self.parameters.of(type).values() if p.included and p.stored == p.code)
         parameter = self.parameters.find(type, code)
-        return (parameter,) if parameter is not None and parameter.includable else ()
+        return (parameter,) if parameter is not None and parameter.included else ()
 
     def _pass_over(self, name: str, text: str) -> list[Include] | None:
         self.notes.pass_over(name, text)
@@ -128,5 +130,5 @@ def ends(rules: Iterable[Include]) -> frozenset[str]:
     found: set[str] = set()
     for rule in rules:
         found.add(rule.source)
-        found.update((rule.target,) if rule.target else (target for p in rule.parameters for target in p.targets))
+        found.update((rule.target,) if rule.target else (type for p in rule.parameters for type in p.ends))
     return frozenset(found)

@@ -67,14 +67,25 @@ def test_is_not_audited(api: httpx.Client) -> None:
     assert api.get("AuditEvent?_summary=count").json()["total"] == before + 1
 
 
-def test_includes_of_canonical_urls_are_neither_claimed_nor_done(api: httpx.Client) -> None:
-    """A canonical names its target by a URL that any server may have given; asking for it is answered, not passed over."""
+def test_includes_of_canonical_urls_are_claimed_and_done(api: httpx.Client) -> None:
+    """References and canonicals stand among the includes, of the types that these may lead to; a canonical leads to what has its URL."""
     resources = {r["type"]: r for r in api.get("metadata").json()["rest"][0]["resource"]}
-    assert "QuestionnaireResponse:questionnaire" not in resources["QuestionnaireResponse"]["searchInclude"]
-    assert "QuestionnaireResponse:subject" in resources["QuestionnaireResponse"]["searchInclude"]
-    refused = api.get("QuestionnaireResponse?_include=QuestionnaireResponse:questionnaire")
-    assert refused.status_code == 400
-    assert "canonical" in refused.json()["issue"][0]["details"]["text"]
+    included = {"QuestionnaireResponse:questionnaire", "QuestionnaireResponse:subject"}
+    assert included <= set(resources["QuestionnaireResponse"]["searchInclude"])
+    assert "QuestionnaireResponse:questionnaire" in resources["Questionnaire"]["searchRevInclude"]
+    assert "Measure:depends-on" in resources["Library"]["searchRevInclude"]
+    assert "Measure:depends-on" not in resources["Patient"]["searchRevInclude"]
+    url = "http://capability.example/form"
+    form = {"resourceType": "Questionnaire", "id": "ca-form", "status": "active", "url": url, "version": "1"}
+    answered = {"resourceType": "QuestionnaireResponse", "id": "ca-answered", "status": "completed", "questionnaire": f"{url}|1"}
+    for body in (form, answered):
+        assert api.put(f"{body['resourceType']}/{body['id']}", json=body).status_code == 201
+    for search, led in (
+        ("QuestionnaireResponse?_id=ca-answered&_include=QuestionnaireResponse:questionnaire", "ca-form"),
+        ("Questionnaire?_id=ca-form&_revinclude=QuestionnaireResponse:questionnaire", "ca-answered"),
+    ):
+        entries = api.get(search).json()["entry"]
+        assert [e["resource"]["id"] for e in entries if e["search"]["mode"] == "include"] == [led]
 
 
 def test_places_of_structural_problems_are_fhirpath(api: httpx.Client) -> None:

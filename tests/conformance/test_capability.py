@@ -27,10 +27,10 @@ class Parameter:
     code: str
     kind: str
     url: str
-    targets: tuple[str, ...] = ()
+    ends: tuple[str, ...] = ()
 
     @property
-    def includable(self) -> bool:
+    def included(self) -> bool:
         return self.kind == "reference"
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from resources.store import Key
-from search.match import Alone, Document, SortValue, allows, matches, sort_value, targets
+from search.match import Alone, Document, SortValue, allows, matches, names_by_canonical, sort_value, targets
 from search.parameter import SearchParameter
 from search.query import AllOf, AnyOf, Chain, Clause, Condition, Grants, Has, Include, Negation, Query, Text
 from search.values import ReferenceValue
@@ -68,10 +68,19 @@ class Oracle:
     def _led(self, rule: Include, names: set[str]) -> Iterable[str]:
         if rule.reverse:
             wanted = {name for name in names if rule.target in (None, name.partition("/")[0])}
-            return [d.name for d in self.of_type(rule.source) if not wanted.isdisjoint(targets(rule.parameters, d))]
-        sources = (self.named[name] for name in names if name.partition("/")[0] == rule.source and name in self.named)
-        led = (name for source in sources for name in targets(rule.parameters, source))
-        return [name for name in led if name in self.named and rule.target in (None, name.partition("/")[0])]
+            ends = [self.named[name] for name in wanted if name in self.named]
+            return [
+                d.name
+                for d in self.of_type(rule.source)
+                if not wanted.isdisjoint(targets(rule.parameters, d)) or any(self._names(rule, d, end) for end in ends)
+            ]
+        sources = [self.named[name] for name in names if name.partition("/")[0] == rule.source and name in self.named]
+        led = [name for source in sources for name in targets(rule.parameters, source) if name in self.named]
+        led += [end.name for end in self.named.values() for source in sources if self._names(rule, source, end)]
+        return [name for name in led if rule.target in (None, name.partition("/")[0])]
+
+    def _names(self, rule: Include, source: Document, end: Document) -> bool:
+        return any(p.canonicals for p in rule.parameters) and names_by_canonical(rule.parameters, source, end)
 
     def _all(self, conditions: Sequence[Condition], documents: list[Document], allowed: Grants | None) -> list[Document]:
         for condition in conditions:

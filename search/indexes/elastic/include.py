@@ -1,13 +1,15 @@
 """`_include` and `_revinclude`, and what an access decision leaves of given keys: each step one request, whatever the page's size."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from resources.store import Key
 from search.index import Included
+from search.indexes.elastic.beside import canonicals
 from search.indexes.elastic.beside.asking import PAGE, Asking, Hit
 from search.indexes.elastic.compile import access_parts, all_of
 from search.indexes.elastic.fields import path
 from search.indexes.elastic.terms import Json, any_of, one_of
+from search.parameter import Canonical
 from search.query import Compartment, Grants, Include
 
 _NEWEST: list[Json] = [{"date": "desc"}, {"id": "desc"}]
@@ -102,7 +104,8 @@ async def _round(access: Access, rules: Sequence[Include], keys: Sequence[Key], 
         if body is not None:
             places.append((rule, len(asked)))
             asked.append((rule.source, body))
-    answers = await access.ask_all(asked)
+    owners = list(_owners(rules, keys))
+    answers = await access.ask_all([*asked, *((canonical.type, body) for _, canonical, body in owners)])
     led: list[Key] = []
     forward: list[Key] = []
     for rule, place in places:
@@ -114,7 +117,40 @@ async def _round(access: Access, rules: Sequence[Include], keys: Sequence[Key], 
             led += targets
     there = set(await access.within(list(dict.fromkeys(forward))))
     unchecked = set(forward)
-    return [key for key in led if key not in unchecked or key in there]
+    named = await _named(
+        access, [(rule, answers[place]) for rule, place in places], zip(owners, answers[len(asked) :], strict=True), enough
+    )
+    return [*(key for key in led if key not in unchecked or key in there), *named]
+
+
+Owner = tuple[Include, Canonical, Json]
+
+
+def _owners(rules: Iterable[Include], keys: Sequence[Key]) -> Iterator[Owner]:
+    """For rules that look for those that name the keys' documents by their URLs: the searches for these."""
+    for rule in rules:
+        for type, canonical in canonicals.followed(rule).items() if rule.reverse else ():
+            body = _own(type, keys, canonicals.own_fields(canonical))
+            if body is not None:
+                yield rule, canonical, body
+
+
+async def _named(
+    access: Access,
+    referred: Iterable[tuple[Include, Sequence[Hit]]],
+    owners: Iterable[tuple[Owner, Sequence[Hit]]],
+    enough: int,
+) -> list[Key]:
+    """What the rules lead to by canonical URLs, from the values of the documents that they begin with."""
+    asked: list[tuple[str, Json]] = []
+    for rule, hits in referred:
+        found = canonicals.ends(rule, canonicals.of_sources(rule, hits)) if not rule.reverse else ()
+        asked += [(type, access.body(type, queries, enough)) for type, queries in found]
+    for (rule, canonical, _), hits in owners:
+        wanted = canonicals.of_ends(rule, [(canonical, hit) for hit in hits])
+        asked += [(rule.source, access.body(rule.source, queries, enough)) for queries in canonicals.sources(wanted)]
+    answers = await access.ask_all(asked)
+    return [Key(type, str(hit.fields["id"][0])) for (type, _), hits in zip(asked, answers, strict=True) for hit in hits]
 
 
 def _fields(rule: Include) -> list[str]:
@@ -123,7 +159,12 @@ def _fields(rule: Include) -> list[str]:
 
 def _referred(rule: Include, keys: Sequence[Key]) -> Json | None:
     """The search for the references of the keys' own documents. These are not checked again."""
-    ids, fields = [key.id for key in keys if key.type == rule.source], _fields(rule)
+    return _own(rule.source, keys, _fields(rule))
+
+
+def _own(type: str, keys: Sequence[Key], fields: Sequence[str]) -> Json | None:
+    """The search for these fields of those of the keys' documents that are of the type."""
+    ids = [key.id for key in keys if key.type == type]
     if not ids or not fields:
         return None
     return {
@@ -133,7 +174,7 @@ def _referred(rule: Include, keys: Sequence[Key]) -> Json | None:
         "track_total_hits": False,
         "_source": False,
         "stored_fields": "_none_",
-        "docvalue_fields": fields,
+        "docvalue_fields": list(fields),
     }
 
 

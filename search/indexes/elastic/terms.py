@@ -36,7 +36,8 @@ _MOST_TERMS = 60_000
 CONTAINED = 500
 """Characters that `:contains` may look for: the automaton of a longer pattern can be more than Elasticsearch is willing to make."""
 
-_WILD = str.maketrans({"*": r"\*", "?": r"\?", "\\": r"\\"})
+WILD = str.maketrans({"*": r"\*", "?": r"\?", "\\": r"\\"})
+"""What a text needs to stand for itself in a wildcard query."""
 
 
 def any_of(parts: Sequence[Json]) -> Json:
@@ -82,11 +83,11 @@ def _string(path: str, modifier: Modifier, terms: Sequence[Term]) -> list[Json]:
     if modifier is Modifier.EQUALS:
         return one_of(f"{path}.f", texts)
     if modifier is Modifier.ENDS:  # of a text longer than LONGEST the first LONGEST characters count
-        return [{"wildcard": {f"{path}.f": {"value": f"*{text.translate(_WILD)}"}}} for text in texts]
+        return [{"wildcard": {f"{path}.f": {"value": f"*{text.translate(WILD)}"}}} for text in texts]
     if modifier is not Modifier.CONTAINS:
         return [{"prefix": {f"{path}.f": text}} for text in texts]
     _check_length(texts, CONTAINED)
-    patterns = [f"*{text.translate(_WILD)}*" for text in texts]
+    patterns = [f"*{text.translate(WILD)}*" for text in texts]
     return [{"wildcard": {f"{path}.{field}": {"value": pattern}}} for pattern in patterns for field in ("f", "m")]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from resources.store import Key
 from search.index import Included
 from search.indexes.sqlite.access import Access
+from search.indexes.sqlite.beside.canonicals import named, naming
 from search.indexes.sqlite.custom.reading import fields_of, own_rows
 from search.indexes.sqlite.rows import Row, unpack_rows
 from search.indexes.sqlite.schema import FOLDED, NORMAL, Field
@@ -47,10 +48,16 @@ class _Finder:
             wanted = [key for key in keys if rule.target in (None, key.type)]
             for start in range(0, len(wanted), _CHUNK):
                 self._add(self._referring(rule, wanted[start : start + _CHUNK]))
+            for parameter in rule.parameters:
+                if parameter.canonicals:
+                    self._add(naming(self.access, parameter, ((key, self._rows_of(key)) for key in wanted), self._most()))
         else:
             wanted = [key for key in keys if key.type == rule.source]
             for start in range(0, len(wanted), _CHUNK):
                 self._add(self._referred(rule, wanted[start : start + _CHUNK]))
+            for parameter in rule.parameters:
+                if parameter.canonicals:
+                    self._add(named(self.access, parameter, rule.target, (self._rows_of(key) for key in wanted), self._most()))
 
     def _add(self, keys: Iterable[Key]) -> None:
         for key in keys:
@@ -61,6 +68,10 @@ class _Finder:
                 return
             self._seen.add(key)
             self.found.append(key)
+
+    def _most(self) -> int:
+        """How many rows tell whether there is more than has room: those known already may be among them and do not count."""
+        return self.limit - len(self.found) + len(self._seen) + 1
 
     def _rows_of(self, key: Key) -> list[Row]:
         """The packed rows of a document, none if it is gone; remembered, since several rules may ask for them."""
@@ -120,9 +131,8 @@ class _Finder:
                 args += [book.patient, *hashes, field.patient, *values]
         if not texts:
             return []
-        known = len(self._seen)  # each of these may be among the rows and does not count
         rows = self.reader.rows(
             f"SELECT q.rid, i.id FROM ({' UNION '.join(texts)} ORDER BY 1 DESC, 2 DESC LIMIT ?) q CROSS JOIN item i ON i.rid = q.rid",
-            [*args, self.limit - len(self.found) + known + 1],
+            [*args, self._most()],
         )
         return [Key(rule.source, id, rid) for rid, id in rows]

@@ -1,0 +1,34 @@
+"""Canonical URLs as includes follow them (https://hl7.org/fhir/R4/references.html#canonical): to all documents whose `url` is the URL and,
+where a version is given (`url|1.0`), whose `version` is that one."""
+
+import re
+from collections.abc import Iterable
+
+Name = tuple[str, str]
+"""(URL, version); "" is any version."""
+
+LONGEST = 199
+"""Characters of a URL, and of a version, that are followed: no index need keep more of a text than this."""
+
+_URL = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]*:[^|]{{1,{LONGEST}}}")
+
+
+def names(targets: Iterable[str]) -> dict[Name, None]:
+    """What a document asks for by the values that it has of a parameter (`ReferenceValue.target`, see `search.types.reference`).
+
+    Of a canonical with a version there is a value without it as well, which is left out: a document that names a URL both with and
+    without a version asks for the versions only."""
+    found = [(url, version) for url, _, version in (target.partition("|") for target in targets)]
+    versioned = {url for url, version in found if version}
+    return {(url, version): None for url, version in found if (version or url not in versioned) and _followed(url, version)}
+
+
+def answers(url: str, version: str) -> tuple[Name, ...]:
+    """The names that lead to a document with this URL and version ("": it has none); none if it cannot be named."""
+    if not _followed(url, version):
+        return ()
+    return ((url, ""), (url, version)) if version else ((url, ""),)
+
+
+def _followed(url: str, version: str) -> bool:
+    return len(url) <= LONGEST and len(version) <= LONGEST and _URL.fullmatch(url) is not None
