@@ -5,7 +5,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import httpx
 import pytest
 from contracts.index_harness import TINY
 from indexing.feed_harness import sweep
+from indexing.serving import Process, processes
 from services.running import service
 
 from search.indexes.sqlite.index import SqliteIndex
@@ -230,6 +231,24 @@ def test_other_processes(tmp_path: Path) -> None:
         assert httpx.get(f"{again.root}/fhir/Patient?eye=brown").json()["total"] == 2
     finally:
         again.stop()
+
+
+def test_a_reindex_counts_for_all_processes(tmp_path: Path) -> None:
+    """After `$reindex` through one process no other goes on answering by what there was, though nothing has been committed since."""
+    one, other = Process(tmp_path), Process(tmp_path)
+    with processes(one, other):
+        assert one.client.put("SearchParameter/eye", json=definition("eye", "token", EYE)).status_code == 201
+        assert one.client.put("Patient/a", json=person("a", **eye("brown"))).status_code == 201
+        for each in (one, other):
+            deadline = time.monotonic() + 20
+            while each.client.get("Patient?eye=brown").status_code != 200 and time.monotonic() < deadline:
+                time.sleep(0.1)
+            assert each.total("Patient?eye=brown") == 1
+        with closing(apsw.Connection(str(tmp_path / "data" / "fhir.db"))) as file:  # damage that a `$reindex` is there to mend
+            file.execute("DELETE FROM idx WHERE (pid, v, d, rid, w) IN (SELECT pid, v, d, rid, w FROM crow)")
+        assert other.total("Patient?eye=brown") == 0
+        assert one.client.post("$reindex").status_code == 202
+        assert other.total("Patient?eye=brown") == 1
 
 
 @pytest.mark.parametrize(
