@@ -25,9 +25,7 @@ def names(targets: Iterable[str]) -> dict[Name, None]:
 
 def answers(url: str, version: str) -> tuple[Name, ...]:
     """The names that lead to a document with this URL and version ("": it has none); none if it cannot be named."""
-    if not _followed(url, version):
-        return ()
-    return ((url, ""), (url, version)) if version else ((url, ""),)
+    return tuple(name for name in dict.fromkeys(((url, ""), (url, version))) if _followed(*name))
 
 
 def _followed(url: str, version: str) -> bool:
