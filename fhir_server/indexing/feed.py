@@ -367,9 +367,9 @@ class Feed:
     # -- waiting
 
     async def lost(self, type: str) -> bool:
-        """Whether a type without an index ought to have one."""
+        """Whether a type without an index ought to have one. Who has to see every write has had `caught_up` look at the store before."""
         self._refreshed.pop(type, None)
-        if not (await self._looks.newest((type,)))[type]:
+        if self._looks.none(type) or not (await self._looks.newest((type,)))[type]:
             return False
         if self._leading:
             self._start_build(type)

@@ -17,6 +17,11 @@ class Looks:
         self._running: asyncio.Task[dict[str, int]] | None = None
         self._next: asyncio.Task[dict[str, int]] | None = None
         self._asked: set[str] = set()
+        self._last: dict[str, int] = {}
+
+    def none(self, type: str) -> bool:
+        """Whether there was nothing of the type when it was last looked at."""
+        return self._last.get(type) == 0
 
     async def newest(self, types: Sequence[str]) -> dict[str, int]:
         """The newest position of each type. Raises StoreUnavailable."""
@@ -31,4 +36,6 @@ class Looks:
             await asyncio.wait([before])
         types, self._asked = list(self._asked), set()
         self._running, self._next = self._next, None
-        return dict(zip(types, await self._store.newest(types), strict=True))
+        found = dict(zip(types, await self._store.newest(types), strict=True))
+        self._last |= found
+        return found

@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from resources.store import Key, StoreUnavailable
+from resources.store import Key
 from search.index import Included, Latest, Result
 from search.indexes.elastic.beside.added import Added
-from search.indexes.elastic.beside.asking import Asking
+from search.indexes.elastic.beside.asking import Asking, absent
 from search.indexes.elastic.beside.latest import check, latest
 from search.indexes.elastic.compile import compile_query
 from search.indexes.elastic.connection import Connection
@@ -15,7 +15,7 @@ from search.indexes.elastic.include import Access, include
 from search.indexes.elastic.indices import Indices
 from search.indexes.elastic.layout import Layout
 from search.indexes.elastic.links import links_of
-from search.indexes.elastic.pages import Missing, Searcher
+from search.indexes.elastic.pages import Searcher
 from search.parameter import SearchParameter
 from search.query import Compartment, Grants, Include, Query, added
 
@@ -66,20 +66,12 @@ class ElasticIndex:
     async def search(self, query: Query) -> Result:
         """See `search.index.SearchIndex`."""
         await self._added.gathered(added((query,)))
-        try:
-            return await Searcher(self._asking()).search(query)
-        except Missing as missing:
-            if not await self._appears(missing.type):
-                return Result([], None, None if query.total == "none" and query.count > 0 else 0)
-        try:
-            return await Searcher(self._asking()).search(query)
-        except Missing as missing:
-            raise _absent(missing.type) from None
+        return await Searcher(self._asking()).search(query)
 
     async def search_in_turn(self, queries: Sequence[Query], *, count: int, cursor: tuple[Any, ...] | None = None) -> Result:
         """See `search.index.SearchIndex`."""
         await self._added.gathered(added(queries))
-        return await Searcher(self._asking()).in_turn(queries, count=count, cursor=cursor, missing=self._appears)
+        return await Searcher(self._asking()).in_turn(queries, count=count, cursor=cursor)
 
     async def latest(self, query: Query, by: SearchParameter, most: int) -> Latest:
         """See `search.index.SearchIndex`."""
@@ -116,19 +108,15 @@ class ElasticIndex:
         return Access(self._asking(), compartments, allowed)
 
     def _asking(self) -> Asking:
-        return Asking(self._connection, self._layout, self._limit)
+        return Asking(self._connection, self._layout, self._limit, self._appears)
 
     async def _appears(self, type: str) -> bool:
         """Whether a type whose index was missing has one now; False where there is nothing of it to be found.
 
-        Raises StoreUnavailable where the index is still being built after the usual wait.
+        Raises Preparing where the index is still being built after the usual wait.
         """
         if self._lost is None or not await self._lost(type):
             return False
         if not await self.caught_up((type,)):
-            raise _absent(type)
+            raise absent(type)
         return True
-
-
-def _absent(type: str) -> StoreUnavailable:
-    return StoreUnavailable(f"The search index of {type} is being built; send the request again later.")

@@ -5,7 +5,7 @@ no point in time: a cursor is a link that anybody may follow a week later, on an
 their place, so they come exactly once, whatever else is written between two pages.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,14 +27,6 @@ ESTIMATE = 10_000
 """A total that need not be exact is, up to this many; where there are more, an estimate is this many."""
 
 
-class Missing(Exception):
-    """There is no index of the type to search in."""
-
-    def __init__(self, type: str) -> None:
-        super().__init__(type)
-        self.type = type
-
-
 class Searcher:
     """Asks Elasticsearch, within the limit of one search."""
 
@@ -42,13 +34,13 @@ class Searcher:
         self._asking = asking
 
     async def search(self, query: Query, links: Links | None = None) -> Result:
-        """The page that the query asks for. `links`: what its chains lead to, where that is known. Raises Missing, TooCostly,
+        """The page that the query asks for. `links`: what its chains lead to, where that is known. Raises TooCostly,
         StoreUnavailable."""
         if links is None:
             [links] = await links_of(self._asking, [query])
         by_others = query.count > 0 and chained(query)
         asked = replace(query, count=0, sort=(), total="accurate") if by_others else query
-        answer = await self._ask(query.type, request(asked, links))
+        answer = await self._asking.one(query.type, request(asked, links))
         rows = await self._by_others(query, links) if by_others else await self._rows(query, links, answer)
         page = rows[: query.count]
         cursor = tuple(page[-1]) if query.count and len(rows) > query.count else None
@@ -61,7 +53,7 @@ class Searcher:
         rows = [hit.sort for hit in answer.hits.hits]
         while len(rows) <= query.count and len(answer.hits.hits) == PAGE:
             rest = replace(query, count=max(query.count - len(rows), 1), cursor=tuple(rows[-1]), total="none")
-            answer = await self._ask(query.type, request(rest, links))
+            answer = await self._asking.one(query.type, request(rest, links))
             rows += [hit.sort for hit in answer.hits.hits]
         return rows
 
@@ -78,13 +70,11 @@ class Searcher:
         *,
         count: int,
         cursor: tuple[Any, ...] | None,
-        missing: Callable[[str], Awaitable[bool]],
     ) -> Result:
-        """One page of what the queries find, one after the other. `missing` is awaited for types without an index: whether they have one
-        by now (it may raise)."""
+        """One page of what the queries find, one after the other."""
         number, *place = cursor or (0,)
         keys: list[Key] = []
-        for turn, links in (await self._promising(queries, number, missing)).items():
+        for turn, links in (await self._promising(queries, number)).items():
             if len(keys) == count:
                 return Result(keys, (turn,), None)
             at = tuple(place) if turn == number and place else None
@@ -94,7 +84,7 @@ class Searcher:
                 return Result(keys, (turn, *page.cursor), None)
         return Result(keys, None, None)
 
-    async def _promising(self, queries: Sequence[Query], first: int, missing: Callable[[str], Awaitable[bool]]) -> dict[int, Links]:
+    async def _promising(self, queries: Sequence[Query], first: int) -> dict[int, Links]:
         """The numbers, from `first` on, of queries that find anything, and what their chains lead to: asked in one request."""
         rest = queries[first:]
         linked = await links_of(self._asking, rest)
@@ -104,18 +94,10 @@ class Searcher:
         ]
         found = {}
         answers = await self._asking.many(asked)
-        for number, (query, links, one) in enumerate(zip(rest, linked, answers, strict=True), first):
-            appeared = one.shards.total == 0 and await missing(query.type)
-            if appeared or (one.hits.total is not None and one.hits.total.value):
+        for number, (links, one) in enumerate(zip(linked, answers, strict=True), first):
+            if one.hits.total is not None and one.hits.total.value:
                 found[number] = links
         return found
-
-    async def _ask(self, type: str, body: Json) -> Answer:
-        """The answer to a search of the type. Raises Missing where its index is not there."""
-        answer = await self._asking.one(type, body)
-        if answer.shards.total == 0:
-            raise Missing(type)
-        return answer
 
 
 def _told(query: Query, links: Links, answer: Answer) -> tuple[str, ...]:

@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
 
-from search.index import TooCostly
+from search.index import Preparing, TooCostly
 from search.indexes.elastic.connection import Connection, refusal
 from search.indexes.elastic.documents import packets
 from search.indexes.elastic.layout import Layout
@@ -87,20 +87,35 @@ _decode = msgspec.json.Decoder(Answer).decode
 _decode_many = msgspec.json.Decoder(_Answers).decode
 
 
+async def never(_: str) -> bool:
+    """What is not there stays so."""
+    return False
+
+
 class Asking:
-    """The requests of one search. `limit`: the seconds that all of them together may take, from now on.
+    """The requests of one search. `limit`: the seconds that all of them together may take, from now on. `appears` is awaited for types
+    without an index, for as long as it takes: whether they have one by now (it may raise StoreUnavailable); else they have no documents.
 
     All methods raise StoreUnavailable where Elasticsearch cannot answer now, TooCostly where the time is over.
     """
 
-    def __init__(self, connection: Connection, layout: Layout, limit: float) -> None:
-        self._connection, self.layout, self._limit = connection, layout, limit
+    def __init__(
+        self, connection: Connection, layout: Layout, limit: float, appears: Callable[[str], Awaitable[bool]] = never
+    ) -> None:
+        self._connection, self.layout, self._limit, self._appears = connection, layout, limit, appears
         self._ends = time.monotonic() + limit
         self._waiting: list[tuple[str, Json, asyncio.Future[Answer]]] = []
         self._sending: asyncio.Task[None] | None = None
 
     async def one(self, type: str, body: Json) -> Answer:
         """The answer to a search of the type."""
+        answer = await self._one(type, body)
+        if answer.shards.total == 0 and await self._appeared([type]):
+            answer = await self._one(type, body)
+            self._there([(type, answer)])
+        return answer
+
+    async def _one(self, type: str, body: Json) -> Answer:
         left = self._left()
         sent = _encode({**body, "timeout": f"{left * 1000:.0f}ms"})
         path = f"/{self.layout.alias(type)}/_search"
@@ -108,6 +123,17 @@ class Asking:
 
     async def many(self, asked: Sequence[tuple[str, Json]]) -> list[Answer]:
         """The answer to each (type, search)."""
+        found = await self._many(asked)
+        absent = {type for (type, _), answer in zip(asked, found, strict=True) if answer.shards.total == 0}
+        appeared = await self._appeared(sorted(absent)) if absent else set()
+        if appeared:
+            again = [number for number, (type, _) in enumerate(asked) if type in appeared]
+            for number, answer in zip(again, await self._many([asked[number] for number in again]), strict=True):
+                found[number] = answer
+            self._there([(asked[number][0], found[number]) for number in again])
+        return found
+
+    async def _many(self, asked: Sequence[tuple[str, Json]]) -> list[Answer]:
         found: list[Answer] = []
         left = self._left()
         parts = [self._lines(type, body, left) for type, body in asked]
@@ -138,6 +164,18 @@ class Asking:
             if not future.done():
                 future.set_result(answer)
 
+    async def _appeared(self, types: Sequence[str]) -> set[str]:
+        """Those of the types without an index that have one by now. What that takes is not the search's time."""
+        began = time.monotonic()
+        there = await asyncio.gather(*(self._appears(type) for type in types))
+        self._ends += time.monotonic() - began
+        return {type for type, one in zip(types, there, strict=True) if one}
+
+    def _there(self, answers: Sequence[tuple[str, Answer]]) -> None:
+        for type, answer in answers:
+            if answer.shards.total == 0:
+                raise absent(type)
+
     def _lines(self, type: str, body: Json, left: float) -> bytes:
         head = {"index": self.layout.alias(type), "ignore_unavailable": True, "allow_partial_search_results": False}
         return _encode(head) + b"\n" + _encode({**body, "timeout": f"{left * 1000:.0f}ms"}) + b"\n"
@@ -160,3 +198,8 @@ class Asking:
         return TooCostly(
             f"The search took more than {self._limit:g} seconds; narrow it with another parameter, or ask without a total."
         )
+
+
+def absent(type: str) -> Preparing:
+    """What to tell where there is no index of a type that has documents."""
+    return Preparing(f"The search index of {type} is being built; send the request again later.")
