@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from contracts.checking import World, check, check_allowed, check_pages, document
 from contracts.index_harness import (
+    ASKED,
     CODES,
     PARAMETERS,
     TINY,
@@ -26,8 +28,8 @@ from hypothesis import strategies as st
 from resources.stores.participant import Applied
 from search.indexes.sqlite.reader import Limits
 from search.match import matches
-from search.query import Query, SortKey
-from search.values import StringValue
+from search.query import Clause, Modifier, Prefix, Query, SortKey
+from search.values import QuantityValue, StringValue
 
 SLOW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
@@ -50,6 +52,23 @@ def test_search_agrees_with_the_oracle(databases: list[Database], type: str, tin
     """All pages joined are the documents that search.match accepts, each once, in the order of the sort keys; totals are exact."""
     made = applied(type, data.draw(st.lists(documents(type), max_size=12)))
     asyncio.run(check(data.draw(queries(type)), made, databases[tiny]))
+
+
+@pytest.mark.parametrize("tiny", [False, True])
+@SLOW
+@given(data=st.data())
+def test_many_quantities_agree_with_the_oracle(databases: list[Database], tiny: bool, data: st.DataObject) -> None:
+    """So do several numbers at once, in some unit, in any, or as ends of what is not known exactly."""
+    made = applied("Observation", data.draw(st.lists(documents("Observation"), max_size=12)))
+    narrow = ASKED["quantity"].filter(lambda term: tuple(term.value)[4] - tuple(term.value)[3] < 2)
+    first, *terms = data.draw(st.lists(narrow, min_size=5, max_size=7))
+    of_unit = tuple(first.value)[:3]
+    equal = (replace(first, prefix=Prefix.EQ, value=QuantityValue(*of_unit, *tuple(term.value)[3:])) for term in terms)
+    asked = data.draw(queries("Observation"))
+    clause = Clause(
+        PARAMETERS.of("Observation")["value-quantity"], Modifier.NONE, (*(terms[:1] if data.draw(st.booleans()) else ()), *equal)
+    )
+    asyncio.run(check(replace(asked, clauses=(clause,)), made, databases[tiny]))
 
 
 @pytest.mark.parametrize("codes", [("name",), ("name", "birthdate"), ("name", "name")])

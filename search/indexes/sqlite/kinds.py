@@ -283,8 +283,15 @@ def _quantity(clause: Clause, field: Field, book: Book) -> Predicate:
     for term in clause.terms:
         unit = unit_key(str(members(term)[1])) if term.unit_given else b""
         system = system_number(str(members(term)[0])) if term.system_given else None
-        streams += _quantity_spans(term, field, unit, system)
         units.setdefault((unit, system), []).append(term)
+    for (unit, system), terms in units.items():
+        equal = [term for term in terms if term.prefix is Prefix.EQ]
+        if len(equal) > _MANY_NUMBERS:
+            streams += _quantity_listed(equal, field, unit, system)
+        else:
+            streams += [span for term in equal for span in _quantity_spans(term, field, unit, system)]
+        ranges = [term for term in terms if term.prefix is not Prefix.EQ]
+        streams += [span for term in ranges for span in _quantity_spans(term, field, unit, system)]
     checks = [_interval_check(NUMBERS, terms, _quantity_ends(field, *unit)) for unit, terms in units.items()]
     return Predicate(
         2 if all(t.unit_given for t in clause.terms) else 7, tuple(streams), check=lambda rows: any(c(rows) for c in checks)
@@ -311,11 +318,39 @@ def _quantity_spans(term: Term, field: Field, unit: bytes, system: int | None) -
     )
 
 
-_UNITS = (
-    "WITH RECURSIVE s(u, n) AS (SELECT (SELECT substr(x.v, 1, 8) FROM idx x WHERE x.pid = ? ORDER BY x.v LIMIT 1), 1 UNION ALL"
-    " SELECT (SELECT substr(x.v, 1, 8) FROM idx x WHERE x.pid = ? AND x.v > CAST(s.u || x'ffffffffffffffffff' AS BLOB)"
-    " ORDER BY x.v LIMIT 1), n + 1 FROM s WHERE s.u IS NOT NULL AND n < 1000) SELECT u, n = 1000 FROM s WHERE u IS NOT NULL"
-)
+_MANY_NUMBERS = 3
+"""More numbers than these are all sought by one statement: a range for each would be read by itself, and one of any unit is all rows."""
+
+
+def _quantity_listed(terms: Sequence[Term], field: Field, unit: bytes, system: int | None) -> tuple[Stream, Stream]:
+    """Rows that equal any of many numbers."""
+    ends = [[ordered(end) for end in _bounds(term)[:2]] for term in terms]
+    numbers = json([((unit + low).hex(), (unit + high).hex(), high.hex()) for low, high in ends])
+    start, of = ("json_each(?) t", "") if unit else (f"({_EVERY_UNIT}) k CROSS JOIN json_each(?) t", "k.u || ")
+    table = (
+        f"(SELECT x.d, x.rid FROM {start} CROSS JOIN idx x WHERE x.pid = ? AND x.v >= CAST({of}unhex(t.value ->> 0) AS BLOB)"
+        f" AND x.v < CAST({of}unhex(t.value ->> 1) AS BLOB)"
+    )
+
+    def stream(pid: int, more: str, *args: Any) -> Stream:
+        return Stream(pid, "1", (*(() if unit else (pid, pid)), numbers, pid, *args), table=f"{table}{more})")
+
+    wide, below = field.pid + WIDE, " AND x.w < unhex(t.value ->> 2)"
+    if system is None:
+        return stream(field.pid, ""), stream(wide, below)
+    return stream(field.pid, " AND x.w = ?", system), stream(wide, f"{below} AND substr(x.w, 9) = ?", wide_system(system))
+
+
+def _each_unit(while_: str) -> str:
+    return (
+        "WITH RECURSIVE s(u, n) AS (SELECT (SELECT substr(x.v, 1, 8) FROM idx x WHERE x.pid = ? ORDER BY x.v LIMIT 1), 1 UNION ALL"
+        " SELECT (SELECT substr(x.v, 1, 8) FROM idx x WHERE x.pid = ? AND x.v > CAST(s.u || x'ffffffffffffffffff' AS BLOB)"
+        f" ORDER BY x.v LIMIT 1), n + 1 FROM s WHERE s.u IS NOT NULL{while_})"
+    )
+
+
+_EVERY_UNIT = f"{_each_unit('')} SELECT u FROM s WHERE u IS NOT NULL"
+_UNITS = f"{_each_unit(' AND n < 1000')} SELECT u, n = 1000 FROM s WHERE u IS NOT NULL"
 """The units in which there are quantities, each by a seek."""
 
 
