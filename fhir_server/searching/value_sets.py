@@ -78,9 +78,15 @@ class ValueSets:
     async def _found(self, url: str, depth: int) -> set[Code]:
         document = await self._value_set(url)
         if document is None:
-            official = definitions().value_sets.get(url.partition("|")[0])
+            bare, _, wanted = url.partition("|")
+            official = definitions().value_sets.get(bare)
             if official is None:
                 raise CannotExpand(f"there is no ValueSet {url} on this server; store it (PUT ValueSet/…), or list the codes")
+            if wanted not in ("", OFFICIAL):
+                there = f"only {OFFICIAL}, that of the official definitions"
+                raise CannotExpand(
+                    f"version {wanted[:64]} of the ValueSet {bare} is not on this server, {there}; leave the version out"
+                )
             return _bounded(url, {(system, code) for system, codes in official.items() for code in codes})
         if "compose" not in document:
             return _bounded(url, _expansion(url, document))

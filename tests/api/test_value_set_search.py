@@ -12,6 +12,7 @@ from tests.api.making import pages
 
 SYSTEM = "http://example.org/animals"
 HERE = "http://example.org/fhir/ValueSet"
+OFFICIAL = "http://hl7.org/fhir/ValueSet/observation-status"
 Json = dict[str, Any]
 
 
@@ -65,6 +66,7 @@ DOCUMENTS: list[Json] = [
     composed("empty", {"system": SYSTEM, "filter": [*filtered("is-a", "dog")["filter"], *filtered("is-a", "cat")["filter"]]}),
     composed("of-version", {"system": SYSTEM, "version": "2"}),
     composed("of-other-version", {"system": SYSTEM, "version": "1"}),
+    composed("of-official-version", {"valueSet": [f"{OFFICIAL}|5.0.0"]}),
     composed("filtered-version", filtered("is-a", "mammal") | {"version": "1"}),
     composed("listed-version", {"system": SYSTEM, "version": "1", "concept": [{"code": "dog"}]}),
     value_set("active", compose={"inactive": False, "include": [{"system": SYSTEM}]}),
@@ -125,8 +127,9 @@ def found(api: httpx.Client, query: str) -> set[str]:
         (f"code:below={SYSTEM}|bird,{SYSTEM}|cat", "bird penguin cat"),
         (f"code:above={SYSTEM}|poodle", "dog poodle"),
         (f"code:above={SYSTEM}|penguin", "bird penguin"),
-        ("status:in=http://hl7.org/fhir/ValueSet/observation-status", "dog poodle cat bird penguin other"),
-        ("status:not-in=http://hl7.org/fhir/ValueSet/observation-status", ""),
+        (f"status:in={OFFICIAL}", "dog poodle cat bird penguin other"),
+        (f"status:in={OFFICIAL}%7C4.0.1", "dog poodle cat bird penguin other"),
+        (f"status:not-in={OFFICIAL}", ""),
         (f"code:in={HERE}/mammals&status=final", "dog poodle"),
     ],
 )
@@ -232,6 +235,9 @@ def test_late(api: httpx.Client, running: Running, monkeypatch: pytest.MonkeyPat
         (f"code:in={HERE}/bare", "neither a compose nor an expansion"),
         (f"code:in={HERE}/cut", "1 of 5 codes"),
         (f"code:in={HERE}/too-large", "at most 10000"),
+        (f"code:in={OFFICIAL}%7C3.0.2", "version 3.0.2 of the ValueSet"),
+        (f"code:in={OFFICIAL}%7C3.0.2", "only 4.0.1"),
+        (f"code:in={HERE}/of-official-version", "version 5.0.0 of the ValueSet"),
         (f"code:in={HERE}/of-other-version", "version 1 of the CodeSystem"),
         (f"code:in={HERE}/filtered-version", "version 1 of the CodeSystem"),
         (f"code:in={HERE}/active", "inactive codes"),
