@@ -84,7 +84,6 @@ class Feed:
         self._turn = Lease(connection, layout.feed, "turn")
         self._standby = Lease(connection, layout.feed, "standby")
         self._held, self._told = Held(connection, layout.feed), Held(connection, layout.feed)  # as feeder; by another one
-        self._told_at = 0.0
         self._looks = Looks(store)
         self._leftovers = Leftovers(store, connection, self.indices)
         self._builds: dict[str, asyncio.Task[None]] = {}
@@ -352,9 +351,11 @@ class Feed:
         """Wait until the index has what the store has now; returns its position. Raises StoreUnavailable if that takes longer."""
         position = await self._store.position()
         deadline = time.monotonic() + seconds
-        while await self._store.confirmed(self.name) < position or not await self._all_there():
+        while (complete := await self._store.confirmed(self.name)) < position or not await self._all_there():
             if time.monotonic() > deadline:
-                raise StoreUnavailable("The search index (Elasticsearch) cannot be reached, or is far behind the store.")
+                await self._told.look(complete)
+                told = "The search index (Elasticsearch) cannot be reached, or is far behind the store."
+                raise self._refusal(dict.fromkeys(await self.types(), position), 0.0) or StoreUnavailable(told)
             self._wake.set()
             await asyncio.sleep(SHORTLY)
         return position
@@ -434,11 +435,9 @@ class Feed:
         complete = await self._store.confirmed(self.name)
         if complete >= max(needed.values()):
             return True
-        now = time.monotonic()
-        if (self._told.number or now - began > SUSPICION) and now - self._told_at > SHORTLY:
-            self._told_at = now
+        if self._told.number or time.monotonic() - began > SUSPICION:
             with suppress(StoreUnavailable, Refused):  # whether it can be reached at all is for `_hopeless` to say
-                await self._told.load(complete)
+                await self._told.look(complete)
         return all(max(complete, self._told.reached(type)) >= position for type, position in needed.items())
 
     def _refusal(self, needed: Mapping[str, int], longer: float) -> Denied | None:

@@ -18,6 +18,9 @@ _decode = msgspec.json.Decoder().decode
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 """Seconds between two attempts to go on with a type: the first pause, and the longest of them, each twice as long as the one before."""
 
+MOMENT = 0.05
+"""Seconds for which what another process has noted counts as new."""
+
 
 class Held:
     """`ahead`: everything up to this position is in the index, but for what was written to the held types after a position of each."""
@@ -28,7 +31,7 @@ class Held:
         self._types: dict[str, int] = {}
         self._since: dict[str, float] = {}
         self._next: dict[str, tuple[float, float]] = {}
-        self._noted = False
+        self._noted, self._looked = False, 0.0
 
     def __contains__(self, type: str) -> bool:
         return type in self._types
@@ -90,6 +93,13 @@ class Held:
         now = time.monotonic()
         self._since = {type: self._since[type] if before.get(type) == at else now for type, at in self._types.items()}
         self._next = {type: self._next.get(type, (0.0, FIRST_PAUSE / 2)) for type in self._types}
+
+    async def look(self, complete: int) -> None:
+        """The same, where another process notes it; who looked a moment ago need not look again."""
+        now = time.monotonic()
+        if now - self._looked > MOMENT:
+            self._looked = now
+            await self.load(complete)
 
     async def note(self) -> None:
         """Note it for others, where anything is held, and that nothing is."""

@@ -107,6 +107,8 @@ def test_the_next_feeder_knows_what_is_held_up() -> None:
         assert await second.found("Practitioner") == ["before", "c"]
         assert await second.found("Organization") == ["b", "before"]
         await refusal(second, "Patient")
+        with pytest.raises(StoreUnavailable, match="no writes to the search index of Patient"):  # what commands wait for
+            await second.feed.ready(0.5)
         await block(first, index, "write", on=False)
         await until(lambda: told(second, ["a", "before"]))
         assert await second.feed.asides.all() == []
