@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from fhir_server.context import Context
+from fhir_server.searching.listed import without_deleted
 from fhir_server.searching.value_sets import CannotExpand, Code, ValueSets, refusal
 from search.parameter import SearchParameter
 from search.query import NAMING_CODES, AllOf, AnyOf, Clause, Condition, Modifier, Negation, Query, Term, Text, leaves
@@ -14,14 +15,16 @@ from search.values import TokenValue, UriValue
 
 
 async def with_codes(ctx: Context, query: Query, sets: ValueSets | None = None) -> Query:
-    """The query with codes in place of what names them; itself where it names none. Raises FhirError 400 for what is not known here.
+    """The query with codes in place of what names them, and without what Lists flag as deleted; itself where it names neither. Raises
+    FhirError 400 for what is not known here.
 
     The index must have caught up before (`searching.depending`), so that changes count at once. `sets` is shared by the queries of one
     request. Raises TooCostly for too many codes.
     """
+    sets = sets or ValueSets(ctx)
+    query = await without_deleted(ctx, query, sets.listed)
     if not names_codes(query):
         return query
-    sets = sets or ValueSets(ctx)
     return replace(query, clauses=tuple([await _resolved(sets, condition) for condition in query.clauses]))
 
 

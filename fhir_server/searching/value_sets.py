@@ -11,6 +11,7 @@ from typing import Any
 from conformance.load import definitions
 from conformance.terminology.code_systems import CodeTree, code_tree, official_tree
 from fhir_server.context import Context
+from fhir_server.searching.listed import Flagged
 from resources.documents import decode
 from resources.outcomes import FhirError, error
 from resources.store import Key, Version
@@ -47,9 +48,10 @@ class CannotExpand(Exception):
 
 @dataclass(slots=True)
 class ValueSets:
-    """Looks up value sets and code systems for one request, each once, and keeps count."""
+    """Looks up value sets and code systems for one request, each once, and keeps count. `listed`: what its Lists flag as deleted."""
 
     ctx: Context
+    listed: Flagged = field(default_factory=dict)
     _trees: dict[str, CodeTree | None] = field(default_factory=dict)
     _sets: dict[str, set[Code]] = field(default_factory=dict)
     _named: int = 0

@@ -138,6 +138,7 @@ def test_lists() -> None:
         ("_list", "1,Patient/hp1", "'Patient/hp1' is no List"),
         ("_list", "http://example.org/fhir/List/1", "is no List of this server"),
         ("_list:not", "1", "no modifier"),
+        ("_list", ",".join(map(str, range(1001))), "1001 Lists; at most 1000"),
         ("_filter:x", "a", "no modifier"),
     ],
 )
