@@ -119,7 +119,7 @@ class Run:
             shutil.copytree(kept, folder)  # what is measured writes
             with our_server(folder) as (target, _):
                 ops = ",".join(part for part in (self.given.searches, self.given.ops) if part)  # searches first: the others write
-                found[f"{size:,}"] = self.cells(target, ops=ops, clients="8")
+                found[f"{size:,}"] = self.cells(target, ops=ops, clients=self.given.size_clients)
         self.results["sizes"] = found
 
     def peer(self) -> None:
@@ -147,6 +147,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--warmup", type=int, default=90, help="seconds for which HAPI is warmed up (90)")
     parser.add_argument("--population", type=Path, help="measure `fhir-server load` of this file or folder")
     parser.add_argument("--sizes", type=lambda text: [int(one) for one in text.split(",")], help="e.g. 10000,1000000")
+    parser.add_argument("--size-clients", default="1,8", help="numbers of concurrent clients with --sizes (1,8)")
     parser.add_argument("--stores", type=Path, help="where filled stores of --sizes are kept for the next run")
     parser.add_argument(
         "--store-url", help="documents elsewhere (FHIR_STORE_URL): an empty database, e.g. mongodb://127.0.0.1/bench1"

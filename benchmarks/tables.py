@@ -59,10 +59,10 @@ def _ratio(above: float, below: float) -> float | None:
 def sizes(by_size: dict[str, Cells]) -> str:
     """p50 and p95 of each operation at each size of the store, and the ratio of the largest to the smallest."""
     names = list(by_size)
-    head = ["operation", *(f"{figure} at {name}" for name in names for figure in ("p50 ms", "p95 ms", "CPU ms")), "p50 ratio"]
+    head = ["operation", "clients", *(f"{figure} at {name}" for name in names for figure in ("p50 ms", "p95 ms", "CPU ms")), "p50 ratio"]
     rows = []
     for cells in zip(*by_size.values(), strict=True):
-        row: list[object] = [cells[0]["op"]]
+        row: list[object] = [cells[0]["op"], cells[0]["clients"]]
         for cell in cells:
             row += [cell["p50_ms"], cell["p95_ms"], cell.get("cpu_ms_per_request", 0.0)]
         rows.append([*row, _ratio(cells[-1]["p50_ms"], cells[0]["p50_ms"])])
@@ -96,5 +96,5 @@ def document(results: dict[str, Any]) -> str:
     if "population" in results:
         parts += ["## Loading a population\n", table(["", ""], [[name, value] for name, value in results["population"].items()])]
     if "sizes" in results:
-        parts += ["## Size of the store (8 clients)\n", sizes(results["sizes"])]
+        parts += ["## Size of the store\n", sizes(results["sizes"])]
     return "\n".join(parts)

@@ -22,7 +22,7 @@ from search.values import NO_DATE, hash64
 ESTIMATE = 10_000
 """Up to so many matches are counted where the total need not be exact."""
 
-_EFFORT = {"cheap": 2_000, "estimate": 20_000}
+_EFFORT = {"cheap": 500, "estimate": 20_000}
 """Microseconds that counting may take where it may be left out, and for an estimate that was asked for."""
 
 _ROW = 0.1
