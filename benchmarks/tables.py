@@ -59,7 +59,12 @@ def _ratio(above: float, below: float) -> float | None:
 def sizes(by_size: dict[str, Cells]) -> str:
     """p50 and p95 of each operation at each size of the store, and the ratio of the largest to the smallest."""
     names = list(by_size)
-    head = ["operation", "clients", *(f"{figure} at {name}" for name in names for figure in ("p50 ms", "p95 ms", "CPU ms")), "p50 ratio"]
+    head = [
+        "operation",
+        "clients",
+        *(f"{figure} at {name}" for name in names for figure in ("p50 ms", "p95 ms", "CPU ms")),
+        "p50 ratio",
+    ]
     rows = []
     for cells in zip(*by_size.values(), strict=True):
         row: list[object] = [cells[0]["op"], cells[0]["clients"]]
