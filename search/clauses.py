@@ -148,10 +148,6 @@ def _terms(
 ) -> tuple[Term, ...]:
     """The terms of all alternatives, each once. Empty alternatives (`a,,b`) are passed over."""
     texts = [text for text in split(value, ",") if not blank(text)]
-    if notes.spent.comparisons > MAX_COMPARISONS_TOGETHER:
-        wide = f"all alternatives of the search stand for more than {MAX_COMPARISONS_TOGETHER} comparisons, in all units and types"
-        notes.refuse(name, f"{name}: {wide}; ask for fewer", "too-costly")
-        return ()
     if len(texts) > MAX_TERMS:
         notes.refuse(name, f"{name} has {len(texts)} alternatives; at most {MAX_TERMS} are allowed", "too-costly")
         return ()
@@ -167,6 +163,10 @@ def _terms(
         else:
             found.update(dict.fromkeys(terms))
             notes.spent.comparisons += len(terms)
+            if notes.spent.comparisons > MAX_COMPARISONS_TOGETHER:
+                wide = f"all alternatives of the search stand for more than {MAX_COMPARISONS_TOGETHER} comparisons, in all units and types"
+                notes.refuse(name, f"{name}: {wide}; ask for fewer", "too-costly")
+                return ()
             if len(found) > MAX_COMPARISONS:
                 many = {"quantity": ", each in many units", "uri": ", each with many paths above it"}.get(parameter.kind, "")
                 wide = f"the alternatives stand for more than {MAX_COMPARISONS} comparisons{many}"

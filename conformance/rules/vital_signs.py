@@ -15,13 +15,15 @@ CATEGORY = ("http://terminology.hl7.org/CodeSystem/observation-category", "vital
 
 
 class Sign(NamedTuple):
-    """A vital sign: its LOINC code, the UCUM codes of its quantity, and other codes that mean the same or one kind of it."""
+    """A vital sign: its LOINC code, the UCUM codes of its quantity, other codes that mean the same or one kind of it, and what to do who
+    has none but these."""
 
     name: str
     loinc: str
     units: tuple[str, ...]
     other_loinc: tuple[str, ...]
     snomed: tuple[str, ...]
+    advice: str = "add it to the other codings"
 
 
 SIGNS = (
@@ -39,7 +41,14 @@ SIGNS = (
     Sign("head circumference", "9843-4", ("cm", "[in_i]"), ("8287-5",), ("363812007",)),
     Sign("body weight", "29463-7", ("g", "kg", "[lb_av]"), ("3141-9", "3142-7", "8341-0", "8351-9"), ("27113001",)),
     Sign("body mass index", "39156-5", ("kg/m2",), (), ("60621009",)),
-    Sign("blood pressure", "85354-9", (), ("8480-6", "8462-4", "76534-7", "76535-4"), ("75367002", "271649006", "271650006")),
+    Sign(
+        "blood pressure",
+        "85354-9",
+        (),
+        ("8480-6", "8462-4", "76534-7", "76535-4"),
+        ("75367002", "271649006", "271650006"),
+        "it is one Observation with the systolic (8480-6) and diastolic (8462-4) pressure as its components",
+    ),
 )
 _COMPONENTS = {"8480-6": ("mm[Hg]",), "8462-4": ("mm[Hg]",)}
 
@@ -59,7 +68,7 @@ def vital_sign_check(node: Json, scope: Scope) -> Findings:
         meant = next((_BY_OTHER[coding] for coding in codings if coding in _BY_OTHER), None)
         if meant is None:
             return None
-        text = f"a vital sign that is a {meant.name} has the coding {LOINC}|{meant.loinc}: add it to the other codings"
+        text = f"an Observation of {meant.name} as a vital sign has the coding {LOINC}|{meant.loinc}: {meant.advice}"
         return [Finding(text, "required", path="code")]
     found = _quantity(node, sign.units, "valueQuantity")
     for number, part in enumerate(dicts(node.get("component"))):

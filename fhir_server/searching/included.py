@@ -1,7 +1,8 @@
 """What a page's matches lead to, never cut off.
 
 A page has fewer matches where together they lead to more resources than it may carry (FHIR_INCLUDE_LIMIT). What a single match leads to
-beyond that comes on pages of its own, without a match, before the next one.
+beyond that comes on pages of its own, without a match, before the next one, in the order of its types and ids: so nothing that is written
+meanwhile makes the others come twice or not at all.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -9,19 +10,22 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from fhir_server.context import Context
+from fhir_server.interactions.answers import present
 from resources.store import Key
-from search.index import Result
+from search.index import Included, Result, TooCostly
 from search.query import Include
 
 Cursor = tuple[object, ...]
 
+MOST_OF_ONE = 100_000
+"""Resources that a single match may lead to: all their keys are looked up for each of its pages."""
+
 
 class Rest(NamedTuple):
-    """What was included of one match so far: how many resources, and the last of them."""
+    """The match whose includes go on, and the last of them that was given."""
 
     type: str
     id: str
-    given: int
     last_type: str
     last_id: str
 
@@ -52,32 +56,40 @@ def opened(place: Sequence[object]) -> tuple[Rest | None, Cursor | None]:
 async def filled(
     ctx: Context, page: Result, includes: Callable[[Sequence[Key]], Sequence[Include]], find: Callable[[int], Awaitable[Result]]
 ) -> Filled:
-    """The page with what it includes. `find` gives the page that begins at the same place with fewer matches."""
-    limit = ctx.settings.include_limit
+    """The page with what it includes. `find` gives the page that begins at the same place with fewer matches. Raises TooCostly."""
     while page.keys and (rules := includes(page.keys)):
-        extra = await ctx.index.include(page.keys, rules, limit=limit)
-        if not extra.truncated:
-            return Filled(page, extra.keys)
-        if len(page.keys) == 1:
-            return Filled(page, extra.keys, _rest(page.keys[0], len(extra.keys), extra.keys[-1]))
-        fewer = await find(max(1, len(page.keys) // 2))
-        page = replace(page, keys=fewer.keys, cursor=fewer.cursor, scores=fewer.scores)
+        keys = page.keys
+        extra = await ctx.index.include(keys, rules, limit=ctx.settings.include_limit)
+        while extra.truncated and len(keys) > 1:
+            keys = keys[: len(keys) // 2]
+            extra = await ctx.index.include(keys, rules, limit=ctx.settings.include_limit)
+        if len(keys) < len(page.keys):
+            fewer = await find(len(keys))
+            page = replace(page, keys=fewer.keys, cursor=fewer.cursor, scores=fewer.scores)
+            if page.keys != keys:  # something was written meanwhile
+                continue
+        return await _part(ctx, page, keys[0], None, rules) if extra.truncated else Filled(page, extra.keys)
     return Filled(page)
 
 
 async def further(ctx: Context, rest: Rest, cursor: Cursor | None, includes: Sequence[Include]) -> Filled:
-    """The next part of what a match leads to; nothing if it is gone.
-
-    Goes on after the last one that was given: what was added to or left what the match leads to meanwhile shifts nothing.
-    """
-    key, last, limit = Key(rest.type, rest.id), Key(rest.last_type, rest.last_id), ctx.settings.include_limit
-    extra = await ctx.index.include([key], includes, limit=rest.given + limit)
-    start = extra.keys.index(last) + 1 if last in extra.keys else rest.given
-    part = extra.keys[start : start + limit]
-    page = Result([], cursor, None)
-    more = bool(part) and (extra.truncated or start + len(part) < len(extra.keys))
-    return Filled(page, part, _rest(key, start + len(part), part[-1]) if more else None)
+    """The next part of what a match leads to; nothing if it is gone. Raises TooCostly."""
+    key, page = Key(rest.type, rest.id), Result([], cursor, None)
+    if not await present(ctx, [key]):
+        return Filled(page)
+    return await _part(ctx, page, key, (rest.last_type, rest.last_id), includes)
 
 
-def _rest(key: Key, given: int, last: Key) -> Rest:
-    return Rest(key.type, key.id, given, last.type, last.id)
+async def _part(ctx: Context, page: Result, key: Key, last: tuple[str, str] | None, includes: Sequence[Include]) -> Filled:
+    """The page with as much as it may carry of what a match leads to, from behind the last one that was given."""
+    extra: Included = await ctx.index.include([key], includes, limit=MOST_OF_ONE)
+    if extra.truncated:
+        text = f"{key.type}/{key.id} leads to more than {MOST_OF_ONE:,} resources, too many to include"
+        raise TooCostly(f"{text}: search for these directly, by what refers to it or what it refers to.")
+    left = sorted((each for each in extra.keys if last is None or (each.type, each.id) > last), key=_name)
+    part = left[: ctx.settings.include_limit]
+    return Filled(page, part, Rest(*_name(key), *_name(part[-1])) if len(part) < len(left) else None)
+
+
+def _name(key: Key) -> tuple[str, str]:
+    return key.type, key.id

@@ -151,6 +151,7 @@ class Looking:
             own = await self._ctx.index.search(replace(query, cursor=None))
             page.hits, page.next = await self._own(own), _own_place(own)
             total, exact = own.total, own.total_exact
+            counting = counting and total is not None
         if page.next is None or counting:
             await self._fill(page, _FIRST, counting=counting)
         if not counting:

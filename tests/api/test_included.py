@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.conftest import serving
+from tests.api.conftest import problem, serving
 from tests.api.making import link, pages, patient
 
 LIMIT = 3
@@ -82,18 +82,34 @@ def test_what_goes_on_is_said(small: httpx.Client) -> None:
     assert [shown(page, "match") for page in (first, second, last)] == [["in-0"], [], []]
 
 
-def test_writes_between_the_pages_shift_nothing(small: httpx.Client) -> None:
-    """What is added before the place, or deleted from what was given, neither repeats nor hides anything of the rest."""
+@pytest.mark.parametrize("place", [0, 1, LIMIT - 1])
+@pytest.mark.parametrize("deleted", [True, False], ids=["deleted", "dated anew"])
+def test_writes_between_the_pages_shift_nothing(small: httpx.Client, place: int, deleted: bool) -> None:
+    """Whichever of those that were given is deleted or changed meanwhile, and however many are added: the others come once each."""
     url = "Patient?_id=in-0&_revinclude=Observation:subject"
     first = small.get(url).json()
-    small.put("Observation/in-new", json=observation("in-new", "Patient/in-0", effectiveDateTime="2026-02-01"))
-    gone = shown(first, "include")[0]
-    small.delete(f"Observation/{gone}")
+    for n in range(LIMIT + 1):
+        small.put(f"Observation/in-0new{n}", json=observation(f"in-0new{n}", "Patient/in-0", effectiveDateTime="2026-02-01"))
+    changed = shown(first, "include")[place]
+    if deleted:
+        small.delete(f"Observation/{changed}")
+    else:
+        small.put(f"Observation/{changed}", json=observation(changed, "Patient/in-0", effectiveDateTime="1999-01-01"))
     rest = [id for page in pages(small, link(first, "next")) for id in shown(page, "include")]
-    small.delete("Observation/in-new")
-    date = f"2026-01-0{int(gone[-1]) + 1}"
-    small.put(f"Observation/{gone}", json=observation(gone, "Patient/in-0", effectiveDateTime=date))
-    assert sorted([*shown(first, "include"), *(id for id in rest if id != "in-new")]) == ALL["in-0"]
+    for n in range(LIMIT + 1):
+        small.delete(f"Observation/in-0new{n}")
+    date = f"2026-01-0{int(changed[-1]) + 1}"
+    small.put(f"Observation/{changed}", json=observation(changed, "Patient/in-0", effectiveDateTime=date))
+    assert sorted([*shown(first, "include"), *(id for id in rest if not id.startswith("in-0new"))]) == ALL["in-0"]
+
+
+def test_a_match_that_leads_to_very_many(small: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond what a single match may lead to, the search is refused and says what to do."""
+    monkeypatch.setattr("fhir_server.searching.included.MOST_OF_ONE", 7)
+    refused = small.get("Patient?_id=in-0&_revinclude=Observation:subject")
+    assert refused.status_code == 400
+    assert "Patient/in-0 leads to more than 7 resources" in problem(refused) and "search for these directly" in problem(refused)
+    assert small.get("Patient?_id=in-1&_revinclude=Observation:subject").status_code == 200
 
 
 def test_a_match_that_is_deleted_between_its_pages(small: httpx.Client) -> None:
@@ -103,10 +119,10 @@ def test_a_match_that_is_deleted_between_its_pages(small: httpx.Client) -> None:
         small.put(f"Observation/in-z{n}", json=observation(f"in-z{n}", "Patient/in-9"))
     first = small.get("Patient?_id=in-9,in-0&_sort=-_id&_revinclude=Observation:subject").json()
     assert shown(first, "match") == ["in-9"]
-    for n in range(5):
-        small.delete(f"Observation/in-z{n}")
     small.delete("Patient/in-9")
     rest = list(pages(small, link(first, "next")))
+    for n in range(5):
+        small.delete(f"Observation/in-z{n}")
     assert [id for page in rest for id in shown(page, "match")] == ["in-0"]
     assert sorted(id for page in rest for id in shown(page, "include")) == ALL["in-0"]
 

@@ -42,7 +42,7 @@ def test_a_sign_has_its_code(sign: Any) -> None:
     """Another code for a vital sign is refused without the LOINC code that all have, and accepted beside it."""
     for other in (*((LOINC, code) for code in sign.other_loinc), *((SNOMED, code) for code in sign.snomed)):
         [(severity, where, text)] = found(observation(other))
-        assert (severity, where) == ("error", "Observation.code") and f"{LOINC}|{sign.loinc}" in text
+        assert (severity, where) == ("error", "Observation.code") and f"{LOINC}|{sign.loinc}: {sign.advice}" in text
         assert found(observation(other, (LOINC, sign.loinc))) == []
 
 
