@@ -51,7 +51,7 @@ class ValueSets:
     """Looks up value sets and code systems for one request, each once, and keeps count. `listed`: what its Lists flag as deleted."""
 
     ctx: Context
-    listed: Flagged = field(default_factory=dict)
+    listed: Flagged = field(default_factory=Flagged)
     _trees: dict[str, CodeTree | None] = field(default_factory=dict)
     _sets: dict[str, set[Code]] = field(default_factory=dict)
     _named: int = 0

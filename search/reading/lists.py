@@ -1,6 +1,6 @@
 """`_list=42`: documents that a List names (https://hl7.org/fhir/R4/search.html#list)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from search.clauses import MAX_TERMS, Notes
 from search.parameters import Parameters
@@ -22,10 +22,6 @@ class Listed(Has):
         [clause] = self.conditions
         assert isinstance(clause, Clause)
         return clause
-
-    def of(self, lists: tuple[Term, ...]) -> "Listed":
-        """The same of some of the Lists."""
-        return replace(self, conditions=(replace(self.named, terms=lists),))
 
 
 def read_list(name: str, value: str, parameters: Parameters, notes: Notes, shown: str) -> Listed | None:

@@ -1,11 +1,20 @@
 """`_list`: http://hl7.org/fhir/R4/search.html#list"""
 
+import asyncio
+import secrets
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from indexing.feed_harness import sweep
+from services.running import service
+
+from tests.api.conftest import Running
 
 SEEN = {"system": "urn:listed", "code": "here"}
+MANY = 300
+"""Lists named at once: four times as many are more than can be looked up one by one."""
 
 
 def entry(target: str, **more: Any) -> dict[str, Any]:
@@ -29,6 +38,12 @@ def documents(api: httpx.Client) -> None:
             entry("Observation/ls-2", **flagged),
         ],
         "ls-none": [entry("Patient/ls-1", **flagged)],
+        "ls-versions": [
+            entry("Patient/ls-1/_history/1", **flagged),
+            entry(f"{here}/Patient/ls-1/_history/2"),
+            entry("Patient/ls-2"),
+        ],
+        "ls-elsewhere": [entry("Patient/ls-2/_history/1", **flagged), entry("https://other.example/Patient/ls-2")],
     }
     made: list[dict[str, Any]] = []
     for n in range(1, 5):
@@ -50,6 +65,11 @@ def documents(api: httpx.Client) -> None:
         ("Patient?_list=ls-none", ""),
         ("Patient?_list=ls-changes,ls-none", "3 4"),
         ("Patient?_list=ls-plain,ls-changes", "1 2 3 4"),
+        ("Patient?_list=ls-plain,ls-none", "1 2"),
+        ("Patient?_list=ls-versions", "1 2"),
+        ("Patient?_list=ls-none,ls-versions", "1 2"),
+        ("Patient?_list=ls-elsewhere", ""),
+        ("Patient?_list=ls-elsewhere,ls-versions", "1 2"),
         ("Patient?_list=ls-plain&_list=ls-changes", ""),
         ("Patient?_list=ls-changes&_id=ls-4,ls-1", "4"),
         ("Observation?_list=ls-changes", "1"),
@@ -75,3 +95,41 @@ def test_the_flag_counts_at_once(api: httpx.Client) -> None:
         document = {"resourceType": "List", "id": "ls-turns", "status": "current", "mode": "changes"}
         assert api.put("List/ls-turns", json=document | {"entry": [entry("Patient/ls-1", deleted=flags)]}).is_success
         assert api.get("Patient?_list=ls-turns").json()["total"] == total
+
+
+def test_a_flag_spelled_with_escapes(api: httpx.Client) -> None:
+    """JSON may escape any character of a member's name: it is the same member."""
+    entries = '[{"delete\\u0064":true,"item":{"reference":"Patient/ls-1"}},{"item":{"reference":"Patient/ls-2"}}]'
+    body = f'{{"resourceType":"List","id":"ls-escaped","status":"current","mode":"changes","entry":{entries}}}'
+    answer = api.put("List/ls-escaped", content=body, headers={"Content-Type": "application/fhir+json"})
+    assert answer.status_code == 201
+    assert "\\u0064" in api.get("List/ls-escaped").text
+    assert [each["resource"]["id"] for each in api.get("Patient?_list=ls-escaped").json()["entry"]] == ["ls-2"]
+
+
+def test_many_lists_that_flag_something_on_elasticsearch(tmp_path: Path) -> None:
+    """Lists that flag something are looked up together, as others are, and thousands of flagged entries make no difference."""
+    made: list[dict[str, Any]] = [{"resourceType": "Patient", "id": f"{n}"} for n in range(3)]
+    for n in range(3):
+        subject = {"reference": f"Patient/{n}"}
+        made.append({"resourceType": "Observation", "id": f"{n}", "status": "final", "code": {"text": "x"}, "subject": subject})
+    for n in range(MANY):
+        entries = [entry(f"Patient/gone-{n}-{each}", deleted=True) for each in range(10)]
+        entries += [entry("Patient/0", deleted=True), entry("Patient/1", deleted=n != 0), entry("Patient/2")]
+        made.append({"resourceType": "List", "id": f"{n}", "status": "current", "mode": "changes", "entry": entries})
+    steps = [{"resource": each, "request": {"method": "PUT", "url": f"{each['resourceType']}/{each['id']}"}} for each in made]
+    prefix, url = f"test{secrets.token_hex(4)}", service("elasticsearch")
+    one = Running(tmp_path, search_url=url, search_prefix=prefix, search_wait=60)
+    one.start()
+    try:
+        with httpx.Client(base_url=f"{one.root}/fhir/", timeout=60) as client:
+            stored = client.post("", json={"resourceType": "Bundle", "type": "batch", "entry": steps}).json()
+            assert {each["response"]["status"] for each in stored["entry"]} == {"201 Created"}
+            ids = [f"{n}" for n in range(MANY)]
+            named = ["_list=" + ",".join(ids[start:] + ids[:start]) for start in range(4)]
+            for query in (f"Observation?subject.{named[0]}", f"Patient?{'&'.join(named)}"):
+                found = client.get(query).json()
+                assert sorted(each["resource"]["id"] for each in found["entry"]) == ["1", "2"]
+    finally:
+        one.stop()
+        asyncio.run(sweep(url, prefix))
