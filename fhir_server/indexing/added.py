@@ -29,13 +29,15 @@ class Added:
         self._store, self._indices, self._writer = store, indices, writer
         self._definitions = Definitions(store, indices.layout.parameters)
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._owed: dict[str, frozenset[str]] = {}
+        """Index -> parameters that were given up while it could not note that: what it notes of them holds no longer."""
         self.changing = asyncio.Lock()
         """Held while the definitions change, or what the indices note of them."""
 
     @property
     def any(self) -> bool:
-        """Whether there are parameters that were added."""
-        return bool(self._definitions.defined or self._writer.added)
+        """Whether there are parameters that were added, or an index still has to note that there are none."""
+        return bool(self._definitions.defined or self._writer.added or self._owed)
 
     def of(self, type: str) -> list[SearchParameter]:
         """The parameters that were added to the type, whose values every document brings that is written."""
@@ -74,11 +76,13 @@ class Added:
         async with self.changing:
             await self._definitions.refresh()
             scans = await self._indices.all_noted(f"{self._indices.layout.root}-*")
+            self._owed = {index: codes for index, codes in self._owed.items() if index in scans}
             for index, scan in scans.items():
                 type = self._indices.layout.type_of(index.rpartition("-")[0])
                 if type is not None:
                     await self._note(index, scan, [p for p in self._definitions.defined if p.type == type])
-            self._know(self._definitions.defined)
+            owed = frozenset[str]().union(*self._owed.values())
+            self._know((*(p for p in self._writer.added if p.stored in owed), *self._definitions.defined))
         states = await self._indices.states()
         for type in {parameter.type for parameter in self._definitions.defined}:
             live = states.get(type, State()).live
@@ -87,18 +91,21 @@ class Added:
                 self._tasks[type] = asyncio.create_task(self._gather(type, live), name=f"values for parameters added to {type}")
 
     async def _note(self, index: str, scan: Scan, wanted: Sequence[SearchParameter]) -> None:
-        """Note in an index which parameters there are now. What it has of others is forgotten: it is not kept up any longer."""
-        if {parameter.stored for parameter in wanted} == scan.added.keys():
+        """Note in an index which parameters there are now. What it has of others is forgotten: it is not kept up any longer. Where it
+        takes no note, this is tried again; one that is defined again by then has all its values gathered anew."""
+        owed = self._owed.get(index, frozenset())
+        if {parameter.stored for parameter in wanted} == scan.added.keys() and not owed:
             return
         new = Scan(await self._store.position())
-        added = {parameter.stored: scan.added.get(parameter.stored, new) for parameter in wanted}
+        kept = {stored: reached for stored, reached in scan.added.items() if stored not in owed}
+        added = {parameter.stored: kept.get(parameter.stored, new) for parameter in wanted}
         try:
             await self._indices.note_added(index, added, wanted)
-        except (
-            Refused,
-            Denied,
-        ) as refusal:  # the others must not wait for it; searches by its parameters say that they are being set up
-            log.error("an index cannot learn of added search parameters", extra={"index": index, "failure": str(refusal)})
+            self._owed.pop(index, None)
+        except (Refused, Denied) as failure:  # the others must not wait; searches by its parameters say that they are being set up
+            log.error("an index cannot learn of added search parameters", extra={"index": index, "failure": str(failure)})
+            if given_up := owed | (scan.added.keys() - added.keys()):
+                self._owed[index] = given_up
 
     async def stop(self) -> None:
         """Write nothing anew any longer."""

@@ -83,7 +83,7 @@ class Feed:
         self._lease = Lease(connection, layout.feed, "feed")
         self._turn = Lease(connection, layout.feed, "turn")
         self._standby = Lease(connection, layout.feed, "standby")
-        self._held, self._told = Held(connection, layout.feed), Held(connection, layout.feed)  # as feeder; by another one
+        self._held, self._told = (Held(connection, layout.feed, store.position) for _ in range(2))  # as feeder; by another one
         self._looks = Looks(store)
         self._leftovers = Leftovers(store, connection, self.indices)
         self._builds: dict[str, asyncio.Task[None]] = {}
@@ -169,8 +169,10 @@ class Feed:
             self._leading = False
             return
         await self._catch_up()
-        for type in self._held.due():
+        if self._leading and (type := self._held.due()) is not None:  # one only: the lease and all other types come in between
             await self._go_on(type)
+            if self._held.due() is not None:
+                self._wake.set()
         if time.monotonic() - self._inspected > INSPECTION:
             await self._inspect()
         if time.monotonic() - self._counted > COMPANY:
@@ -216,10 +218,11 @@ class Feed:
         self._done = await self._store.confirmed(self.name)
         if (sentence := await self.bases.remember(anew=self._done == 0)) is not None:
             log.warning(sentence)
-        if self._done == 0:  # all that is there comes into the indices when they are built
+        if anew := self._done == 0:  # all that is there comes into the indices when they are built
             self._done = await self._store.position()
             await self._store.confirm(self.name, self._done)
-        await self._held.load(self._done)
+        await self._held.load(self._done, anew=anew)
+        await self._held.note()
         await self._standby.release()
         self._leading, self._company, self._counted = True, True, time.monotonic()
         self._known = set(await self.types())
@@ -274,10 +277,7 @@ class Feed:
                 return
             self._held.advance(type, reached)
             await self._confirm()
-            if type not in self._held:
-                return
-            if time.monotonic() - began > TURN:
-                self._wake.set()
+            if type not in self._held or time.monotonic() - began > TURN:
                 return
         self._held.advance(type, self._held.ahead)  # what was there by then tells of no more
         await self._confirm()

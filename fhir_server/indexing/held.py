@@ -5,7 +5,7 @@ How far everything else has come is noted in the feed's own index, where other p
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -23,10 +23,11 @@ MOMENT = 0.05
 
 
 class Held:
-    """`ahead`: everything up to this position is in the index, but for what was written to the held types after a position of each."""
+    """`ahead`: everything up to this position is in the index, but for what was written to the held types after a position of each.
+    `newest`: asks the store for its position."""
 
-    def __init__(self, connection: Connection, index: str) -> None:
-        self._connection, self._path = connection, f"/{index}/_doc/held"
+    def __init__(self, connection: Connection, index: str, newest: Callable[[], Awaitable[int]]) -> None:
+        self._connection, self._path, self._newest = connection, f"/{index}/_doc/held", newest
         self.ahead = 0
         self._types: dict[str, int] = {}
         self._since: dict[str, float] = {}
@@ -61,14 +62,15 @@ class Held:
     def advance(self, type: str, position: int) -> None:
         """The index has what was written to a held type up to the position; the type is held no longer where that is all."""
         self._types[type] = position
-        self._since[type], self._next[type] = time.monotonic(), (0.0, FIRST_PAUSE / 2)
+        now = time.monotonic()
+        self._since[type], self._next[type] = now, (now, FIRST_PAUSE / 2)  # the others that are due come before it
         if position >= self.ahead:
             self._let_go(type)
 
-    def due(self) -> list[str]:
-        """The types that are to be tried again."""
-        now = time.monotonic()
-        return [type for type in self._types if self._next[type][0] <= now]
+    def due(self) -> str | None:
+        """The type that is to be tried again: of several, the one that has been waiting for it the longest."""
+        first = min(self._types, key=lambda type: self._next[type][0], default=None)
+        return first if first is not None and self._next[first][0] <= time.monotonic() else None
 
     def refuses(self, types: Iterable[str], longer: float) -> Denied | None:
         """What to tell who depends on these types, where the index of one has refused writes for so many seconds."""
@@ -82,12 +84,13 @@ class Held:
             " Searches work again once that has ended."
         )
 
-    async def load(self, complete: int) -> None:
-        """Take over what is noted, if it goes beyond what the index has anyway."""
+    async def load(self, complete: int, *, anew: bool = False) -> None:
+        """Take over what is noted, if it goes beyond what the index has anyway, and tells of this store: not where the index is fed `anew`
+        from it, nor where the store has not come that far, as one that was restored from a backup. Raises StoreUnavailable."""
         found = await self._read()
         positions, types, before = found.get("position", [0]), found.get("type", []), self._types
         self._noted = bool(found)
-        usable = positions[0] > complete
+        usable = not anew and positions[0] > complete and positions[0] <= await self._newest()
         self.ahead = positions[0] if usable else complete
         self._types = dict(zip(types, positions[1:], strict=True)) if usable else {}
         now = time.monotonic()

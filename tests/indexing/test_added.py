@@ -111,6 +111,55 @@ def test_a_definition_that_was_away() -> None:
     run(test)
 
 
+@pytest.mark.parametrize(("successor", "again"), [(False, False), (True, True)])
+def test_a_definition_that_went_while_its_index_took_nothing(successor: bool, again: bool) -> None:
+    """The index notes it once it can, whoever is the feeder then; what was written in between is found where it comes back before."""
+
+    async def test(there: Place) -> None:
+        process = await there.process()
+        await called(there, "1", "ann")
+        await defined(there)
+        assert await found(process, "ann") == ["1"]
+        live = (await process.indices.states())["Patient"].live
+        assert live is not None
+        await block(process, live, on=True)
+        await delete(there.store, "SearchParameter", "nick")
+        await until(lambda: process.index.caught_up(("SearchParameter",)))
+        if successor:
+            await process.feed.stop()
+            process = await there.process()
+        await called(there, "2", "anna")
+        await put(there.store, "Organization", "o")
+        assert await process.index.caught_up(("Organization",))
+        await block(process, live, on=False)
+        await until(lambda: caught_up(process))
+        if again:
+            await defined(there)
+            assert await process.index.caught_up(("SearchParameter",))
+            assert await found(process, "ann") == ["1", "2"]
+            return
+        process.feed.hurry()
+        await until(lambda: forgotten(process, live))
+
+    run(test)
+
+
+async def block(process: Process, index: str, *, on: bool) -> None:
+    value = b"true" if on else b"null"
+    await process.connection.call("PUT", f"/{index}/_settings", b'{"index.blocks.read_only":%b}' % value)
+
+
+async def caught_up(process: Process) -> bool:
+    try:
+        return await process.index.caught_up(("Patient",))
+    except StoreUnavailable:
+        return False
+
+
+async def forgotten(process: Process, index: str) -> bool:
+    return not (await process.indices.noted(index)).added
+
+
 def test_indices_made_anew() -> None:
     """An index that is rebuilt, or was deleted by hand, has added parameters as well; a repaired document has its values."""
 

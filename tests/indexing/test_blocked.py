@@ -3,9 +3,11 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,7 +18,11 @@ from services.running import service
 
 from fhir_server.indexing import feed
 from resources.store import StoreUnavailable
+from resources.stores.memory import MemoryStore
+from search.indexes.elastic.documents import Operation
 from search.indexes.elastic.layout import Layout
+from search.indexes.elastic.lease import Lease
+from search.indexes.elastic.writing import Answer, Bulk
 
 BLOCKS = ("write", "read_only_allow_delete")
 
@@ -84,6 +90,10 @@ async def told(process: InProcess, expected: list[str]) -> bool:
         return False
 
 
+async def leads(process: InProcess) -> bool:
+    return "fhir_index_feeder 1" in await process.feed.metrics()
+
+
 async def confirmed(there: Place, process: InProcess) -> bool:
     return await there.store.confirmed(process.feed.name) >= await there.store.position()
 
@@ -138,6 +148,83 @@ def test_two_blocked_types_go_on_one_by_one(monkeypatch: pytest.MonkeyPatch) -> 
         await block(process, process.layout.alias("Organization"), "write", on=False)
         await until(lambda: confirmed(there, process))
         assert len(await process.found("Organization")) == 9
+
+    run(test)
+
+
+async def held(there: Place, types: Sequence[str], *ids: str) -> InProcess:
+    """A feeder that has stopped in good order, after it noted that these documents of each type are held up; the block has ended."""
+    process = await there.process()
+    for type in types:
+        await put(there.store, type, "before")
+        assert await process.found(type) == ["before"]
+    names = ",".join(process.layout.alias(type) for type in types)
+    await block(process, names, "write", on=True)
+    for id in ids:
+        for type in types:
+            await put(there.store, type, id)
+    await put(there.store, "Organization", "other")
+    assert await process.found("Organization") == ["other"]
+    assert f"fhir_index_blocked_types {len(types)}" in await process.feed.metrics()
+    await process.feed.stop()
+    await block(process, names, "write", on=False)
+    return process
+
+
+def test_types_that_are_free_at_the_same_time_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between any two of them the feeder keeps its lease and catches up with all others, and none is done before the next has begun."""
+    types = ("Device", "Patient", "Practitioner")
+
+    async def test(there: Place) -> None:
+        await held(there, types, "a", "b")
+        monkeypatch.setattr(feed, "GROUP", len(types))  # one of each
+        monkeypatch.setattr(feed, "TURN", -1.0)
+        events = list[str]()
+        write, hold = Bulk.write, Lease.hold
+
+        async def noted_write(bulk: Bulk, operations: Sequence[Operation], **options: Any) -> list[Answer]:
+            [type] = {operation.type for operation in operations}
+            if type in types:
+                await put(there.store, "Organization", type)
+            events.append(type)
+            return await write(bulk, operations, **options)
+
+        async def noted_hold(lease: Lease) -> bool:
+            if lease._name == "feed":
+                events.append("lease")
+            return await hold(lease)
+
+        monkeypatch.setattr(Bulk, "write", noted_write)
+        monkeypatch.setattr(Lease, "hold", noted_hold)
+        process = await there.process()
+        await until(lambda: confirmed(there, process))
+        written = [event for event in events if event in types]
+        assert len(written) == 2 * len(types) and sorted(written[: len(types)]) == sorted(types)
+        assert not [pair for pair in pairwise(events) if pair[0] in types and pair[1] in types]
+        others = [event for event in events if event != "lease"]
+        assert not [pair for pair in pairwise(others) if pair[0] in types and pair[1] in types]
+
+    run(test)
+
+
+@pytest.mark.parametrize("restored", [False, True])
+def test_what_was_noted_of_another_store_counts_for_nothing(restored: bool) -> None:
+    """A store that was begun anew, or restored from a backup, has not come as far as the note says: all that is written is indexed."""
+
+    async def test(there: Place) -> None:
+        before = await held(there, ("Patient",), "a", "b", "c")
+        await there.store.close()
+        there.store = MemoryStore()
+        await there.store.open()
+        if restored:
+            await there.store.confirm(before.feed.name, await put(there.store, "Organization", "first"))
+        feeder = await there.process()
+        await until(lambda: leads(feeder))
+        for process in (feeder, await there.process()):
+            for n in range(2):
+                id = f"{process.feed._lease.owner}-{n}"
+                await put(there.store, "Organization", id)
+                assert id in await process.found("Organization")
 
     run(test)
 

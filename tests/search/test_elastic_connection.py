@@ -9,8 +9,9 @@ import pytest
 
 from resources.store import StoreUnavailable
 from search.index import TooCostly
-from search.indexes.elastic.connection import Connection, Refused, Server
+from search.indexes.elastic.connection import Connection, Denied, Refused, Server
 
+BLOCKED = '{"error":{"type":"cluster_block_exception","root_cause":[{"type":"cluster_block_exception","reason":"a secret"}]}}'
 ELASTIC = "X-Elastic-Product: Elasticsearch\r\n"
 
 
@@ -76,6 +77,10 @@ def test_a_request_says_who_asks(user: str, api_key: str | None, expected: str |
         (response("200 OK", "{}", ""), StoreUnavailable, "no Elasticsearch"),
         (response("503 Service Unavailable", "{}"), StoreUnavailable, "overloaded"),
         (response("429 Too Many Requests", "no JSON"), StoreUnavailable, "overloaded"),
+        (response("503 Service Unavailable", BLOCKED), StoreUnavailable, "not ready"),
+        (response("429 Too Many Requests", BLOCKED), Denied, "denies access (cluster_block_exception)"),
+        (response("403 Forbidden", BLOCKED), Denied, "denies access (cluster_block_exception)"),
+        (response("401 Unauthorized", '{"error":{"type":"security_exception"}}'), Denied, "denies access (security_exception)"),
         (
             response("400 Bad Request", '{"error":{"type":"a","root_cause":[{"type":"too_many_clauses"}]}}'),
             TooCostly,
@@ -91,6 +96,6 @@ def test_answers_that_are_no_success_become_the_errors_of_the_contract(answer: s
     async def test(port: int) -> None:
         with pytest.raises(expected) as failure:
             await call(f"http://127.0.0.1:{port}")
-        assert text in str(failure.value) and "secret" not in str(failure.value)
+        assert type(failure.value) is expected and text in str(failure.value) and "secret" not in str(failure.value)
 
     assert asked(answer, test)

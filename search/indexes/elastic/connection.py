@@ -32,6 +32,7 @@ _TYPES = (
 )
 _DENIED = (401, 403)
 _BLOCK = "cluster_block_exception"
+"""With 403 or 429: an index, or all, were made to take nothing. With 503: the cluster is starting, or has no master."""
 _GRACE = 2.0
 """Seconds beyond a search's own limit after which its answer is no longer waited for."""
 
@@ -179,7 +180,9 @@ def refusal(status: int, body: object) -> Exception:
     kinds = _kinds(body)
     if any("too_many" in kind for kind in kinds):
         return TooCostly("The search has more alternatives than the search index takes at once; ask for fewer values at a time.")
-    if status in _DENIED or _BLOCK in kinds:  # no sign-in that it knows, no permission, or a block such as that of a full disk
+    if status in _DENIED or (
+        _BLOCK in kinds and status < 500
+    ):  # no sign-in that it knows, no permission, a block as of a full disk
         return Denied(f"The search index (Elasticsearch) denies access ({'/'.join(kinds) or status}).")
     if status == 429 or status >= 500:
         return StoreUnavailable("The search index (Elasticsearch) is overloaded or not ready; send the request again later.")

@@ -60,7 +60,7 @@ _DONE = Answer(Fate.DONE)
 _OF_THE_DOCUMENT = (400, 413)
 """Statuses that tell of what was sent. Whatever else it says (401, 403, 429, 500 and more) is the cluster's, and passes."""
 _OF_THE_INDEX = ("cluster_block_exception", "index_closed_exception", "security_exception")
-"""Errors, whatever their status, that say that an index takes nothing."""
+"""Errors that say, with any status below 500, that an index takes nothing."""
 _FILTER = "errors,items.*.status,items.*.error.type"
 
 
@@ -113,7 +113,7 @@ def _fate(item: _Item) -> Answer:
         return _DONE
     if status == 404 or reason == "index_not_found_exception":
         return Answer(Fate.ABSENT, reason)
-    if reason in _OF_THE_INDEX:
+    if reason in _OF_THE_INDEX and status < 500:  # 503 with a block: the cluster is starting, or has no master
         return Answer(Fate.BLOCKED, reason)
     if status in _OF_THE_DOCUMENT:
         return Answer(Fate.REFUSED, reason)
