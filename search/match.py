@@ -126,10 +126,10 @@ def names_by_canonical(parameters: Iterable[SearchParameter], source: Document, 
     )
 
 
-def _answered(canonical: Canonical, document: Document) -> list[Name]:
+def _answered(canonical: Canonical, document: Document) -> Iterable[Name]:
     urls = [value.uri for value in values_of(canonical.url.stored, document) if isinstance(value, UriValue)]
     versions = [value.code for value in values_of(canonical.version.stored, document) if isinstance(value, TokenValue)]
-    return [name for url in urls for version in versions or [""] for name in answers(url, version)]
+    return answers(urls, versions)
 
 
 _KNOWN_TO_THE_STORE = frozenset(("_id", "_lastUpdated"))

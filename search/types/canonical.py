@@ -2,7 +2,7 @@
 where a version is given (`url|1.0`), whose `version` is that one."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 Name = tuple[str, str]
 """(URL, version); "" is any version."""
@@ -23,9 +23,10 @@ def names(targets: Iterable[str]) -> dict[Name, None]:
     return {(url, version): None for url, version in found if (version or url not in versioned) and _followed(url, version)}
 
 
-def answers(url: str, version: str) -> tuple[Name, ...]:
-    """The names that lead to a document with this URL and version ("": it has none); none if it cannot be named."""
-    return tuple(name for name in dict.fromkeys(((url, ""), (url, version))) if _followed(*name))
+def answers(urls: Iterable[str], versions: Sequence[str]) -> dict[Name, None]:
+    """The names that lead to a document that has these values of `url` and `version`; none if it cannot be named."""
+    pairs = ((url, version) for url in urls for each in versions or [""] for version in ("", each))
+    return {name: None for name in pairs if _followed(*name)}
 
 
 def _followed(url: str, version: str) -> bool:

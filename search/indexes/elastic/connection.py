@@ -180,9 +180,8 @@ def refusal(status: int, body: object) -> Exception:
     kinds = _kinds(body)
     if any("too_many" in kind for kind in kinds):
         return TooCostly("The search has more alternatives than the search index takes at once; ask for fewer values at a time.")
-    if status in _DENIED or (
-        _BLOCK in kinds and status < 500
-    ):  # no sign-in that it knows, no permission, a block as of a full disk
+    blocked = _BLOCK in kinds and status < 500  # as for a full disk
+    if status in _DENIED or blocked:  # no sign-in that it knows, no permission, or a block
         return Denied(f"The search index (Elasticsearch) denies access ({'/'.join(kinds) or status}).")
     if status == 429 or status >= 500:
         return StoreUnavailable("The search index (Elasticsearch) is overloaded or not ready; send the request again later.")

@@ -60,9 +60,8 @@ def of_ends(rule: Include, hits: Iterable[tuple[Canonical, Hit]]) -> Asked:
     """The names that lead to documents, of which `own_fields` were read."""
     found: dict[str, dict[Name, None]] = {}
     for canonical, hit in hits:
-        urls, versions = (hit.fields.get(field, []) for field in own_fields(canonical))
-        mine = (name for url in urls for version in versions or [""] for name in answers(str(url), str(version)))
-        found.setdefault(canonical.type, {}).update(dict.fromkeys(mine))
+        urls, versions = ([str(value) for value in hit.fields.get(field, ())] for field in own_fields(canonical))
+        found.setdefault(canonical.type, {}).update(answers(urls, versions))
     return {
         parameter: list(dict.fromkeys(name for canonical in parameter.canonicals for name in found.get(canonical.type, ())))
         for parameter in rule.parameters

@@ -80,5 +80,4 @@ def _answers(access: Access, parameter: SearchParameter, key: Key, rows: Sequenc
     for canonical in parameter.canonicals:
         if canonical.type == key.type:
             url, version = (access.codes.field(each).pid for each in canonical)
-            versions = [v for at, v, _ in rows if at == version] or [""]
-            yield from (name for at, v, _ in rows if at == url for each in versions for name in answers(v, each))
+            yield from answers((v for at, v, _ in rows if at == url), [v for at, v, _ in rows if at == version])
