@@ -97,6 +97,33 @@ class Receipt:
     expires: int
 
 
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """Durable state that is no FHIR resource: a client, a user, a token's hash, a job. Found by `kind` and `key`, or by one of its `tags`.
+
+    `value` is opaque to the store. `revision` is a number that no earlier state of the record had. `expires`: microseconds since the
+    epoch from which on it is not there (0: never).
+    """
+
+    kind: str
+    key: str
+    value: bytes
+    revision: int
+    tags: tuple[str, ...] = ()
+    expires: int = 0
+
+
+class RecordChange(msgspec.Struct, frozen=True):
+    """A record to keep (`value`) or to forget (`value` None), with its precondition: `expect` is ABSENT, ANY, or the revision that must
+    be current."""
+
+    kind: str
+    key: str
+    value: bytes | None
+    expect: int = ANY
+    tags: tuple[str, ...] = ()
+    expires: int = 0
+
+
 class Version(msgspec.Struct, frozen=True, gc=False):
     """One version of one resource as the store holds it. `body` is None where this version is a deletion.
 
@@ -123,8 +150,9 @@ class Conflict(Exception):
     """A commit was refused and nothing of it was written.
 
     `reason`: "exists" (ABSENT expected), "missing" (a version expected or to be deleted, none there), "deleted" (likewise, but deleted),
-    "version" (another version is current), "claim" (somebody committed the same claim), "receipt" (this Idempotency-Key was used).
-    `index` is the number of the Change (or Claim) at fault, `current` the current version's number (0: none).
+    "version" (another version is current), "claim" (somebody committed the same claim), "receipt" (this Idempotency-Key was used),
+    "record" (another revision is current, or none). `index` is the number of the Change (Claim, RecordChange) at fault, `current` the
+    current version's number, or the record's revision (0: none).
     """
 
     def __init__(self, reason: str, index: int = 0, current: int = 0) -> None:
@@ -172,12 +200,13 @@ class ResourceStore(Protocol):
         events: Sequence[bytes] = (),
         claims: Sequence[Claim] = (),
         receipt: Receipt | None = None,
+        records: Sequence[RecordChange] = (),
     ) -> list[Written]:
-        """Write all changes and events, or nothing. Returns one Written a change, in order, once they are durable.
+        """Write all changes, events and records, or nothing. Returns one Written a change, in order, once they are durable.
 
         `events` are AuditEvents without `id` and `meta`: JSON objects that begin with `{"resourceType":"AuditEvent",`; the store
         numbers and dates them, and keeps each as version 1 with the method POST, after the commit's changes. Two changes to one
-        resource in a commit are a caller's error (ValueError). Raises Conflict.
+        resource, or of one record, in a commit are a caller's error (ValueError). Raises Conflict.
         """
 
     async def adopt(self, versions: Sequence[Version]) -> None:
@@ -233,6 +262,12 @@ class ResourceStore(Protocol):
 
     async def receipt(self, key: bytes) -> Receipt | None:
         """The receipt kept under `key`, if it has not expired."""
+
+    async def record(self, kind: str, key: str) -> Record | None:
+        """The record, if there is one that has not expired."""
+
+    async def records(self, kind: str, *, tag: str | None = None, after: str = "", limit: int = 1000) -> list[Record]:
+        """Records of a kind (that have the tag) with keys above `after`, in the order of their keys, none that has expired."""
 
     def scan(
         self, types: Sequence[str], *, until: int, after: int = 0, shard: tuple[int, int] = (0, 1)

@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from resources.store import Change, Claim, Receipt, StoreUnavailable, Written
+from resources.store import Change, Claim, Receipt, RecordChange, StoreUnavailable, Written
+from resources.stores.preconditions import check_distinct
 
 WAITING = 10_000
 """Commits that may wait before new ones are refused (503): a bound on memory when what is written to does not keep up."""
@@ -22,6 +23,7 @@ class Job:
     events: Sequence[bytes]
     claims: Sequence[Claim]
     receipt: Receipt | None
+    records: Sequence[RecordChange] = ()
     result: list[Written] | Exception | None = None
 
     def positions(self) -> int:
@@ -62,10 +64,9 @@ class Commits:
         self._flusher: asyncio.Task[None] | None = None
         self.closing = False
 
-    def check(self, changes: Sequence[Change]) -> None:
-        """Raises ValueError for two changes of one resource, StoreUnavailable where no more commits are taken now."""
-        if len(changes) > 1 and len({(c.type, c.id) for c in changes}) < len(changes):
-            raise ValueError("a commit may hold one change of a resource only")
+    def check(self, changes: Sequence[Change], records: Sequence[RecordChange] = ()) -> None:
+        """Raises ValueError for two changes of one resource or record, StoreUnavailable where no more commits are taken now."""
+        check_distinct(changes, records)
         if self.closing:
             raise StoreUnavailable("The server is stopping; send the request again in a moment.")
         if len(self._queue) >= WAITING:
@@ -78,7 +79,7 @@ class Commits:
         self._queue.append((job, future))
         if self._flusher is None:
             self._flusher = loop.create_task(self._flush())
-        return await asyncio.shield(future) if job.changes else await future
+        return await asyncio.shield(future) if job.changes or job.records else await future
 
     async def close(self) -> None:
         """Take no more, and wait until all that wait are written."""

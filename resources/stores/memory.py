@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 from resources.instants import instant_text, now
-from resources.store import Change, Claim, Conflict, HistoryPage, Key, Receipt, Version, Written
+from resources.store import Change, Claim, Conflict, HistoryPage, Key, Receipt, Record, RecordChange, Version, Written
 from resources.stores import events
 from resources.stores.adoption import check_next, check_order
 from resources.stores.participant import Applied, Participant
-from resources.stores.preconditions import check_change, check_claims
+from resources.stores.preconditions import check_change, check_claims, check_distinct, check_records, made_record
 
 
 class MemoryStore:
@@ -21,6 +21,7 @@ class MemoryStore:
         self._rows: dict[tuple[str, str], int] = {}
         self._claims: dict[bytes, int] = {}
         self._receipts: dict[bytes, Receipt] = {}
+        self._records: dict[tuple[str, str], Record] = {}
         self._confirmed: dict[str, int] = {}
         self._position = self._instant = 0
 
@@ -44,15 +45,16 @@ class MemoryStore:
         events: Sequence[bytes] = (),
         claims: Sequence[Claim] = (),
         receipt: Receipt | None = None,
+        records: Sequence[RecordChange] = (),
     ) -> list[Written]:
         """See ResourceStore.commit."""
-        if len({(c.type, c.id) for c in changes}) < len(changes):
-            raise ValueError("a commit may hold one change of a resource only")
+        check_distinct(changes, records)
         for number, change in enumerate(changes):
             self._check(number, change)
         check_claims(claims, lambda key: self._claims.get(key, 0))
         if receipt is not None and await self.receipt(receipt.key) is not None:
             raise Conflict("receipt")
+        check_records(records, lambda kind, key: found.revision if (found := self._record(kind, key)) else 0)
         self._instant = max(self._clock() // 1000 * 1000, self._instant)
         written = [self._write(change, *made) for change, made in zip(changes, [self._make(c) for c in changes], strict=True)]
         self._claims.update((claim.key, self._position) for claim in claims)
@@ -60,7 +62,15 @@ class MemoryStore:
             answer = receipt.answer(written) if callable(receipt.answer) else receipt.answer
             self._receipts[receipt.key] = Receipt(receipt.key, receipt.digest, answer, receipt.expires)
         self._log(events)
+        for each in records:
+            self._records.pop((each.kind, each.key), None)
+            if (record := made_record(each)) is not None:
+                self._records[(each.kind, each.key)] = record
         return written
+
+    def _record(self, kind: str, key: str) -> Record | None:
+        found = self._records.get((kind, key))
+        return found if found is not None and not 0 < found.expires <= self._clock() else None
 
     def _check(self, number: int, change: Change) -> None:
         """Raise Conflict if the change's precondition does not hold."""
@@ -185,6 +195,16 @@ class MemoryStore:
         """See ResourceStore.receipt."""
         kept = self._receipts.get(key)
         return kept if kept is not None and kept.expires > self._clock() else None
+
+    async def record(self, kind: str, key: str) -> Record | None:
+        """See ResourceStore.record."""
+        return self._record(kind, key)
+
+    async def records(self, kind: str, *, tag: str | None = None, after: str = "", limit: int = 1000) -> list[Record]:
+        """See ResourceStore.records."""
+        keys = sorted(key for known, key in self._records if known == kind and key > after)
+        found = (self._record(kind, key) for key in keys)
+        return [one for one in found if one is not None and (tag is None or tag in one.tags)][:limit]
 
     async def scan(
         self, types: Sequence[str], *, until: int, after: int = 0, shard: tuple[int, int] = (0, 1)

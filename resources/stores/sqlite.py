@@ -19,7 +19,7 @@ from typing import Literal, TypeVar
 import apsw
 
 from resources.instants import now
-from resources.store import Change, Claim, HistoryPage, Key, Receipt, StoreUnavailable, Version, Written
+from resources.store import Change, Claim, HistoryPage, Key, Receipt, Record, RecordChange, StoreUnavailable, Version, Written
 from resources.stores.bodies import Bodies
 from resources.stores.commits import Commits, Job
 from resources.stores.participant import Participant
@@ -151,10 +151,11 @@ class SqliteStore:
         events: Sequence[bytes] = (),
         claims: Sequence[Claim] = (),
         receipt: Receipt | None = None,
+        records: Sequence[RecordChange] = (),
     ) -> list[Written]:
         """See ResourceStore.commit."""
-        self._commits.check(changes)
-        return await self._commits.add(Job(changes, events, claims, receipt))
+        self._commits.check(changes, records)
+        return await self._commits.add(Job(changes, events, claims, receipt, records))
 
     async def adopt(self, versions: Sequence[Version]) -> None:
         """See ResourceStore.adopt."""
@@ -356,6 +357,16 @@ class SqliteStore:
         """See ResourceStore.receipt."""
         with _clear():
             return self._reader.receipt(key, self._clock())
+
+    async def record(self, kind: str, key: str) -> Record | None:
+        """See ResourceStore.record."""
+        with _clear():
+            return self._reader.record(kind, key, self._clock())
+
+    async def records(self, kind: str, *, tag: str | None = None, after: str = "", limit: int = 1000) -> list[Record]:
+        """See ResourceStore.records."""
+        with _clear():
+            return self._reader.records(kind, tag, after, limit, self._clock())
 
     async def scan(
         self, types: Sequence[str], *, until: int, after: int = 0, shard: tuple[int, int] = (0, 1)

@@ -6,8 +6,8 @@ from typing import Any
 
 import apsw
 
-from resources.store import HistoryPage, Key, Receipt, Version
-from resources.stores import events
+from resources.store import HistoryPage, Key, Receipt, Record, Version
+from resources.stores import events, sqlite_records
 from resources.stores.bodies import Bodies
 from resources.stores.sqlite_schema import confirmed_name, rows
 from resources.stores.sqlite_types import METHODS, Types, row_hash
@@ -95,6 +95,14 @@ class Reader:
         """The receipt under `key`, unless it has expired by `now`."""
         found = rows(self._connection, "SELECT digest, answer, expires FROM receipt WHERE key = ?", (key,))
         return Receipt(key, *found[0]) if found and found[0][2] > now else None
+
+    def record(self, kind: str, key: str, now: int) -> Record | None:
+        """See ResourceStore.record."""
+        return sqlite_records.read(self._connection, kind, key, now)
+
+    def records(self, kind: str, tag: str | None, after: str, limit: int, now: int) -> list[Record]:
+        """See ResourceStore.records."""
+        return sqlite_records.listed(self._connection, kind, tag, after, limit, now)
 
     def history(
         self, type: str | None, id: str | None, since: int | None, at: tuple[int, int] | None, before: int | None, limit: int

@@ -2,6 +2,7 @@
 
 res    one row a resource: its current version                 doc   every version's body, append-only, in commit order
 log    AuditEvents of a commit group, packed together          claim, receipt   conditional writes, idempotency keys
+record, tag   durable state that is no resource, and by what else it is found
 type   names of resource types as small numbers                state small counters that survive a restart; also the positions
                                                                      that outside indexes have confirmed, and `unindexed`:
                                                                      documents were written without the participant
@@ -15,7 +16,7 @@ import apsw
 
 from resources.store import StoreUnavailable
 
-VERSION = 1
+VERSION = 2
 APPLICATION_ID = 0x46484952  # "FHIR"
 
 TABLES = """
@@ -40,6 +41,18 @@ CREATE INDEX receipt_expires ON receipt (expires);
 CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO state VALUES ('events_indexed', 0);
 """
+
+_SINCE = {
+    2: """
+CREATE TABLE record (
+    kind TEXT NOT NULL, key TEXT NOT NULL, revision INTEGER NOT NULL, expires INTEGER NOT NULL, tags TEXT NOT NULL, value BLOB NOT NULL,
+    PRIMARY KEY (kind, key)
+) WITHOUT ROWID;
+CREATE INDEX record_expires ON record (expires) WHERE expires > 0;
+CREATE TABLE tag (kind TEXT NOT NULL, tag TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY (kind, tag, key)) WITHOUT ROWID;
+"""
+}
+"""What came with each later version of the tables."""
 
 _PRAGMAS = """
 PRAGMA journal_mode = WAL;
@@ -80,12 +93,15 @@ def migrate(connection: apsw.Connection) -> None:
             raise StoreUnavailable("This SQLite file belongs to another program. Name another file in FHIR_STORE_URL.")
         connection.execute(TABLES)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {VERSION}")
-        return
+        version, application = 1, APPLICATION_ID
     if application != APPLICATION_ID:
         raise StoreUnavailable("This SQLite file belongs to another program. Name another file in FHIR_STORE_URL.")
     if version > VERSION:
         raise StoreUnavailable(f"This database was written by a newer version (layout {version}, this program knows {VERSION}).")
+    for later in range(version + 1, VERSION + 1):
+        connection.execute(_SINCE[later])
+    if version < VERSION:
+        connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def confirmed_name(index: str) -> str:

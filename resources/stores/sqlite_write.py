@@ -13,7 +13,7 @@ import apsw
 
 from resources.instants import instant_text
 from resources.store import Change, Conflict, Version, Written
-from resources.stores import events
+from resources.stores import events, sqlite_records
 from resources.stores.adoption import check_next, check_order
 from resources.stores.bodies import Bodies
 from resources.stores.commits import Job
@@ -55,6 +55,7 @@ class _Group:
 
     instant: int
     text: str
+    records: sqlite_records.Pending
     states: dict[tuple[str, str], _State] = field(default_factory=dict)
     added: list[tuple[object, ...]] = field(default_factory=list)
     moved: list[tuple[object, ...]] = field(default_factory=list)
@@ -108,7 +109,8 @@ class Writer:
             self.recount()
             self._data_version = data_version
         self._instant = max(self._clock() // 1000 * 1000, self._instant)
-        return _Group(self._instant, instant_text(self._instant))
+        records = sqlite_records.Pending(self._connection, self._clock())
+        return _Group(self._instant, instant_text(self._instant), records)
 
     def recount(self) -> None:
         """Read the newest position, row number and instant from the file."""
@@ -132,6 +134,7 @@ class Writer:
                 if number % CHUNK == CHUNK - 1:
                     yield
             self._check_claims(group, job)
+            group.records.check(job.records)
         except Conflict as refused:
             job.result = refused
             return
@@ -147,6 +150,7 @@ class Writer:
             kept = answer(written) if callable(answer) else answer
             group.receipts[job.receipt.key] = (job.receipt.key, job.receipt.digest, kept, job.receipt.expires)
         group.events.extend(job.events)
+        group.records.add(job.records)
         job.result = written
 
     def _check(self, group: _Group, number: int, change: Change) -> _State:
@@ -214,6 +218,7 @@ class Writer:
             many(_CLAIM, [(key, seq, group.instant) for key, seq in group.claims.items()])
         if group.receipts:
             many(_RECEIPT, list(group.receipts.values()))
+        group.records.write()
         if self._participant is None and group.bodies and not self._told:
             self._connection.execute(_UNINDEXED)  # and again after another process wrote: it may have built the index anew
             self._told = True
@@ -321,6 +326,7 @@ class Writer:
         now = self._clock()
         self._connection.execute("DELETE FROM receipt WHERE expires < ?", (now,))
         self._connection.execute("DELETE FROM claim WHERE instant < ?", (now - 3_600_000_000,))
+        sqlite_records.sweep(self._connection, now)
 
     def confirm(self, index: str, position: int | None) -> None:
         """Keep an outside index's confirmed position; None forgets the index."""
