@@ -8,7 +8,8 @@ from resources.store import Change, Claim, Conflict, HistoryPage, Key, Receipt, 
 from resources.stores import events
 from resources.stores.adoption import check_next, check_order
 from resources.stores.participant import Applied, Participant
-from resources.stores.preconditions import check_change, check_claims, check_distinct, check_records, made_record
+from resources.stores.preconditions import check_change, check_claims, check_distinct
+from resources.stores.records import Plan, live
 
 
 class MemoryStore:
@@ -54,7 +55,9 @@ class MemoryStore:
         check_claims(claims, lambda key: self._claims.get(key, 0))
         if receipt is not None and await self.receipt(receipt.key) is not None:
             raise Conflict("receipt")
-        check_records(records, lambda kind, key: found.revision if (found := self._record(kind, key)) else 0)
+        plan = Plan(self._records.get, self._clock())
+        plan.check(records)
+        plan.add(records)
         self._instant = max(self._clock() // 1000 * 1000, self._instant)
         written = [self._write(change, *made) for change, made in zip(changes, [self._make(c) for c in changes], strict=True)]
         self._claims.update((claim.key, self._position) for claim in claims)
@@ -62,15 +65,14 @@ class MemoryStore:
             answer = receipt.answer(written) if callable(receipt.answer) else receipt.answer
             self._receipts[receipt.key] = Receipt(receipt.key, receipt.digest, answer, receipt.expires)
         self._log(events)
-        for each in records:
-            self._records.pop((each.kind, each.key), None)
-            if (record := made_record(each)) is not None:
-                self._records[(each.kind, each.key)] = record
+        for name, record in plan.made.items():
+            self._records.pop(name, None)
+            if record is not None:
+                self._records[name] = record
         return written
 
     def _record(self, kind: str, key: str) -> Record | None:
-        found = self._records.get((kind, key))
-        return found if found is not None and not 0 < found.expires <= self._clock() else None
+        return live(self._records.get((kind, key)), self._clock())
 
     def _check(self, number: int, change: Change) -> None:
         """Raise Conflict if the change's precondition does not hold."""

@@ -1,12 +1,12 @@
 """Records in SQLite (`resources.store.Record`): their statements, for the writer's transaction and for reads."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import apsw
 import msgspec
 
-from resources.store import Record, RecordChange
-from resources.stores.preconditions import check_records, made_record
+from resources.store import Record
+from resources.stores.records import Name, Plan, live
 from resources.stores.sqlite_schema import rows
 
 _COLUMNS = "r.key, r.value, r.revision, r.tags, r.expires"
@@ -30,8 +30,7 @@ _encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder(tuple[str
 
 def read(connection: apsw.Connection, kind: str, key: str, now: int) -> Record | None:
     """The record, unless there is none or it has expired by `now`."""
-    found = rows(connection, _ONE, (kind, key))
-    return _live(_record(kind, found[0]), now) if found else None
+    return live(_stored(connection, (kind, key)), now)
 
 
 def listed(connection: apsw.Connection, kind: str, tag: str | None, after: str, limit: int, now: int) -> list[Record]:
@@ -44,46 +43,33 @@ def listed(connection: apsw.Connection, kind: str, tag: str | None, after: str, 
     return [_record(kind, row) for row in found]
 
 
-class Pending:
-    """What a group of commits will write of records, and their states as they are after its earlier commits."""
+def planned(connection: apsw.Connection, now: int) -> Plan:
+    """What a group will write of records: each is looked up when it is first asked for."""
+    found: dict[Name, Record | None] = {}
 
-    def __init__(self, connection: apsw.Connection, now: int) -> None:
-        self._connection, self._now = connection, now
-        self._found: dict[tuple[str, str], Record | None] = {}
-        self._made: dict[tuple[str, str], Record | None] = {}
+    def stored(name: Name) -> Record | None:
+        if name not in found:
+            found[name] = _stored(connection, name)
+        return found[name]
 
-    def check(self, changes: Sequence[RecordChange]) -> None:
-        """Raises Conflict if a precondition does not hold."""
-        check_records(changes, self._revision)
+    return Plan(stored, now)
 
-    def add(self, changes: Sequence[RecordChange]) -> None:
-        """Take the changes of a commit into the group."""
-        for change in changes:
-            self._made[(change.kind, change.key)] = made_record(change)
 
-    def write(self) -> None:
-        """Write them, within the open transaction."""
-        if not self._made:
-            return
-        many = self._connection.executemany
-        before = [record for name in self._made if (record := self._stored(*name)) is not None]
-        after = [record for record in self._made.values() if record is not None]
-        many(_UNTAG, _tags(before))
-        many(_FORGET, [name for name, record in self._made.items() if record is None])
-        many(_KEEP, [(r.kind, r.key, r.revision, r.expires, _encode(r.tags).decode(), r.value) for r in after])
-        many(_TAG, _tags(after))
+def write(connection: apsw.Connection, plan: Plan) -> None:
+    """Write them, within the open transaction."""
+    if not plan.made:
+        return
+    many, kept = connection.executemany, plan.kept
+    before = [record for name in plan.made if (record := _stored(connection, name)) is not None]
+    many(_UNTAG, _tags(before))
+    many(_FORGET, plan.forgotten)
+    many(_KEEP, [(r.kind, r.key, r.revision, r.expires, _encode(r.tags).decode(), r.value) for r in kept])
+    many(_TAG, _tags(kept))
 
-    def _revision(self, kind: str, key: str) -> int:
-        name = (kind, key)
-        found = self._made[name] if name in self._made else self._stored(kind, key)
-        found = _live(found, self._now) if found is not None else None
-        return found.revision if found is not None else 0
 
-    def _stored(self, kind: str, key: str) -> Record | None:
-        if (kind, key) not in self._found:
-            found = rows(self._connection, _ONE, (kind, key))
-            self._found[(kind, key)] = _record(kind, found[0]) if found else None
-        return self._found[(kind, key)]
+def _stored(connection: apsw.Connection, name: Name) -> Record | None:
+    found = rows(connection, _ONE, name)
+    return _record(name[0], found[0]) if found else None
 
 
 def sweep(connection: apsw.Connection, now: int) -> None:
@@ -101,7 +87,3 @@ def _tags(records: Iterable[Record]) -> list[tuple[str, str, str]]:
 def _record(kind: str, row: tuple[str, bytes, int, str, int]) -> Record:
     key, value, revision, tags, expires = row
     return Record(kind, key, value, revision, _decode(tags), expires)
-
-
-def _live(record: Record, now: int) -> Record | None:
-    return None if 0 < record.expires <= now else record

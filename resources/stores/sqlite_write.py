@@ -19,6 +19,7 @@ from resources.stores.bodies import Bodies
 from resources.stores.commits import Job
 from resources.stores.participant import Applied, Participant
 from resources.stores.preconditions import check_change, check_claims
+from resources.stores.records import Plan
 from resources.stores.sqlite_schema import confirmed_name, rows
 from resources.stores.sqlite_types import METHODS, Types, row_hash
 
@@ -55,7 +56,7 @@ class _Group:
 
     instant: int
     text: str
-    records: sqlite_records.Pending
+    records: Plan
     states: dict[tuple[str, str], _State] = field(default_factory=dict)
     added: list[tuple[object, ...]] = field(default_factory=list)
     moved: list[tuple[object, ...]] = field(default_factory=list)
@@ -109,7 +110,7 @@ class Writer:
             self.recount()
             self._data_version = data_version
         self._instant = max(self._clock() // 1000 * 1000, self._instant)
-        records = sqlite_records.Pending(self._connection, self._clock())
+        records = sqlite_records.planned(self._connection, self._clock())
         return _Group(self._instant, instant_text(self._instant), records)
 
     def recount(self) -> None:
@@ -218,7 +219,7 @@ class Writer:
             many(_CLAIM, [(key, seq, group.instant) for key, seq in group.claims.items()])
         if group.receipts:
             many(_RECEIPT, list(group.receipts.values()))
-        group.records.write()
+        sqlite_records.write(self._connection, group.records)
         if self._participant is None and group.bodies and not self._told:
             self._connection.execute(_UNINDEXED)  # and again after another process wrote: it may have built the index anew
             self._told = True

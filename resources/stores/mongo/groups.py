@@ -20,9 +20,11 @@ from resources.stores import events
 from resources.stores.adoption import check_next, check_order
 from resources.stores.bodies import Bodies
 from resources.stores.commits import Job
+from resources.stores.mongo import records
 from resources.stores.mongo.documents import LARGEST, native
-from resources.stores.mongo.schema import CLAIMS, EVENTS, RECEIPTS, VERSIONS
+from resources.stores.mongo.schema import CLAIMS, EVENTS, RECEIPTS, RECORDS, VERSIONS
 from resources.stores.preconditions import check_change, check_claims
+from resources.stores.records import Plan
 
 Write = InsertOne[Any] | ReplaceOne[Any] | UpdateOne | DeleteOne
 
@@ -51,6 +53,7 @@ class Found:
     states: dict[str, State]
     claims: dict[bytes, int]
     receipts: set[bytes]
+    records: Plan
 
 
 class Group:
@@ -81,6 +84,7 @@ class Group:
                 if number % CHUNK == CHUNK - 1:
                     await asyncio.sleep(0)
             self._claims.update((claim.key, self.position) for claim in job.claims)
+            self._found.records.add(job.records)
             if job.receipt is not None:
                 self._receipts[job.receipt.key] = _answered(job.receipt, written)
             self._events += job.events
@@ -95,6 +99,7 @@ class Group:
         check_claims(job.claims, lambda key: self._claims.get(key, self._found.claims.get(key, 0)))
         if job.receipt is not None and (job.receipt.key in self._receipts or job.receipt.key in self._found.receipts):
             raise Conflict("receipt")
+        self._found.records.check(job.records)
 
     def _add(self, change: Change) -> Written:
         """Add a change's version to the group and return what it became."""
@@ -165,13 +170,14 @@ class Group:
 
     def empty(self) -> bool:
         """Whether there is nothing to write: every commit of the group was refused, or asked for nothing."""
-        return not (self._documents or self._claims or self._receipts)
+        return not (self._documents or self._claims or self._receipts or self._found.records.made)
 
     def trace(self) -> tuple[str, dict[str, Any]] | None:
         """Collection and fields by which the group is known to have been written, if it was; None where it writes no document."""
         document = self._documents.get(self.first)
         if document is None:
-            return None
+            kept = records.trace(self._found.records)
+            return (RECORDS, kept) if kept is not None else None
         lasting = {name: value for name, value in document.items() if name not in ("current", "next", "ended")}
         return (EVENTS if "count" in document else VERSIONS), lasting
 
@@ -204,6 +210,7 @@ class Group:
                 for r in self._receipts.values()
             ],
         )
+        yield RECORDS, list(records.writes(self._found.records))
 
 
 def _native_write(id: str, document: RawBSONDocument | None, live: bool) -> Write | None:

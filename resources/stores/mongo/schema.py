@@ -3,6 +3,7 @@
 versions   every version of every resource, `_id` its position: the canonical bytes, what is current, what came after it
 events     AuditEvents that the store wrote itself, those of a group of commits packed together, `_id` the first one's position
 claims, receipts   conditional writes and idempotency keys
+records            durable state that is no resource
 state      `schema`: the layout's version; `position`: the newest position and instant, which every commit moves first, so that
            one commit comes after the other; `index:NAME`: the positions that outside indexes have confirmed
 writers    the sessions of the servers that write (resources/stores/mongo/writers.py)
@@ -17,7 +18,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from resources.store import StoreUnavailable
 
-VERSIONS, EVENTS, CLAIMS, RECEIPTS = "versions", "events", "claims", "receipts"
+VERSIONS, EVENTS, CLAIMS, RECEIPTS, RECORDS = "versions", "events", "claims", "receipts", "records"
 STATE, WRITERS = "state", "writers"
 
 CURRENT_KEY, KEY_VERSION, TYPE_POSITION, INSTANT = "current_key", "key_version", "type_position", "instant"
@@ -42,7 +43,15 @@ async def _first_layout(database: Any) -> None:
     await database[STATE].update_one({"_id": "position"}, {"$setOnInsert": {"position": 0, "instant": 0}}, upsert=True)
 
 
-MIGRATIONS: tuple[Callable[[Any], Awaitable[None]], ...] = (_first_layout,)
+async def _records(database: Any) -> None:
+    """Layout 2: records, found by kind and key, by a tag, and those that have expired."""
+    by_key = [("kind", ASCENDING), ("key", ASCENDING)]
+    by_tag = [("kind", ASCENDING), ("tags", ASCENDING), ("key", ASCENDING)]
+    indexes = [IndexModel(by_key, name="key", unique=True), IndexModel(by_tag, name="tags")]
+    await database[RECORDS].create_indexes([*indexes, IndexModel([("expires", ASCENDING)], name="expires")])
+
+
+MIGRATIONS: tuple[Callable[[Any], Awaitable[None]], ...] = (_first_layout, _records)
 """Each brings the database from the layout of its place in this list to the next. All can be repeated: several servers may
 start at once, and one may die in the middle."""
 
@@ -69,7 +78,7 @@ async def migrate(database: Any, place: str) -> None:
             f"The database {place} was written by a newer version (layout {version}, this program knows {VERSION})."
         )
     if version == 0:
-        foreign = set(await database.list_collection_names()) - {VERSIONS, EVENTS, CLAIMS, RECEIPTS, STATE, WRITERS}
+        foreign = set(await database.list_collection_names()) - {VERSIONS, EVENTS, CLAIMS, RECEIPTS, RECORDS, STATE, WRITERS}
         if foreign:
             raise StoreUnavailable(
                 f"The database {place} belongs to another program (it holds {sorted(foreign)[0]}). Name another one in FHIR_STORE_URL."

@@ -9,13 +9,14 @@ from pymongo import ReadPreference
 from pymongo.errors import PyMongoError
 
 from resources.instants import now
-from resources.store import Change, Claim, HistoryPage, Key, Receipt, StoreUnavailable, Version, Written
+from resources.store import Change, Claim, HistoryPage, Key, Receipt, Record, RecordChange, StoreUnavailable, Version, Written
 from resources.stores.commits import Commits, Job
 from resources.stores.mongo.documents import native
 from resources.stores.mongo.driver import ANSWER, COMMITTED, DURABLE, Driver, connect, database_name, place, settled
 from resources.stores.mongo.errors import Errors
 from resources.stores.mongo.reading import Reader
-from resources.stores.mongo.schema import CLAIMS, RECEIPTS, STATE, check_server, migrate
+from resources.stores.mongo.records import listed, read
+from resources.stores.mongo.schema import CLAIMS, RECEIPTS, RECORDS, STATE, check_server, migrate
 from resources.stores.mongo.transactions import Transactions
 
 log = logging.getLogger(__name__)
@@ -84,13 +85,14 @@ class MongoStore:
         events: Sequence[bytes] = (),
         claims: Sequence[Claim] = (),
         receipt: Receipt | None = None,
+        records: Sequence[RecordChange] = (),
     ) -> list[Written]:
         """See ResourceStore.commit. Raises FhirError 413 for a document that is larger than MongoDB keeps."""
-        self._commits.check(changes)
+        self._commits.check(changes, records)
         for change in changes:
             if change.draft is not None and len(change.draft.head) + len(change.draft.tail) > LARGE:
                 native(change.id, change.draft.stamp(1, ""))
-        return await self._commits.add(Job(changes, events, claims, receipt))
+        return await self._commits.add(Job(changes, events, claims, receipt, records))
 
     async def adopt(self, versions: Sequence[Version]) -> None:
         """See ResourceStore.adopt."""
@@ -111,6 +113,7 @@ class MongoStore:
         try:
             await self._database[RECEIPTS].delete_many({"expires": {"$lt": moment}})
             await self._database[CLAIMS].delete_many({"instant": {"$lt": moment - CLAIM_AGE}})
+            await self._database[RECORDS].delete_many({"expires": {"$gt": 0, "$lte": moment}})
             await self._transactions.writers.sweep()
         except PyMongoError as problem:
             log.warning("what has expired could not be deleted now: %s", type(problem).__name__)
@@ -167,6 +170,16 @@ class MongoStore:
         """See ResourceStore.receipt."""
         with self._errors.clear(), pymongo.timeout(ANSWER):
             return await self._reader.receipt(key, self._clock())
+
+    async def record(self, kind: str, key: str) -> Record | None:
+        """See ResourceStore.record."""
+        with self._errors.clear(), pymongo.timeout(ANSWER):
+            return await read(self._database[RECORDS], kind, key, self._clock())
+
+    async def records(self, kind: str, *, tag: str | None = None, after: str = "", limit: int = 1000) -> list[Record]:
+        """See ResourceStore.records."""
+        with self._errors.clear(), pymongo.timeout(ANSWER):
+            return await listed(self._database[RECORDS], kind, tag, after, limit, self._clock())
 
     async def scan(
         self, types: Sequence[str], *, until: int, after: int = 0, shard: tuple[int, int] = (0, 1)

@@ -21,11 +21,13 @@ from resources.store import StoreUnavailable, Version
 from resources.stores import events
 from resources.stores.bodies import Bodies
 from resources.stores.commits import Job
+from resources.stores.mongo import records
 from resources.stores.mongo.driver import ANSWER, DURABLE, settled
 from resources.stores.mongo.errors import Errors
 from resources.stores.mongo.groups import Found, Group, State
-from resources.stores.mongo.schema import CLAIMS, RECEIPTS, STATE, VERSIONS, Types
+from resources.stores.mongo.schema import CLAIMS, RECEIPTS, RECORDS, STATE, VERSIONS, Types
 from resources.stores.mongo.writers import Patience, Writers
+from resources.stores.records import Plan
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +120,7 @@ class Transactions:
 
     async def _found(self, session: Any, keys: set[str]) -> Found:
         """The states of these resources."""
-        found = Found({}, {}, set())
+        found = Found({}, {}, set(), Plan(lambda name: None, 0))
         if keys:
             wanted = {"_id": 1, "key": 1, "version": 1, "deleted": 1}
             cursor = self._database[VERSIONS].find({"key": {"$in": list(keys)}, "current": True}, wanted, session=session)
@@ -138,6 +140,7 @@ class Transactions:
                 {"_id": {"$in": receipts}, "expires": {"$gt": instant}}, {"_id": 1}, session=session
             )
             found.receipts = {d["_id"] for d in await cursor.to_list(None)}
+        found.records = await records.planned(self._database[RECORDS], session, jobs, self._clock())
 
     async def _fill(self, session: Any, group: Group) -> None:
         """Write what the group planned."""

@@ -6,6 +6,7 @@ doc       every version of every resource, append-only: its canonical bytes, com
 resource  a view: what is current, for the same people
 log       AuditEvents of a commit group, packed together
 claim, receipt   conditional writes, idempotency keys        confirmed   how far outside indexes have come
+record    durable state that is no resource
 """
 
 from collections.abc import Sequence
@@ -71,7 +72,19 @@ END $$;
 """The position from which on everything in the table is of `moment` or later: instants never fall along the positions, so a span of
 time is a span of positions, found in some twenty steps, and needs no index of its own."""
 
-MIGRATIONS: Sequence[str] = (LAYOUT_1 + FIRST_AT.replace("{table}", "doc") + FIRST_AT.replace("{table}", "log"),)
+LAYOUT_2 = """
+CREATE TABLE {schema}.record (
+    kind text COLLATE "C" NOT NULL, key text COLLATE "C" NOT NULL, revision bigint NOT NULL, expires bigint NOT NULL,
+    tags text[] COLLATE "C" NOT NULL, value bytea NOT NULL, PRIMARY KEY (kind, key)
+);
+CREATE INDEX record_expires ON {schema}.record (expires) WHERE expires > 0;
+CREATE INDEX record_tags ON {schema}.record USING gin (tags);
+"""
+
+MIGRATIONS: Sequence[str] = (
+    LAYOUT_1 + FIRST_AT.replace("{table}", "doc") + FIRST_AT.replace("{table}", "log"),
+    LAYOUT_2,
+)
 """What makes layout n+1 of layout n. Never changed once released; a new layout adds one."""
 
 

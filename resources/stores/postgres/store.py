@@ -11,7 +11,7 @@ from contextlib import suppress
 from asyncpg.pool import PoolConnectionProxy
 
 from resources.instants import now
-from resources.store import Change, Claim, HistoryPage, Key, Receipt, StoreUnavailable, Version, Written
+from resources.store import Change, Claim, HistoryPage, Key, Receipt, Record, RecordChange, StoreUnavailable, Version, Written
 from resources.stores.bodies import Bodies
 from resources.stores.commits import Commits, Job
 from resources.stores.postgres.connection import Connections, address, unavailable
@@ -94,10 +94,11 @@ class PostgresStore:
         events: Sequence[bytes] = (),
         claims: Sequence[Claim] = (),
         receipt: Receipt | None = None,
+        records: Sequence[RecordChange] = (),
     ) -> list[Written]:
         """See ResourceStore.commit."""
-        self._commits.check(changes)
-        return await self._commits.add(Job(changes, events, claims, receipt))
+        self._commits.check(changes, records)
+        return await self._commits.add(Job(changes, events, claims, receipt, records))
 
     async def _write(self, jobs: Sequence[Job]) -> None:
         """Write a group of commits. Raises StoreUnavailable, or what one of them is at fault for."""
@@ -173,6 +174,7 @@ class PostgresStore:
             try:
                 await self._connections.fetch(f"DELETE FROM {self._schema}.receipt WHERE expires < $1", moment)
                 await self._connections.fetch(f"DELETE FROM {self._schema}.claim WHERE instant < $1", moment - CLAIM)
+                await self._connections.fetch(self._writer.records.expired, moment)
             except StoreUnavailable as problem:
                 log.warning("expired receipts were not swept and will be in the next round: %s", problem)
 
@@ -223,6 +225,14 @@ class PostgresStore:
     async def receipt(self, key: bytes) -> Receipt | None:
         """See ResourceStore.receipt."""
         return await self._reader.receipt(key, self._clock())
+
+    async def record(self, kind: str, key: str) -> Record | None:
+        """See ResourceStore.record."""
+        return await self._writer.records.read(self._connections, kind, key, self._clock())
+
+    async def records(self, kind: str, *, tag: str | None = None, after: str = "", limit: int = 1000) -> list[Record]:
+        """See ResourceStore.records."""
+        return await self._writer.records.listed(self._connections, kind, tag, after, limit, self._clock())
 
     def scan(
         self, types: Sequence[str], *, until: int, after: int = 0, shard: tuple[int, int] = (0, 1)

@@ -14,13 +14,15 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from resources.instants import instant_text
-from resources.store import Change, Conflict, Receipt, Version, Written
+from resources.store import Change, Conflict, Receipt, Record, Version, Written
 from resources.stores import events
 from resources.stores.adoption import check_next, check_order
 from resources.stores.bodies import Bodies
 from resources.stores.commits import Job
 from resources.stores.postgres.connection import GONE, drop
+from resources.stores.postgres.records import Records
 from resources.stores.preconditions import check_change, check_claims
+from resources.stores.records import Plan
 
 CHUNK = 100
 """Changes between two breaths of the event loop in a large commit."""
@@ -81,7 +83,7 @@ class Uncertain(Exception):
 
     `witness` is the last row that it wrote, which `Writer.kept` looks for (None: it wrote none)."""
 
-    witness: "_Row | _Pack | None" = None
+    witness: "_Row | _Pack | Record | None" = None
 
 
 class _State(NamedTuple):
@@ -130,11 +132,12 @@ class _Group:
     events: list[bytes] = field(default_factory=list)
     last: _Row | None = None
     logged: _Pack | None = None
+    records: Plan = field(default_factory=lambda: Plan(lambda name: None, 0))
 
     @property
-    def witness(self) -> _Row | _Pack | None:
+    def witness(self) -> _Row | _Pack | Record | None:
         """The last row that is written."""
-        return self.logged or self.last
+        return self.logged or self.last or next(iter(self.records.kept), None)
 
 
 class Writer:
@@ -146,7 +149,7 @@ class Writer:
             sql.replace("{schema}", schema) for sql in (_STATES, _DOCS, _GROUP, _CLAIMS, _RECEIPT, _LOGGED, _COUNTED)
         )
         self._find_row, self._find_pack = (sql.replace("{schema}", schema) for sql in (_FIND_ROW, _FIND_PACK))
-        self._schema = schema
+        self._schema, self.records = schema, Records(schema)
         self.durable(True)
 
     def durable(self, by_default: bool) -> None:
@@ -173,6 +176,7 @@ class Writer:
         claims = list({claim.key: None for job in jobs for claim in job.claims})
         receipts = list({job.receipt.key: None for job in jobs if job.receipt is not None})
         group = await self._read(connection, keys, claims, receipts)
+        group.records = await self.records.plan(connection, jobs, self._clock())
         for job in jobs:
             for _ in self._plan(group, job):
                 await asyncio.sleep(0)
@@ -180,9 +184,11 @@ class Writer:
         await self._write(connection, group)
         return group
 
-    async def kept(self, connection: PoolConnectionProxy, witness: _Row | _Pack) -> bool:
+    async def kept(self, connection: PoolConnectionProxy, witness: _Row | _Pack | Record) -> bool:
         """Whether a group whose COMMIT was not answered is there: the lock is only given once its transaction has ended."""
         async with self._transaction(connection):
+            if isinstance(witness, Record):
+                return await self.records.kept(connection, witness)
             if isinstance(witness, _Pack):
                 found = await connection.fetchrow(self._find_pack, witness.position)
             else:
@@ -245,6 +251,7 @@ class Writer:
         try:
             states = [_check(group, number, change) for number, change in enumerate(job.changes)]
             _check_claims(group, job)
+            group.records.check(job.records)
         except Conflict as refused:
             job.result = refused
             return
@@ -260,6 +267,7 @@ class Writer:
             answer = kept.answer(written) if callable(kept.answer) else kept.answer
             group.answered[kept.key] = Receipt(kept.key, kept.digest, answer, kept.expires)
         group.events.extend(job.events)
+        group.records.add(job.records)
         job.result = written
 
     def _add(self, group: _Group, change: Change, state: _State) -> Written:
@@ -283,6 +291,7 @@ class Writer:
         await self._send(connection, group)
         last = group.rows
         group.last = last[-1] if last else group.last
+        await self.records.write(connection, group.records)
         if not group.last and not group.events and not group.claimed and not group.answered:
             return
         first, count = group.position + 1, len(group.events)
