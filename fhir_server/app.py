@@ -31,7 +31,7 @@ from resources import instants
 from resources.store import ResourceStore, StoreUnavailable
 from resources.stores.memory import MemoryStore
 from resources.stores.sqlite import SqliteStore
-from resources.stores.sqlite_rebuild import rebuild
+from resources.stores.sqlite.rebuild import rebuild
 from search.extract import Extractor
 from search.index import SearchIndex, TooCostly
 from search.indexes.memory import MemoryIndex
@@ -232,7 +232,7 @@ def make_target(settings: Settings) -> ResourceStore:
 
 
 def rebuild_embedded(settings: Settings, begin: Callable[[int], None], watch: Callable[[str, int], None]) -> None:
-    """Build the whole embedded index anew, while no server uses it (see `resources.stores.sqlite_rebuild`). Raises StoreUnavailable."""
+    """Build the whole embedded index anew, while no server uses it (see `resources.stores.sqlite.rebuild`). Raises StoreUnavailable."""
     parameters = registry()
     index = SqliteIndex(settings.database, parameters, Extractor(parameters, settings.bases))
     rebuild(settings.database, index, begin, watch)

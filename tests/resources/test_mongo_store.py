@@ -187,7 +187,7 @@ def test_a_database_of_another_program_or_of_a_newer_version_is_refused(url: str
         assert seen.list_collection_names() == ["orders"]
         seen["orders"].drop()
         seen["state"].insert_one({"_id": "schema", "version": 99})
-        with pytest.raises(StoreUnavailable, match="layout 99, this program knows 1"):
+        with pytest.raises(StoreUnavailable, match="layout 99, this program knows 2"):
             asyncio.run(MongoStore(url).open())
 
 

@@ -17,9 +17,9 @@ import pytest
 
 from resources.documents import draft
 from resources.store import ABSENT, Change, Conflict, Receipt, StoreUnavailable
-from resources.stores import sqlite_maintenance
 from resources.stores.participant import Applied
 from resources.stores.sqlite import SqliteStore
+from resources.stores.sqlite import maintenance as sqlite_maintenance
 from search.extract import Extractor
 from search.indexes.sqlite.index import SqliteIndex
 from search.parameters import registry
@@ -38,7 +38,7 @@ import asyncio, sys
 sys.path.insert(0, {root!r})
 from resources.documents import draft
 from resources.store import ABSENT, ANY, Change, Conflict
-from resources.stores import sqlite_maintenance
+from resources.stores.sqlite import maintenance as sqlite_maintenance
 from resources.stores.sqlite import SqliteStore
 from search.extract import Extractor
 from search.indexes.sqlite.index import SqliteIndex

@@ -15,7 +15,7 @@ from typing import Protocol
 import apsw
 
 from resources.store import StoreUnavailable
-from resources.stores.sqlite_schema import connect
+from resources.stores.sqlite.schema import connect
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import msgspec
 
 from resources.store import Record
 from resources.stores.records import Name, Plan, live
-from resources.stores.sqlite_schema import rows
+from resources.stores.sqlite.schema import rows
 
 _COLUMNS = "r.key, r.value, r.revision, r.tags, r.expires"
 _ONE = f"SELECT {_COLUMNS} FROM record r WHERE r.kind = ? AND r.key = ?"

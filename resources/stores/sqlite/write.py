@@ -13,15 +13,16 @@ import apsw
 
 from resources.instants import instant_text
 from resources.store import Change, Conflict, Version, Written
-from resources.stores import events, sqlite_records
+from resources.stores import events
 from resources.stores.adoption import check_next, check_order
 from resources.stores.bodies import Bodies
 from resources.stores.commits import Job
 from resources.stores.participant import Applied, Participant
 from resources.stores.preconditions import check_change, check_claims
 from resources.stores.records import Plan
-from resources.stores.sqlite_schema import confirmed_name, rows
-from resources.stores.sqlite_types import METHODS, Types, row_hash
+from resources.stores.sqlite import records as kept
+from resources.stores.sqlite.schema import confirmed_name, rows
+from resources.stores.sqlite.types import METHODS, Types, row_hash
 
 CHUNK = 100
 """Changes between two breaths of the event loop in a large commit (about 15 ms)."""
@@ -110,7 +111,7 @@ class Writer:
             self.recount()
             self._data_version = data_version
         self._instant = max(self._clock() // 1000 * 1000, self._instant)
-        records = sqlite_records.planned(self._connection, self._clock())
+        records = kept.planned(self._connection, self._clock())
         return _Group(self._instant, instant_text(self._instant), records)
 
     def recount(self) -> None:
@@ -219,7 +220,7 @@ class Writer:
             many(_CLAIM, [(key, seq, group.instant) for key, seq in group.claims.items()])
         if group.receipts:
             many(_RECEIPT, list(group.receipts.values()))
-        sqlite_records.write(self._connection, group.records)
+        kept.write(self._connection, group.records)
         if self._participant is None and group.bodies and not self._told:
             self._connection.execute(_UNINDEXED)  # and again after another process wrote: it may have built the index anew
             self._told = True
@@ -327,7 +328,7 @@ class Writer:
         now = self._clock()
         self._connection.execute("DELETE FROM receipt WHERE expires < ?", (now,))
         self._connection.execute("DELETE FROM claim WHERE instant < ?", (now - 3_600_000_000,))
-        sqlite_records.sweep(self._connection, now)
+        kept.sweep(self._connection, now)
 
     def confirm(self, index: str, position: int | None) -> None:
         """Keep an outside index's confirmed position; None forgets the index."""

@@ -8,8 +8,8 @@ from typing import Any
 import apsw
 
 from resources.stores import events
-from resources.stores.sqlite_schema import rows
-from resources.stores.sqlite_types import Types, row_hash
+from resources.stores.sqlite.schema import rows
+from resources.stores.sqlite.types import Types, row_hash
 
 _ROW = "SELECT row FROM res WHERE hash = ? AND type = ? AND id = ?"
 

@@ -5,7 +5,7 @@ from hashlib import blake2b
 import apsw
 
 from resources.store import Method
-from resources.stores.sqlite_schema import rows
+from resources.stores.sqlite.schema import rows
 
 METHODS: tuple[Method, ...] = ("POST", "PUT", "PATCH", "DELETE")
 

@@ -23,12 +23,12 @@ from resources.store import Change, Claim, HistoryPage, Key, Receipt, Record, Re
 from resources.stores.bodies import Bodies
 from resources.stores.commits import Commits, Job
 from resources.stores.participant import Participant
-from resources.stores.sqlite_count import count_history
-from resources.stores.sqlite_maintenance import Maintenance
-from resources.stores.sqlite_read import Reader
-from resources.stores.sqlite_schema import connect, migrate
-from resources.stores.sqlite_types import Types
-from resources.stores.sqlite_write import CHUNK, Writer
+from resources.stores.sqlite.count import count_history
+from resources.stores.sqlite.maintenance import Maintenance
+from resources.stores.sqlite.read import Reader
+from resources.stores.sqlite.schema import connect, migrate
+from resources.stores.sqlite.types import Types
+from resources.stores.sqlite.write import CHUNK, Writer
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,11 @@ from typing import Any
 import apsw
 
 from resources.store import HistoryPage, Key, Receipt, Record, Version
-from resources.stores import events, sqlite_records
+from resources.stores import events
 from resources.stores.bodies import Bodies
-from resources.stores.sqlite_schema import confirmed_name, rows
-from resources.stores.sqlite_types import METHODS, Types, row_hash
+from resources.stores.sqlite import records as kept
+from resources.stores.sqlite.schema import confirmed_name, rows
+from resources.stores.sqlite.types import METHODS, Types, row_hash
 
 _CURRENT = (
     "SELECT r.version, d.instant, d.method, d.body, d.seq FROM res r CROSS JOIN doc d ON d.seq = r.seq"
@@ -98,11 +99,11 @@ class Reader:
 
     def record(self, kind: str, key: str, now: int) -> Record | None:
         """See ResourceStore.record."""
-        return sqlite_records.read(self._connection, kind, key, now)
+        return kept.read(self._connection, kind, key, now)
 
     def records(self, kind: str, tag: str | None, after: str, limit: int, now: int) -> list[Record]:
         """See ResourceStore.records."""
-        return sqlite_records.listed(self._connection, kind, tag, after, limit, now)
+        return kept.listed(self._connection, kind, tag, after, limit, now)
 
     def history(
         self, type: str | None, id: str | None, since: int | None, at: tuple[int, int] | None, before: int | None, limit: int

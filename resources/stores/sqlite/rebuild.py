@@ -11,9 +11,9 @@ from resources.instants import now
 from resources.store import StoreUnavailable
 from resources.stores.bodies import Bodies
 from resources.stores.participant import Participant
-from resources.stores.sqlite_schema import connect, migrate, rows
-from resources.stores.sqlite_types import Types
-from resources.stores.sqlite_write import Writer
+from resources.stores.sqlite.schema import connect, migrate, rows
+from resources.stores.sqlite.types import Types
+from resources.stores.sqlite.write import Writer
 
 _EVENTS = 1_000
 """Events indexed in one transaction."""
