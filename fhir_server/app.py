@@ -27,6 +27,8 @@ from fhir_server.rest.front import Front
 from fhir_server.rest.routing import Router
 from fhir_server.routes import ROUTES
 from fhir_server.searching.custom import CustomParameters
+from fhir_server.signing_in.mount import mounted
+from fhir_server.signing_in.wiring import make_service
 from resources import instants
 from resources.store import ResourceStore, StoreUnavailable
 from resources.stores.memory import MemoryStore
@@ -41,6 +43,8 @@ from search.paging import Cursors
 from search.parameters import Parameters, registry
 from search.parse import parse
 from search.query import Query
+from smart_auth.routes import ROUTES as SIGN_IN_ROUTES
+from smart_auth.tokens import Tokens
 
 if TYPE_CHECKING:
     from fhir_server.indexing.feed import Feed
@@ -48,6 +52,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PREFIX = "/fhir"
+WELL_KNOWN = PREFIX + "/.well-known/"
 
 
 class Application:
@@ -65,7 +70,8 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection's HTTP request, or the lifespan."""
         path = scope.get("path", "")
-        if self._edge is not None and scope["type"] == "http" and (path.startswith(PREFIX + "/") or path == PREFIX):
+        fhir = path.startswith(PREFIX + "/") or path == PREFIX
+        if fhir and self._edge is not None and scope["type"] == "http" and not path.startswith(WELL_KNOWN):
             await self._edge(scope, receive, send)
         else:
             await self.beside(scope, receive, send)
@@ -77,6 +83,9 @@ class Application:
             asyncio.get_running_loop().set_exception_handler(log_lost_failure)
             if isinstance(ctx.index, SqliteIndex) and (sentence := ctx.index.doubt()):  # the feed of an outside index has its own
                 log.warning(sentence)
+            if self._settings.auth == "smart":
+                service = make_service(ctx, _secret(self._settings))
+                self.beside.router.routes.extend(mounted(row, service) for row in SIGN_IN_ROUTES)
             self._edge = Edge(ctx, PREFIX)
             _calm_collector()
             yield
@@ -146,6 +155,7 @@ async def open_context(settings: Settings) -> AsyncIterator[Context]:
             new_id=new_id,
             feed=feed,
             custom=custom,
+            tokens=Tokens(store, instants.now),
         )
 
 

@@ -12,7 +12,8 @@ from functools import lru_cache
 import msgspec
 
 from fhir_server.messages import FhirRequest, Identity
-from resources.instants import instant_text
+from resources.instants import instant_text, now
+from smart_auth.happenings import Happening
 
 ACTIONS = {
     "create": "C",
@@ -63,6 +64,22 @@ _REQUEST = (
 )
 """Ties an event to its request, as IHE BALP does: the X-Request-Id that the answer carries too."""
 
+_DCM = "http://dicom.nema.org/resources/ontology/DCM"
+_SECURITY = {
+    "login": ("110114", "110122"),
+    "logout": ("110114", "110123"),
+    "grant": ("110113", "110137"),
+    "token": ("110113", "110137"),
+    "revoke": ("110113", "110137"),
+    "user": ("110113", "110137"),
+    "client": ("110113", "110137"),
+    "keys": ("110113", "110132"),
+    "credentials": ("110113", "110137"),
+    "launch": ("110113", "110137"),
+    "break-glass": ("110113", "110127"),
+}
+"""What happens in sign-in and administration -> type and subtype, as codes of DICOM."""
+
 _json = msgspec.json.Encoder().encode
 
 
@@ -70,10 +87,17 @@ class Audit:
     """Builds events. `observer` is what names this server in them: its base URL."""
 
     def __init__(self, observer: str) -> None:
-        self._source = (
-            b'"source":{"observer":{"display":%b},"type":[{"system":"http://terminology.hl7.org/CodeSystem/security-source-type",'
-            b'"code":"4","display":"Application Server"}]}'
-        ) % _json(observer)
+        self._named = {
+            "observer": {"display": observer},
+            "type": [
+                {
+                    "system": "http://terminology.hl7.org/CodeSystem/security-source-type",
+                    "code": "4",
+                    "display": "Application Server",
+                }
+            ],
+        }
+        self._source = b'"source":' + _json(self._named)
 
     def success(self, now: int, who: Identity, request: FhirRequest, interaction: str, touched: Sequence[str]) -> bytes:
         """The event of an interaction that was carried out at `now` (microseconds) on the resources `touched` ("Patient/1")."""
@@ -87,6 +111,23 @@ class Audit:
         entities += _asked(request, interaction)
         outcome = b"4" if status < 500 else b"8"
         return self._event(now, who, interaction, outcome, b'"outcomeDesc":"%d %b",' % (status, code.encode()), entities)
+
+    def happening(self, what: Happening) -> bytes:
+        """The event of something in sign-in or administration, of now (https://hl7.org/fhir/R4/valueset-audit-event-sub-type.html)."""
+        type, subtype = _SECURITY[what.code]
+        event = {
+            "resourceType": "AuditEvent",
+            "type": {"system": _DCM, "code": type},
+            "subtype": [{"system": _DCM, "code": subtype}],
+            "action": "E",
+            "recorded": instant_text(now()),
+            "outcome": what.outcome,
+            "outcomeDesc": what.text,
+            "agent": [{"who": {"display": what.subject or "anonymous"}, "requestor": True}],
+            "source": self._named,
+            "entity": [{"what": {"display": each}} for each in what.about],
+        }
+        return _json({name: value for name, value in event.items() if value})
 
     def _event(self, now: int, who: Identity, interaction: str, outcome: bytes, why: bytes, entities: list[bytes]) -> bytes:
         entity = b',"entity":[%b]' % b",".join(entities) if entities else b""

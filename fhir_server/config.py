@@ -15,7 +15,9 @@ from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from smart_auth.settings import SignInSettings
 
 PREFIX = "FHIR_"
 ENV_FILE = ".env"
@@ -35,7 +37,7 @@ def _setting(default: Any, help: str, **limits: Any) -> Any:
     return Field(default, description=help, **limits)
 
 
-class Settings(BaseSettings):
+class Settings(SignInSettings):
     """The effective settings, fixed at start. Made by `load_settings`."""
 
     model_config = SettingsConfigDict(
@@ -248,14 +250,6 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
         return Settings(**given)
     except ValidationError as error:
         raise SettingsError("; ".join(_problem(details, given) for details in error.errors())) from None
-
-
-def check_sign_in(settings: Settings) -> None:
-    """Raises SettingsError where the server would have to ask who somebody is and cannot: it never starts half protected."""
-    if settings.auth == "smart":
-        raise SettingsError(
-            "FHIR_AUTH=smart: sign-in is not part of this version; use --auth off (FHIR_AUTH=off) on a loopback address"
-        )
 
 
 def _refuse_unknown() -> None:

@@ -15,6 +15,7 @@ from search.extract import Extractor
 from search.index import SearchIndex
 from search.paging import Cursors
 from search.parameters import Parameters
+from smart_auth.tokens import Tokens
 
 if TYPE_CHECKING:  # it brings Elasticsearch's client along, which the embedded engine needs not
     from fhir_server.indexing.feed import Feed
@@ -23,7 +24,8 @@ if TYPE_CHECKING:  # it brings Elasticsearch's client along, which the embedded 
 @dataclass(frozen=True, slots=True)
 class Context:
     """The parts of one running server. `clock` gives microseconds since the epoch, `new_id` an id for a new resource, `feed` is
-    what feeds the index where that is a server of its own, `custom` the search parameters that were added to this server."""
+    what feeds the index where that is a server of its own, `custom` the search parameters that were added to this server, `tokens`
+    what looks access tokens up."""
 
     settings: Settings
     store: ResourceStore
@@ -38,4 +40,5 @@ class Context:
     clock: Callable[[], int]
     new_id: Callable[[], str]
     custom: CustomParameters
+    tokens: Tokens
     feed: "Feed | None" = None

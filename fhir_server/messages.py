@@ -6,18 +6,23 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+from smart_auth.access import Access
+
 Return = Literal["minimal", "representation", "OperationOutcome"]
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who asks. Until tokens are checked every request has the same one (that of `--auth off`), `fhir-server load` its own.
+    """Who asks: a user (`subject`) through an app (`client`), or a client on its own account.
 
-    `address` is the caller's network address."""
+    `address` is the caller's network address. `access` is what the caller's token stands for; None where nobody is asked (`--auth off`) and
+    for the server's own commands. `anonymous`: tokens are asked for, and none came."""
 
     subject: str = "anonymous"
     client: str = "anonymous"
     address: str = ""
+    access: Access | None = field(default=None, hash=False)
+    anonymous: bool = False
 
 
 @dataclass(slots=True)

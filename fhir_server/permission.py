@@ -5,6 +5,7 @@
 
 from fhir_server.context import Context
 from fhir_server.messages import Identity
+from fhir_server.rest.identity import unauthorized
 from fhir_server.rest.routing import Route
 from resources.outcomes import not_allowed
 
@@ -15,7 +16,9 @@ APPEND_ONLY = frozenset(("AuditEvent",))
 def permitted(ctx: Context, who: Identity, route: Route[Context], type: str, id: str) -> None:
     """Returns if `who` may carry out `route` on `type` (and `id`, "" where the path has none); what it needs is `route.access`.
 
-    Raises FhirError 405 for a change of what can only grow.
+    Raises FhirError 405 for a change of what can only grow, 401 where a token is needed and none came.
     """
+    if who.anonymous and route.interaction != "capabilities":
+        raise unauthorized("This needs an access token: send Authorization: Bearer TOKEN ([base]/.well-known/smart-configuration)")
     if route.alters and type in APPEND_ONLY:
         raise not_allowed(f"{type}s cannot be changed or deleted; they can only be created and read", ("GET", "HEAD"))

@@ -8,7 +8,7 @@ import typer
 
 from fhir_server.cli.advice import advice
 from fhir_server.cli.show import REFUSED, err, escaped, fail, out
-from fhir_server.config import Settings, SettingsError, check_sign_in, load_settings, variable, without_password
+from fhir_server.config import Settings, SettingsError, load_settings, variable, without_password
 from fhir_server.data_folder import problem
 
 
@@ -55,11 +55,5 @@ def effective(settings: Settings) -> dict[str, Any]:
 
 
 def _problems(settings: Settings) -> list[str]:
-    found = []
-    try:
-        check_sign_in(settings)
-    except SettingsError as error:
-        found.append(str(error))
-    if not settings.in_memory and (text := problem(settings)):
-        found.append(text)
-    return found
+    text = "" if settings.in_memory else problem(settings)
+    return [text] if text else []

@@ -11,7 +11,7 @@ import typer
 
 from fhir_server.cli.advice import advice
 from fhir_server.cli.show import err, escaped, fail
-from fhir_server.config import Settings, check_sign_in, load_settings, variable
+from fhir_server.config import Settings, load_settings, variable
 from fhir_server.data_folder import prepare
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ def serve(
     """Serve the FHIR API until stopped (Ctrl+C or SIGTERM; requests under way are finished)."""
     options = {"host": host, "port": port, "workers": workers, "data_dir": data_dir, "auth": auth, "log_level": log_level}
     settings = load_settings(options)
-    check_sign_in(settings)
     prepare(settings)
     listening = listen(settings.host, settings.port)
     options["port"] = listening.getsockname()[1]
@@ -58,7 +57,6 @@ def application() -> "Application":
     from fhir_server.app import create_app
 
     settings = load_settings()
-    check_sign_in(settings)
     return create_app(settings)
 
 

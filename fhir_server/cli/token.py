@@ -1,18 +1,42 @@
 """`fhir-server token`."""
 
+import asyncio
 from typing import Annotated
 
 import typer
 
 from fhir_server.cli.show import fail
+from fhir_server.config import Settings, load_settings
+from smart_auth.access import Access
+from smart_auth.happenings import Happening
+from smart_auth.scopes import parse_scopes
+from smart_auth.tokens import issue
+
+CLIENT = "fhir-server token"
 
 
 def token(
     scope: Annotated[str, typer.Option(help="SMART scopes, separated by blanks, such as 'system/*.cruds'.")] = "system/*.rs",
     ttl: Annotated[int, typer.Option(help="Seconds for which the token is good.", min=1)] = 3600,
+    patient: Annotated[str, typer.Option(help="The id of the patient that scopes beginning with patient/ are about.")] = "",
 ) -> None:
-    """Print an access token. Not in this version: it has no sign-in, and `serve --auth off` asks nobody for a token."""
-    fail(
-        f"no token for {scope} ({ttl} s): sign-in is not part of this version. "
-        "Serve with --auth off on a loopback address; requests then need no token"
-    )
+    """Print an access token, for whoever can read the data folder or the store."""
+    read = parse_scopes(scope)
+    if read.unknown:
+        fail(f"{read.unknown[0]} is no scope; scopes look like system/*.rs, patient/Observation.rs or user/Appointment.cruds")
+    if not read.resources:
+        fail("no scope gives access to anything; try --scope 'system/*.rs'")
+    if any(each.level == "patient" for each in read.resources) and not patient:
+        fail("scopes that begin with patient/ are about one patient: name it with --patient ID")
+    typer.echo(asyncio.run(_token(load_settings(), read.text, ttl, patient)))
+
+
+async def _token(settings: Settings, scopes: str, ttl: int, patient: str) -> str:
+    from fhir_server.app import open_context
+
+    async with open_context(settings) as ctx:
+        now = ctx.clock()
+        made, record = issue(Access(CLIENT, CLIENT, scopes, now + ttl * 1_000_000, now, patient=patient))
+        what = Happening("token", f"an access token was made on the command line: {scopes}", subject=CLIENT, client=CLIENT)
+        await ctx.store.commit((), events=(ctx.audit.happening(what),), records=(record,))
+        return made

@@ -18,6 +18,7 @@ from fhir_server.randomness import random_bytes
 from fhir_server.rest.bodies import read_body
 from fhir_server.rest.errors import as_fhir_error
 from fhir_server.rest.hosts import Hosts
+from fhir_server.rest.identity import identify
 from fhir_server.rest.memory import LARGE, give_back
 from fhir_server.rest.negotiation import check_content, output
 from fhir_server.rest.protocol import URL_BYTES, URL_WAS_CUT
@@ -56,8 +57,9 @@ class Edge:
         try:
             query = scope["query_string"].decode("latin-1")
             path = scope["raw_path"].decode("latin-1")[len(self._prefix) :].strip("/")
-            who = Identity(address=scope["client"][0] if scope["client"] else "")
-            route, request = await self._route(scope, who, FhirRequest(scope["method"], path, query, b"", headers, base))
+            request = FhirRequest(scope["method"], path, query, b"", headers, base)
+            who = await self._who(scope, request)
+            route, request = await self._route(scope, who, request)
             label = route.label
             pretty = await self._output(who, route, request)
             body = self._body(route, headers, receive)
@@ -75,6 +77,17 @@ class Edge:
             if body is not None and body.size > LARGE:
                 asyncio.get_running_loop().call_soon(give_back)
             self._account(scope["method"], label, result, time.perf_counter() - started, request_id)
+
+    async def _who(self, scope: Scope, request: FhirRequest) -> Identity:
+        """The caller. Raises FhirError 401, and records that."""
+        address = scope["client"][0] if scope["client"] else ""
+        if self._ctx.settings.auth == "off":
+            return Identity(address=address)
+        try:
+            return await identify(self._ctx.tokens, request.headers, address)
+        except FhirError as refusal:
+            await record_refusal(self._ctx, Identity(address=address, anonymous=True), None, request, refusal)
+            raise
 
     async def _route(self, scope: Scope, who: Identity, request: FhirRequest) -> tuple[Route[Context], FhirRequest]:
         """The row that a request leads to, and the request with the parts that its path names. Raises FhirError, and records that."""

@@ -1,0 +1,21 @@
+"""The authorization server of one process, made of its Context."""
+
+from fhir_server.context import Context
+from fhir_server.signing_in.directory import StoredDirectory
+from smart_auth.sealing import Sealer
+from smart_auth.service import Service, Urls
+
+
+def make_service(ctx: Context, secret: bytes) -> Service:
+    """What the endpoints of `smart_auth` work with. `secret` is FHIR_SECRET, or the one in the data folder."""
+    base = ctx.settings.base
+    return Service(
+        store=ctx.store,
+        tokens=ctx.tokens,
+        clock=ctx.clock,
+        urls=Urls(base.removesuffix("/fhir"), base, ctx.settings.bases),
+        settings=ctx.settings,
+        happened=ctx.audit.happening,
+        directory=StoredDirectory(ctx),
+        sealer=Sealer(secret),
+    )

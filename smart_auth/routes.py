@@ -1,0 +1,6 @@
+"""The addresses of the authorization server, below the root of the server."""
+
+from smart_auth.pages.static_files import static
+from smart_auth.web import WebRoute
+
+ROUTES = (WebRoute("GET", "/oauth/static/{name}", static, page=True),)
