@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check fmt bench docs lock
+.PHONY: help setup run test check fmt bench docs smart-table lock
 
 help:  ## show what there is
 	@awk -F ':.*##' '/^[a-z]+:.*##/ { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +40,10 @@ bench: setup  ## measure a real server on this machine, results on the screen
 
 docs: setup  ## write the generated pages again (docs/configuration.md)
 	$(BIN)/python scripts/document_settings.py
+
+smart-table: setup  ## run what shows SMART's rows, and write the table in docs/smart.md
+	$(BIN)/pytest -n auto --junit-xml=.smart-results.xml tests/smart_auth tests/access tests/api tests/audit tests/browser tests/clients
+	$(BIN)/python scripts/document_smart.py .smart-results.xml
 
 lock:  ## choose the versions of all requirements anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade pyproject.toml -o requirements/runtime.txt
