@@ -44,6 +44,7 @@ from search.parameters import Parameters, registry
 from search.parse import parse
 from search.query import Query
 from smart_auth.routes import ROUTES as SIGN_IN_ROUTES
+from smart_auth.service import Service
 from smart_auth.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -157,6 +158,13 @@ async def open_context(settings: Settings) -> AsyncIterator[Context]:
             custom=custom,
             tokens=Tokens(store, instants.now),
         )
+
+
+@asynccontextmanager
+async def open_service(settings: Settings) -> AsyncIterator[Service]:
+    """What sign-in works with, for commands that manage users, clients and keys. Raises StoreUnavailable."""
+    async with open_context(settings) as ctx:
+        yield make_service(ctx, _secret(settings))
 
 
 @asynccontextmanager
