@@ -26,9 +26,8 @@ class Running:
     def __init__(self, data_dir: Path, **settings: Any) -> None:
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self.listening.getsockname()[1]
-        self.app: Application = create_app(
-            Settings(data_dir=data_dir, auth="off", port=self.port, synchronous="NORMAL", **settings)
-        )
+        chosen = {"data_dir": data_dir, "auth": "off", "port": self.port, "synchronous": "NORMAL"} | settings
+        self.app: Application = create_app(Settings(**chosen))
         config = uvicorn.Config(self.app, http=HttpProtocol, loop="uvloop", ws="none", access_log=False, log_config=None)
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.listening]})
