@@ -172,6 +172,15 @@ class StoreUnavailable(Exception):
         self.full, self.uncertain = full, uncertain
 
 
+class Head(NamedTuple):
+    """The newest event that an opening of a store has written: the name of this writer, the event's number among its events (0: there is
+    none yet), and the SHA-256 of its bytes in hexadecimal digits (resources/stores/chain.py)."""
+
+    writer: str
+    number: int
+    hash: str
+
+
 class HistoryPage(NamedTuple):
     """Versions, newest first, and the position to go on from (None: this was the last page)."""
 
@@ -186,6 +195,11 @@ class ResourceStore(Protocol):
     def wants_entries(self) -> bool:
         """Whether a search index takes part in this store's commits and so reads `Change.entry`. Where it is False nobody
         does (an index outside reads the outbox and extracts for itself), and callers do not make entries."""
+
+    @property
+    def audit_head(self) -> Head:
+        """The newest event that this opening of the store has committed. Where it is not known whether a commit was kept, it goes on
+        under another name."""
 
     async def open(self) -> None:
         """Make ready: create or upgrade what is on disk. Raises StoreUnavailable with a clear sentence."""
@@ -204,8 +218,9 @@ class ResourceStore(Protocol):
     ) -> list[Written]:
         """Write all changes, events and records, or nothing. Returns one Written a change, in order, once they are durable.
 
-        `events` are AuditEvents without `id` and `meta`: JSON objects that begin with `{"resourceType":"AuditEvent",`; the store
-        numbers and dates them, and keeps each as version 1 with the method POST, after the commit's changes. Two changes to one
+        `events` are AuditEvents without `id` and root extensions: JSON objects that begin with `{"resourceType":"AuditEvent",`, a `meta`
+        (with profiles alone) only right after that. The store numbers and dates them, links each to the one that it wrote before
+        (docs/adr/0018), and keeps it as version 1 with the method POST, after the commit's changes. Two changes to one
         resource, or of one record, in a commit are a caller's error (ValueError). Raises Conflict.
         """
 

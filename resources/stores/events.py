@@ -1,32 +1,18 @@
-"""AuditEvents that a store writes itself: how they are numbered, dated and packed.
+"""AuditEvents that a store writes itself: how they are known and packed. `resources.stores.chain` numbers and dates them.
 
-A commit's events come without `id` and `meta`; the store gives each its position as id (`event-123`) and keeps the events of a commit
+A commit's events come without `id`; the store gives each its position as id (`event-123`) and keeps the events of a commit
 group together, since they are written once, never changed, and mostly read in order.
 """
 
 from collections.abc import Iterator, Sequence
 
-from resources.instants import instant_text
 from resources.store import Version
 
 TYPE = "AuditEvent"
 ROW = 1 << 48
 """Row numbers of events begin here: row = ROW + position."""
 
-_OPENING = b'{"resourceType":"AuditEvent",'
 _ID = "event-"
-
-
-def stamp(events: Sequence[bytes], first: int, instant: int) -> bytes:
-    """The events as documents, one a line, numbered from position `first`. Raises ValueError for what is no event."""
-    text = instant_text(instant).encode()
-    out = []
-    for number, event in enumerate(events, first):
-        if not event.startswith(_OPENING):
-            raise ValueError('an event begins with {"resourceType":"AuditEvent",')
-        head = b'%b"id":"event-%d","meta":{"versionId":"1","lastUpdated":"%b"},' % (_OPENING, number, text)
-        out.append(head + event[len(_OPENING) :])
-    return b"\n".join(out)
 
 
 def unpack(lines: bytes, first: int, instant: int) -> Iterator[Version]:

@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 from resources.instants import instant_text, now
-from resources.store import Change, Claim, Conflict, HistoryPage, Key, Receipt, Record, RecordChange, Version, Written
+from resources.store import Change, Claim, Conflict, Head, HistoryPage, Key, Receipt, Record, RecordChange, Version, Written
 from resources.stores import events
 from resources.stores.adoption import check_next, check_order
+from resources.stores.chain import Chain
 from resources.stores.participant import Applied, Participant
 from resources.stores.preconditions import check_change, check_claims, check_distinct
 from resources.stores.records import Plan, live
@@ -25,11 +26,17 @@ class MemoryStore:
         self._records: dict[tuple[str, str], Record] = {}
         self._confirmed: dict[str, int] = {}
         self._position = self._instant = 0
+        self._chain = Chain()
 
     @property
     def wants_entries(self) -> bool:
         """See ResourceStore.wants_entries."""
         return self._participant is not None
+
+    @property
+    def audit_head(self) -> Head:
+        """See ResourceStore.audit_head."""
+        return self._chain.head
 
     async def open(self) -> None:
         """See ResourceStore.open."""
@@ -107,8 +114,10 @@ class MemoryStore:
     def _log(self, made: Sequence[bytes]) -> None:
         if not made:
             return
-        first = self._position + 1
-        for event in events.unpack(events.stamp(made, first, self._instant), first, self._instant):
+        first, links = self._position + 1, self._chain.links()
+        stamped = links.stamp(made, first, self._instant)
+        links.keep()
+        for event in events.unpack(stamped, first, self._instant):
             self._position = event.position
             self._resources[(event.type, event.id)] = [event]
             self._versions.append(event)

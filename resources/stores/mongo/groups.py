@@ -19,6 +19,7 @@ from resources.store import Change, Conflict, Receipt, Version, Written
 from resources.stores import events
 from resources.stores.adoption import check_next, check_order
 from resources.stores.bodies import Bodies
+from resources.stores.chain import Links
 from resources.stores.commits import Job
 from resources.stores.mongo import records
 from resources.stores.mongo.documents import LARGEST, native
@@ -59,9 +60,9 @@ class Found:
 class Group:
     """The writes of one group of commits, whose positions come after `position`, at `instant` (microseconds since the epoch)."""
 
-    def __init__(self, position: int, instant: int, found: Found, bodies: Bodies) -> None:
+    def __init__(self, position: int, instant: int, found: Found, bodies: Bodies, links: Links) -> None:
         self.first, self.position, self.instant = position + 1, position, instant
-        self._text, self._found, self._bodies = instant_text(instant), found, bodies
+        self._text, self._found, self._bodies, self.links = instant_text(instant), found, bodies, links
         self._states = dict(found.states)
         self._documents: dict[int, dict[str, Any]] = {}
         self._ended: dict[int, dict[str, int]] = {}
@@ -161,7 +162,7 @@ class Group:
             part = self._events[start : start + PACK]
             first = self.position + 1
             self.position += len(part)
-            self._pack(first, len(part), self.instant, events.stamp(part, first, self.instant))
+            self._pack(first, len(part), self.instant, self.links.stamp(part, first, self.instant))
 
     def _pack(self, first: int, count: int, instant: int, lines: bytes) -> None:
         self._documents[first] = {

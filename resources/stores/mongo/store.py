@@ -9,7 +9,7 @@ from pymongo import ReadPreference
 from pymongo.errors import PyMongoError
 
 from resources.instants import now
-from resources.store import Change, Claim, HistoryPage, Key, Receipt, Record, RecordChange, StoreUnavailable, Version, Written
+from resources.store import Change, Claim, Head, HistoryPage, Key, Receipt, Record, RecordChange, StoreUnavailable, Version, Written
 from resources.stores.commits import Commits, Job
 from resources.stores.mongo.documents import native
 from resources.stores.mongo.driver import ANSWER, COMMITTED, DURABLE, Driver, connect, database_name, place, settled
@@ -51,6 +51,11 @@ class MongoStore:
     def wants_entries(self) -> bool:
         """See ResourceStore.wants_entries: the index of this store is always a server of its own."""
         return False
+
+    @property
+    def audit_head(self) -> Head:
+        """See ResourceStore.audit_head."""
+        return self._transactions.chain.head
 
     # -- opening and closing
 

@@ -20,6 +20,7 @@ from pymongo.read_concern import ReadConcern
 from resources.store import StoreUnavailable, Version
 from resources.stores import events
 from resources.stores.bodies import Bodies
+from resources.stores.chain import Chain
 from resources.stores.commits import Job
 from resources.stores.mongo import records
 from resources.stores.mongo.driver import ANSWER, DURABLE, settled
@@ -53,7 +54,7 @@ class Transactions:
     def __init__(self, client: Any, database: Any, errors: Errors, clock: Callable[[], int]) -> None:
         self._database, self._errors, self._clock = database, errors, clock
         self._types, self._bodies = Types(database), Bodies()
-        self.writers = Writers(client, database)
+        self.writers, self.chain = Writers(client, database), Chain()
         self._turn = asyncio.Lock()
         self._latest, self._shared = -1, 0.0
 
@@ -65,7 +66,7 @@ class Transactions:
         async def work(session: Any, position: int, instant: int) -> Group | None:
             found = await self._found(session, keys)
             await self._find_claims(session, jobs, found, instant)
-            group = Group(position, instant, found, self._bodies)
+            group = Group(position, instant, found, self._bodies, self.chain.links())
             await group.plan(jobs)
             if group.empty():
                 return None
@@ -83,7 +84,7 @@ class Transactions:
 
         async def work(session: Any, position: int, instant: int) -> Group:
             found = await self._found(session, {f"{version.type}/{version.id}" for version in documents})
-            group = Group(position, instant, found, self._bodies)
+            group = Group(position, instant, found, self._bodies, self.chain.links())
             group.adopt(versions)
             await self._fill(session, group)
             moved = {"$set": {"position": group.position}, "$max": {"instant": group.instant}}
@@ -183,6 +184,8 @@ class _Tries:
                 await self._wait()
         finally:
             beating.cancel()
+            if self._doubtful is not None:  # nobody knows whether its events are there: none must follow them
+                self._transactions.chain.renew()
 
     def _again(self, problem: PyMongoError) -> bool:
         """Whether to try again: MongoDB says so and there is time. Where there was no server to be found the driver has waited
@@ -200,6 +203,8 @@ class _Tries:
                 position, instant = await transactions.lock(session, self._size)
             if self._doubtful is not None:
                 if await transactions.kept(session, self._doubtful):
+                    self._doubtful.links.keep()
+                    self._doubtful = None
                     await self._abort()
                     return
                 self._doubtful = None
@@ -228,6 +233,8 @@ class _Tries:
             try:
                 with pymongo.timeout(2 * ANSWER):
                     await self._session.commit_transaction()
+                group.links.keep()
+                self._doubtful = None
                 return
             except PyMongoError as problem:
                 self._doubtful = group

@@ -11,7 +11,7 @@ from contextlib import suppress
 from asyncpg.pool import PoolConnectionProxy
 
 from resources.instants import now
-from resources.store import Change, Claim, HistoryPage, Key, Receipt, Record, RecordChange, StoreUnavailable, Version, Written
+from resources.store import Change, Claim, Head, HistoryPage, Key, Receipt, Record, RecordChange, StoreUnavailable, Version, Written
 from resources.stores.bodies import Bodies
 from resources.stores.commits import Commits, Job
 from resources.stores.postgres.connection import Connections, address, unavailable
@@ -61,6 +61,11 @@ class PostgresStore:
         self._commits = Commits(self._write, most=GROUP, slow="PostgreSQL")
         self._sweeper: asyncio.Task[None] | None = None
         self._counting = asyncio.Lock()
+
+    @property
+    def audit_head(self) -> Head:
+        """See ResourceStore.audit_head."""
+        return self._writer.chain.head
 
     async def open(self) -> None:
         """See ResourceStore.open."""
@@ -113,12 +118,16 @@ class PostgresStore:
         """What became of a group whose COMMIT was not answered: None if it is there, now at the latest; else the error to tell."""
         kept = await self._kept(lost)
         if kept:
+            if lost.links is not None:
+                lost.links.keep()
             return None
         if kept is None:
+            self._writer.chain.renew()
             return unavailable(lost.__cause__ or lost, self._address.shown, uncertain=True)
         try:
             await self._connections.persist(lambda: self._transact(jobs))
         except Uncertain as again:
+            self._writer.chain.renew()
             return unavailable(again.__cause__ or again, self._address.shown, uncertain=True)
         except Exception as problem:
             return problem

@@ -18,6 +18,7 @@ from resources.store import Change, Conflict, Receipt, Record, Version, Written
 from resources.stores import events
 from resources.stores.adoption import check_next, check_order
 from resources.stores.bodies import Bodies
+from resources.stores.chain import Chain, Links
 from resources.stores.commits import Job
 from resources.stores.postgres.connection import GONE, drop
 from resources.stores.postgres.records import Records
@@ -81,9 +82,10 @@ _RECEIPT = (
 class Uncertain(Exception):
     """The connection was lost during COMMIT: whether the group was kept is not known.
 
-    `witness` is the last row that it wrote, which `Writer.kept` looks for (None: it wrote none)."""
+    `witness` is the last row that it wrote, which `Writer.kept` looks for (None: it wrote none). `links` are those of its events."""
 
     witness: "_Row | _Pack | Record | None" = None
+    links: Links | None = None
 
 
 class _State(NamedTuple):
@@ -133,6 +135,7 @@ class _Group:
     last: _Row | None = None
     logged: _Pack | None = None
     records: Plan = field(default_factory=lambda: Plan(lambda name: None, 0))
+    links: Links | None = None
 
     @property
     def witness(self) -> _Row | _Pack | Record | None:
@@ -149,7 +152,7 @@ class Writer:
             sql.replace("{schema}", schema) for sql in (_STATES, _DOCS, _GROUP, _CLAIMS, _RECEIPT, _LOGGED, _COUNTED)
         )
         self._find_row, self._find_pack = (sql.replace("{schema}", schema) for sql in (_FIND_ROW, _FIND_PACK))
-        self._schema, self.records = schema, Records(schema)
+        self._schema, self.records, self.chain = schema, Records(schema), Chain()
         self.durable(True)
 
     def durable(self, by_default: bool) -> None:
@@ -167,8 +170,10 @@ class Writer:
             async with self._transaction(connection):
                 group = await self._fill(connection, jobs)
         except Uncertain as lost:
-            lost.witness = group.witness
+            lost.witness, lost.links = group.witness, group.links
             raise
+        if group.links is not None:
+            group.links.keep()
 
     async def _fill(self, connection: PoolConnectionProxy, jobs: Sequence[Job]) -> _Group:
         """Plan and write a group in the open transaction."""
@@ -295,7 +300,8 @@ class Writer:
         if not group.last and not group.events and not group.claimed and not group.answered:
             return
         first, count = group.position + 1, len(group.events)
-        logged = self._bodies.pack(events.stamp(group.events, first, group.instant)) if count else b""
+        group.links = self.chain.links()
+        logged = self._bodies.pack(group.links.stamp(group.events, first, group.instant)) if count else b""
         group.logged = _Pack(first, group.instant, count, logged) if count else None
         group.position += count
         await connection.execute(self._group, *_columns(last), first, count, logged, group.position, group.instant)

@@ -19,7 +19,7 @@ from typing import Literal, TypeVar
 import apsw
 
 from resources.instants import now
-from resources.store import Change, Claim, HistoryPage, Key, Receipt, Record, RecordChange, StoreUnavailable, Version, Written
+from resources.store import Change, Claim, Head, HistoryPage, Key, Receipt, Record, RecordChange, StoreUnavailable, Version, Written
 from resources.stores.bodies import Bodies
 from resources.stores.commits import Commits, Job
 from resources.stores.participant import Participant
@@ -76,6 +76,11 @@ class SqliteStore:
     def wants_entries(self) -> bool:
         """See ResourceStore.wants_entries."""
         return self._participant is not None
+
+    @property
+    def audit_head(self) -> Head:
+        """See ResourceStore.audit_head."""
+        return self._writer.chain.head
 
     # -- opening and closing
 

@@ -16,6 +16,7 @@ from resources.store import Change, Conflict, Version, Written
 from resources.stores import events
 from resources.stores.adoption import check_next, check_order
 from resources.stores.bodies import Bodies
+from resources.stores.chain import Chain, Links
 from resources.stores.commits import Job
 from resources.stores.participant import Applied, Participant
 from resources.stores.preconditions import check_change, check_claims
@@ -58,6 +59,7 @@ class _Group:
     instant: int
     text: str
     records: Plan
+    links: Links
     states: dict[tuple[str, str], _State] = field(default_factory=dict)
     added: list[tuple[object, ...]] = field(default_factory=list)
     moved: list[tuple[object, ...]] = field(default_factory=list)
@@ -79,6 +81,7 @@ class Writer:
         self._data_version = -1
         self._seq = self._row = self._instant = 0
         self._told = False
+        self.chain = Chain()
 
     def run(self, jobs: Sequence[Job]) -> Generator[None, None, None]:
         """Write the jobs in one transaction, pausing (yield) now and then so that the caller may let others run.
@@ -90,6 +93,7 @@ class Writer:
             for job in jobs:
                 yield from self._plan(group, job)
             yield from self._flush(group)
+        group.links.keep()
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -97,11 +101,18 @@ class Writer:
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield
-            connection.execute("COMMIT")
+            self._commit()
         except BaseException:
             self._data_version = -1
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
+            raise
+
+    def _commit(self) -> None:
+        try:
+            self._connection.execute("COMMIT")
+        except apsw.Error:
+            self.chain.renew()  # whatever is there after all, no other event will claim to follow the same one
             raise
 
     def _begin(self) -> _Group:
@@ -112,7 +123,7 @@ class Writer:
             self._data_version = data_version
         self._instant = max(self._clock() // 1000 * 1000, self._instant)
         records = kept.planned(self._connection, self._clock())
-        return _Group(self._instant, instant_text(self._instant), records)
+        return _Group(self._instant, instant_text(self._instant), records, self.chain.links())
 
     def recount(self) -> None:
         """Read the newest position, row number and instant from the file."""
@@ -235,7 +246,7 @@ class Writer:
 
     def _log(self, group: _Group) -> None:
         first, count = self._seq + 1, len(group.events)
-        packed = self._bodies.pack(events.stamp(group.events, first, group.instant))
+        packed = self._bodies.pack(group.links.stamp(group.events, first, group.instant))
         self._connection.execute(_LOG, (first, count, group.instant, packed))
         self._seq += count
 
