@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from resources.store import RecordChange, ResourceStore
+from smart_auth.client_keys.jwks_uri import RemoteKeys
 from smart_auth.happenings import Happening
 from smart_auth.sealing import Sealer
 from smart_auth.settings import SignInSettings
@@ -57,7 +58,8 @@ class Urls:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """`clock` gives microseconds since the epoch. `happened` makes the AuditEvent of something, for `commit`."""
+    """`clock` gives microseconds since the epoch. `happened` makes the AuditEvent of something, for `commit`, `remote_keys` fetches
+    the keys of clients."""
 
     store: ResourceStore
     tokens: Tokens
@@ -67,6 +69,7 @@ class Service:
     happened: Callable[[Happening], bytes]
     directory: Directory
     sealer: Sealer
+    remote_keys: RemoteKeys
 
     async def commit(self, *records: RecordChange, happening: Happening | None = None) -> None:
         """Keep or forget records, together with the AuditEvent of it. Raises Conflict("record"), StoreUnavailable."""

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings
+
+from smart_auth.client_keys.addresses import Allowed
 
 
 def _setting(default: Any, help: str, **limits: Any) -> Any:
@@ -15,7 +17,7 @@ class SignInSettings(BaseSettings):
     """Fields of `fhir_server.config.Settings`; the setting `token_ttl` is the environment variable `FHIR_TOKEN_TTL`."""
 
     token_ttl: int = _setting(3_600, "Seconds for which an access token of a user is good.", ge=60, le=86_400)
-    backend_token_ttl: int = _setting(300, "Seconds for which an access token of a backend service is good.", ge=30, le=3_600)
+    backend_token_ttl: int = _setting(300, "Seconds for which an access token of a backend service is good.", ge=30, le=300)
     refresh_ttl_days: int = _setting(
         180, "Days after which a refresh token that is not used any more is good for nothing.", ge=1, le=3_650
     )
@@ -24,6 +26,11 @@ class SignInSettings(BaseSettings):
         "Dynamic client registration (RFC 7591). `closed`: nobody; `token`: whoever has an access token of an administrator; `open`:"
         " everybody, for public and confidential apps.",
     )
+    jwks_uri_allow: str = _setting(
+        "",
+        "Hosts and networks, separated by blanks (`keys.clinic.internal 10.1.0.0/16`), where clients may publish their keys (`jwks_uri`)"
+        " although they are not on the public Internet.",
+    )
     sign_in_name: str = _setting("FHIR server", "What sign-in and consent pages call this server.", max_length=100)
     mfa_roles: str = _setting(
         "",
@@ -31,3 +38,9 @@ class SignInSettings(BaseSettings):
         " next sign-in.",
     )
     style_file: Path | None = _setting(None, "A JSON file to serve as SMART style (`smart_style_url`) in place of the default one.")
+
+    @field_validator("jwks_uri_allow")
+    @classmethod
+    def _readable(cls, value: str) -> str:
+        Allowed.read(value)
+        return value

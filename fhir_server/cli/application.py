@@ -13,6 +13,7 @@ import sys
 import typer
 
 from fhir_server.cli.check_config import check_config
+from fhir_server.cli.clients.commands import client
 from fhir_server.cli.load import load
 from fhir_server.cli.move import move_command
 from fhir_server.cli.reindex import reindex
@@ -43,6 +44,7 @@ for name, command in (
     ("version", version),
 ):
     application.command(name)(command)
+application.add_typer(client)
 
 
 def main() -> None:

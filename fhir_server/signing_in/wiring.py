@@ -1,7 +1,12 @@
 """The authorization server of one process, made of its Context."""
 
+from urllib.parse import urlsplit
+
+from fhir_server.config import Settings
 from fhir_server.context import Context
 from fhir_server.signing_in.directory import StoredDirectory
+from smart_auth.client_keys.addresses import Allowed
+from smart_auth.client_keys.jwks_uri import RemoteKeys, loopback
 from smart_auth.sealing import Sealer
 from smart_auth.service import Service, Urls
 
@@ -18,4 +23,11 @@ def make_service(ctx: Context, secret: bytes) -> Service:
         happened=ctx.audit.happening,
         directory=StoredDirectory(ctx),
         sealer=Sealer(secret),
+        remote_keys=RemoteKeys(ctx.clock, _allowed(ctx.settings)),
     )
+
+
+def _allowed(settings: Settings) -> Allowed:
+    """Where keys of clients may be fetched; from this machine where this server itself can be reached from here only, over http."""
+    parts = urlsplit(settings.base)
+    return Allowed.read(settings.jwks_uri_allow, loopback=parts.scheme == "http" and loopback(parts.hostname or ""))

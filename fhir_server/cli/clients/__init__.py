@@ -1,0 +1,1 @@
+"""`fhir-server client …`: the apps and services that may ask for tokens."""

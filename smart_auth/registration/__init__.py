@@ -1,0 +1,1 @@
+"""How clients come to be known: dynamic registration, and what is checked of any client."""
