@@ -70,6 +70,8 @@ def allows(compartments: Sequence[Compartment], allowed: Grants | None, document
         return False
     return allowed is None or any(
         (grant.compartment is None or grant.compartment.patient in patients)
+        and grant.without.isdisjoint(patients)
+        and not (grant.free and patients)
         and all(_clause_holds(clause, document) for clause in grant.clauses)
         for grant in grants_of(allowed, document.key.type)
     )

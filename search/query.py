@@ -185,11 +185,14 @@ class Compartment:
 @dataclass(frozen=True, slots=True)
 class Grant:
     """What an access decision allows: documents of `type` ("*": of any, then without clauses) that lie in `compartment` (None:
-    wherever they lie) and for which all `clauses` hold (the query part of a SMART v2 scope)."""
+    wherever they lie), in that of none of the patients `without` (ids), with `free` in no patient's at all, and for which all `clauses`
+    hold (the query part of a SMART v2 scope)."""
 
     type: str
     compartment: Compartment | None = None
     clauses: tuple[Clause, ...] = ()
+    without: frozenset[str] = frozenset()
+    free: bool = False
 
 
 Grants = tuple[Grant, ...]

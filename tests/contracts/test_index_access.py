@@ -75,6 +75,13 @@ ALLOWED: list[tuple[str, Grants, str]] = [
     ("Observation", (grant("Observation", "2"), grant("Observation", "1")), "1 2 3 4"),
     ("Observation", (grant("Observation?code=b", "1"), grant("Observation")), "1 2 3 4 5"),
     ("Observation?code=a", (grant("Observation", "2"), grant("Observation?date=le2026-01-01")), "1 4"),
+    ("Observation", (Grant("Observation", without=frozenset("2")),), "1 2 3 5"),
+    ("Observation", (Grant("Observation", without=frozenset(("1", "2", "9"))),), "5"),
+    ("Observation", (Grant("Observation", without=frozenset(("2", *map(str, range(100, 200))))),), "1 2 3 5"),
+    ("Observation", (Grant("Observation", free=True),), "5"),
+    ("Observation", (Grant("Observation", free=True), grant("Observation", "2")), "4 5"),
+    ("Observation", (Grant("Observation", Compartment("1"), without=frozenset("2")),), "1 2 3"),
+    ("Observation", (replace(grant("Observation?code=b"), without=frozenset("2")), grant("Observation", "2")), "3 4"),
     ("Patient", (grant("Patient?gender=male"), grant("Patient?name:contains=mit"), grant("Patient?_id=9")), "2 3"),
 ]
 

@@ -60,7 +60,9 @@ def _within(compartment: Compartment) -> Json:
 
 def _grant(grant: Grant) -> Json:
     within = [_within(grant.compartment)] if grant.compartment is not None else []
-    return all_of([*within, *(_clause(clause) for clause in grant.clauses)])
+    apart = [_not(each) for each in one_of("patients", sorted(grant.without))] if grant.without else []
+    free = [_not({"exists": {"field": "patients"}})] if grant.free else []
+    return all_of([*within, *apart, *free, *(_clause(clause) for clause in grant.clauses)])
 
 
 def compile_condition(condition: Condition, links: Links) -> Json:

@@ -101,21 +101,26 @@ def _negated(predicate: Predicate | None) -> Predicate | None:
     return _allmembers(options)
 
 
+_Alike = tuple[tuple[Clause, ...], frozenset[str], bool]
+_SOUGHT = 20
+"""So many patients are looked for by a seek each; of more it is less to read a document's rows."""
+
+
 def compile_access(compartments: Sequence[Compartment], allowed: Grants | None, book: Book, facts: Facts) -> list[Predicate]:
     """What documents of a type must satisfy to lie in all compartments and under one of the grants; NEVER among it if none can."""
     found = [_in_compartment([compartment.patient], book) for compartment in compartments]
     if allowed is None:
         return found
-    alike: dict[tuple[Clause, ...], list[str] | None] = {}  # clauses -> the patients for whom they are granted, None: for all
+    alike: dict[_Alike, list[str] | None] = {}  # what is granted -> the patients for whom it is, None: for all
     for grant in grants_of(allowed, book.name):
-        patients = alike.setdefault(grant.clauses, [])
+        patients = alike.setdefault((grant.clauses, grant.without, grant.free), [])
         if grant.compartment is None:
-            alike[grant.clauses] = None
+            alike[grant.clauses, grant.without, grant.free] = None
         elif patients is not None:
             patients.append(grant.compartment.patient)
     options = []
-    for clauses, patients in alike.items():
-        parts = [compile_clause(clause, book, facts) for clause in clauses]
+    for (clauses, without, free), patients in alike.items():
+        parts = [*(compile_clause(clause, book, facts) for clause in clauses), *_apart(without, free, book)]
         if patients is not None:
             parts.append(_in_compartment(patients, book))
         if NEVER not in parts:
@@ -186,6 +191,16 @@ def _in_compartment(patients: Sequence[str], book: Book) -> Predicate:
     wanted = list(dict.fromkeys(hash64(f"Patient/{patient}") for patient in patients))
     streams = [Stream(book.patient, v=v, point=True) for v in wanted]
     return points(1, streams, lambda rows: any(r[0] == book.patient and r[1] in wanted for r in rows))
+
+
+def _apart(without: frozenset[str], free: bool, book: Book) -> list[Predicate]:
+    """In the compartment of none of the patients; `free`: of no patient at all."""
+    if free:
+        return [Predicate(9, check=lambda rows: all(r[0] != book.patient for r in rows))]
+    if not without:
+        return []
+    left = _inverted(_in_compartment(sorted(without), book))
+    return [left if len(without) <= _SOUGHT else Predicate(9, check=left.check)]
 
 
 def _by_id(terms: Sequence[Term], book: Book) -> Predicate:
