@@ -1,6 +1,7 @@
 """The addresses of the authorization server, below the root of the server."""
 
 from smart_auth.pages.static_files import static
+from smart_auth.people.routes import ROUTES as PEOPLE
 from smart_auth.web import WebRoute
 
-ROUTES = (WebRoute("GET", "/oauth/static/{name}", static, page=True),)
+ROUTES = (WebRoute("GET", "/oauth/static/{name}", static, page=True), *PEOPLE)

@@ -37,6 +37,16 @@ class SignInSettings(BaseSettings):
         "Roles, separated by blanks, whose users must have a second factor (`practitioner admin`); they set it up at their"
         " next sign-in.",
     )
+    session_idle: int = _setting(30, "Minutes without use after which a person has to sign in again.", ge=1, le=1_440)
+    session_hours: int = _setting(12, "Hours after which a person has to sign in again, however active.", ge=1, le=168)
+    password_length: int = _setting(12, "Fewest characters of a password that is chosen.", ge=8, le=128)
+    password_memory: int = _setting(
+        64,
+        "MiB that the hash of one password takes (Argon2id, three passes). More makes stolen hashes costlier to try, and each sign-in"
+        " slower; passwords are hashed anew at the next sign-in.",
+        ge=19,
+        le=1_024,
+    )
     style_file: Path | None = _setting(None, "A JSON file to serve as SMART style (`smart_style_url`) in place of the default one.")
 
     @field_validator("jwks_uri_allow")

@@ -20,6 +20,7 @@ from fhir_server.cli.reindex import reindex
 from fhir_server.cli.serve import serve
 from fhir_server.cli.show import fail
 from fhir_server.cli.token import token
+from fhir_server.cli.user import user
 from fhir_server.cli.verify_index import verify_index
 from fhir_server.cli.version import version
 from fhir_server.config import SettingsError
@@ -44,6 +45,7 @@ for name, command in (
     ("version", version),
 ):
     application.command(name)(command)
+application.add_typer(user, name="user")
 application.add_typer(client)
 
 

@@ -1,7 +1,9 @@
 """Templates into answers. Everything put into a template is escaped."""
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -30,13 +32,16 @@ def page(
     status: int = 200,
     cookies: tuple[Cookie, ...] = (),
     form_targets: tuple[str, ...] = (),
+    headers: Mapping[str, str] = MappingProxyType({}),
     **values: object,
 ) -> WebResponse:
     """The page that `templates/{template}.html` makes of `values`; `server` is what the server is called."""
     text = _environment().get_template(f"{template}.html").render(server=service.settings.sign_in_name, **values)
-    return WebResponse(status, text.encode(), headers=NO_STORE, cookies=cookies, form_targets=form_targets)
+    return WebResponse(status, text.encode(), headers={**NO_STORE, **headers}, cookies=cookies, form_targets=form_targets)
 
 
 def error_page(service: Service, refusal: OAuthError) -> WebResponse:
     """For people: what went wrong, and what to do."""
-    return page(service, "error", status=refusal.status, error=refusal.error, description=refusal.description)
+    return page(
+        service, "error", status=refusal.status, headers=refusal.headers, error=refusal.error, description=refusal.description
+    )

@@ -1,0 +1,106 @@
+"""What an administrator does with users (`fhir-server user`). Everything leaves an AuditEvent."""
+
+from resources.store import Conflict
+from smart_auth.happenings import Happening
+from smart_auth.people import passwords
+from smart_auth.people.sessions import all_ended
+from smart_auth.roles import ROLES
+from smart_auth.service import Service
+from smart_auth.users import EMAIL, FHIR_USER, User, email_tag, find_user, find_users, forgotten, kept, normalised
+
+
+class Refused(Exception):
+    """Something that cannot be done. The text is a sentence that says why, and what to do."""
+
+
+async def add(service: Service, user: User, password: str, by: str) -> User:
+    """A new user with a password ("": none yet; a reset sets one). Raises Refused."""
+    name = normalised(user.name)
+    if not name:
+        raise Refused("a user name has 1 to 100 visible characters")
+    await _check(service, user)
+    user = user.having(name=name, password=await _hashed(service, password, name, user.email) if password else "")
+    try:
+        await service.commit(kept(user), happening=_happened(f"user added with the role {user.role}", user, by))
+    except Conflict:
+        raise Refused(f"there is a user {name} already; `fhir-server user list` shows them") from None
+    return user
+
+
+async def get(service: Service, name: str) -> User:
+    """The user of this name. Raises Refused."""
+    user = await find_user(service.store, name)
+    if user is None:
+        raise Refused(f"there is no user {name}; `fhir-server user list` shows them")
+    return user
+
+
+async def remove(service: Service, name: str, by: str) -> None:
+    """Remove the user and end all sessions. Raises Refused."""
+    user = await get(service, name)
+    await _done(service, user, None, "user removed", by)
+
+
+async def disable(service: Service, name: str, by: str, *, disabled: bool = True) -> None:
+    """Keep the user from signing in and end all sessions, or let him sign in again. Raises Refused."""
+    user = await get(service, name)
+    await _done(service, user, user.having(disabled=disabled), "user disabled" if disabled else "user enabled", by)
+
+
+async def set_password(service: Service, name: str, password: str, by: str) -> None:
+    """Give the user a new password and end all sessions. Raises Refused."""
+    user = await get(service, name)
+    changed = user.having(password=await _hashed(service, password, user.name, user.email))
+    await _done(service, user, changed, "password set", by)
+
+
+async def remove_second_factors(service: Service, name: str, by: str) -> None:
+    """Forget one-time passwords, passkeys and recovery codes, for whoever has lost them, and end all sessions. Raises Refused."""
+    user = await get(service, name)
+    changed = user.having(totp="", totp_last=0, recovery=(), passkeys=())
+    await _done(service, user, changed, "second factors removed", by)
+
+
+async def require_second_factor(service: Service, name: str, by: str) -> None:
+    """Have the user set up a second factor at the next sign-in, whatever the role. Raises Refused."""
+    user = await get(service, name)
+    await _done(service, user, user.having(second_factor_required=True), "second factor required", by)
+
+
+async def _done(service: Service, user: User, changed: User | None, text: str, by: str) -> None:
+    """Store the change, and end what was begun with the state before it."""
+    now = service.clock()
+    record = forgotten(user) if changed is None else kept(changed.having(sessions_from=now))
+    try:
+        await service.commit(record, *await all_ended(service, user.name), happening=_happened(text, user, by))
+    except Conflict:
+        raise Refused(f"{user.name} was changed by somebody else at this moment; try again") from None
+
+
+async def _check(service: Service, user: User) -> None:
+    if user.role not in ROLES:
+        raise Refused(f"{user.role} is no role; roles are {', '.join(ROLES)}")
+    if user.email and not EMAIL.fullmatch(user.email):
+        raise Refused("the e-mail address does not look like one")
+    if user.email and await find_users(service.store, tag=email_tag(user.email), limit=1):
+        raise Refused("another user has this e-mail address; each user needs one of their own")
+    if not user.fhir_user:
+        if user.role == "patient":
+            raise Refused("a user with the role patient stands for somebody's record; name it with --fhir-user Patient/ID")
+        return
+    if not FHIR_USER.fullmatch(user.fhir_user):
+        raise Refused("fhirUser is a reference such as Patient/1, Practitioner/1, RelatedPerson/1 or Person/1")
+    if await service.directory.person(user.fhir_user) is None:
+        raise Refused(f"there is no {user.fhir_user} on this server; add it first")
+
+
+async def _hashed(service: Service, password: str, *names: str) -> str:
+    refused = passwords.problem(service.settings, password, *names)
+    if refused is not None:
+        raise Refused(refused)
+    return await passwords.hashed(service.settings, password)
+
+
+def _happened(text: str, user: User, by: str) -> Happening:
+    about = (f"user/{user.name}", *((user.fhir_user,) if user.fhir_user else ()))
+    return Happening("user", text, subject=by, about=about)

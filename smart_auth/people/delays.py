@@ -1,0 +1,129 @@
+"""Guessing slowed down: failures are counted, and after a few of them each next try has to wait, twice as long every time.
+
+Counted are the tries against one name and the tries from one address, before they are checked, so that many at once gain nothing. A browser
+in which the user has signed in before (a sealed cookie says so) has a counter of its own: whoever guesses at a name elsewhere cannot
+keep its owner out. Names that nobody has are counted alike.
+"""
+
+import secrets
+from base64 import urlsafe_b64decode
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+
+from resources.store import ABSENT, Conflict, RecordChange
+from smart_auth.errors import OAuthError
+from smart_auth.people.browser import DEVICE, cookie, cookie_of, sealed_text
+from smart_auth.sealing import WrongSecret
+from smart_auth.service import Service
+from smart_auth.tokens import digest
+from smart_auth.web import Cookie, WebRequest
+
+KIND: Final = "failures"
+FREE: Final = 3
+"""Failures against one name (or in one known browser) before tries have to wait."""
+FREE_ADDRESS: Final = 30
+"""Failures from one address: a whole clinic may have one."""
+LONGEST: Final = 900
+"""Seconds of the longest wait."""
+_FORGOTTEN = 3_600_000_000
+"""Microseconds after the end of the last wait when failures no longer count."""
+_DEVICE_DAYS = 180
+_TRIES = 20
+
+
+class _Failures(msgspec.Struct, frozen=True):
+    count: int
+    until: int
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """A try that was counted. `cleared` are the changes to commit where it succeeds; `at_address`: it counts against the address too."""
+
+    cleared: tuple[RecordChange, ...]
+    at_address: bool
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(_Failures).decode
+
+
+def device_cookie(service: Service, name: str) -> Cookie:
+    """What makes the browser known as one in which this user has signed in."""
+    until = service.clock() // 1_000_000 + _DEVICE_DAYS * 86_400
+    return cookie(service, DEVICE, sealed_text(service, f"{until} {secrets.token_hex(8)} {name}", "device"), _DEVICE_DAYS * 86_400)
+
+
+def known_device(service: Service, request: WebRequest, name: str) -> str:
+    """What this browser is called if the user has signed in with it before, else ""."""
+    sent = cookie_of(service, request, DEVICE)
+    if not 0 < len(sent) <= 1_024:
+        return ""
+    try:
+        text = service.sealer.open(urlsafe_b64decode(sent + "=" * (-len(sent) % 4)), "device").decode()
+    except (WrongSecret, ValueError):
+        return ""
+    until, id, owner = text.split(" ", 2)
+    return id if owner == name and int(until) * 1_000_000 > service.clock() else ""
+
+
+async def attempt(service: Service, request: WebRequest, what: str, name: str) -> Attempt:
+    """Count a try at `what` (`password`, `code`) against the name ("" for one that cannot be anybody's). Raises OAuthError 429 with
+    Retry-After where it has to wait; such a try does not count."""
+    device = known_device(service, request, name)
+    counters = [(digest(f"{what}\0{name}\0{device}"), FREE)]
+    if not device:
+        counters.append((digest(f"address\0{request.address}"), FREE_ADDRESS))
+    await _check(service, [key for key, _ in counters])
+    for key, free in counters:
+        await _count(service, key, free)
+    return Attempt((RecordChange(KIND, counters[0][0], None),), not device)
+
+
+async def forgive(service: Service, request: WebRequest, tried: Attempt) -> None:
+    """Take back one count of the address: the try succeeded. (Taking back all would let a guesser sign in as somebody between guesses.)"""
+    if not tried.at_address:
+        return None
+    key = digest(f"address\0{request.address}")
+    for _ in range(_TRIES):
+        record = await service.store.record(KIND, key)
+        if record is None:
+            return None
+        failures = _decode(record.value)
+        if failures.count <= 1:
+            change = RecordChange(KIND, key, None, record.revision)
+        else:
+            change = RecordChange(KIND, key, _encode(_Failures(failures.count - 1, 0)), record.revision, (), record.expires)
+        with suppress(Conflict):
+            return await service.commit(change)
+    return None
+
+
+async def _check(service: Service, keys: list[str]) -> None:
+    for key in keys:
+        record = await service.store.record(KIND, key)
+        if record is not None and _decode(record.value).until > service.clock():
+            raise _wait(service, _decode(record.value).until)
+
+
+async def _count(service: Service, key: str, free: int) -> None:
+    """One more failure, exactly once however many come at a time. Raises OAuthError 429 where others have brought on a wait meanwhile."""
+    for _ in range(_TRIES):
+        now = service.clock()
+        record = await service.store.record(KIND, key)
+        failures = _decode(record.value) if record is not None else _Failures(0, 0)
+        if failures.until > now:
+            raise _wait(service, failures.until)
+        count = failures.count + 1
+        until = now + min(2 ** min(count - free, 20), LONGEST) * 1_000_000 if count >= free else now
+        revision = record.revision if record is not None else ABSENT
+        change = RecordChange(KIND, key, _encode(_Failures(count, until)), revision, (), until + _FORGOTTEN)
+        with suppress(Conflict):
+            return await service.commit(change)
+    raise _wait(service, service.clock() + 1_000_000)
+
+
+def _wait(service: Service, until: int) -> OAuthError:
+    seconds = max(1, -(-(until - service.clock()) // 1_000_000))
+    return OAuthError("slow_down", "There were too many tries. Try again later.", 429, {"Retry-After": str(seconds)})

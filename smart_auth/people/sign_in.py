@@ -1,0 +1,128 @@
+"""The sign-in page: user name and password, then the second factor where there is one, then on to the app (or the account page)."""
+
+import re
+from typing import Final
+
+from resources.store import Conflict, RecordChange
+from smart_auth.errors import OAuthError
+from smart_auth.happenings import Happening
+from smart_auth.pages.rendering import page
+from smart_auth.people import delays, passwords
+from smart_auth.people.browser import Form, check_browser
+from smart_auth.people.sessions import begin, current, ended
+from smart_auth.service import Service
+from smart_auth.users import User, find_user, kept, normalised
+from smart_auth.web import WebRequest, WebResponse, redirect
+
+WRONG: Final = "The user name or the password is wrong."
+_REQUEST = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
+
+
+async def show(service: Service, request: WebRequest) -> WebResponse:
+    """GET /oauth/sign-in?request=ID. `request` is what the app asked for, to go on with; without it the account page follows."""
+    return _page(service, request, asked_for(request.single()))
+
+
+async def sign_in(service: Service, request: WebRequest) -> WebResponse:
+    """POST /oauth/sign-in: `username`, `password`. The same answer and the same work whether there is such a user or not."""
+    check_browser(service, request)
+    form = request.single()
+    asked = asked_for(form)
+    name = normalised(form.get("username", ""))
+    try:
+        tried = await delays.attempt(service, request, "password", name)
+    except OAuthError as refusal:
+        return _page(service, request, asked, form.get("username", ""), refusal)
+    user = await _proven(service, name, form.get("password", ""))
+    if user is None:
+        known = name if name and await find_user(service.store, name) is not None else ""
+        await service.commit(
+            happening=Happening("login", "sign-in refused: wrong user name or password", "4", known, address=request.address)
+        )
+        return _page(service, request, asked, form.get("username", ""), OAuthError("access_denied", WRONG, 400))
+    user = await _rehashed(service, user, form["password"])
+    await delays.forgive(service, request, tried)
+    return await entered(service, request, user, asked, "pwd", cleared=tried.cleared)
+
+
+async def _proven(service: Service, name: str, password: str) -> User | None:
+    user = await find_user(service.store, name)
+    able = user is not None and not user.disabled
+    right = await passwords.verified(service.settings, user.password if user is not None and able else "", password)
+    return user if right else None
+
+
+async def _rehashed(service: Service, user: User, password: str) -> User:
+    if not passwords.outdated(service.settings, user.password):
+        return user
+    return user.having(password=await passwords.hashed(service.settings, password))
+
+
+async def entered(
+    service: Service, request: WebRequest, user: User, asked: str, *methods: str, cleared: tuple[RecordChange, ...] = ()
+) -> WebResponse:
+    """Go on after the password was right: to the second factor, to setting one up where the role needs it, or in."""
+    if user.has_second_factor or needs_second_factor(service, user):
+        record, cookie = begin(service, request, user, *methods, waiting=True)
+        await _committed(service, kept(user), record, *cleared, *await _before(service, request))
+        return redirect(onward("/oauth/second-factor" if user.has_second_factor else "/oauth/second-factor/set-up", asked), cookie)
+    return await complete(service, request, user, asked, *methods, cleared=cleared)
+
+
+async def complete(
+    service: Service, request: WebRequest, user: User, asked: str, *methods: str, cleared: tuple[RecordChange, ...] = ()
+) -> WebResponse:
+    """Sign-in is done: a new session in place of the browser's earlier one, and on to what was asked for. `user` is stored as it is given,
+    over the state in which it was read."""
+    record, cookie = begin(service, request, user, *methods)
+    happening = Happening("login", f"signed in ({' '.join(methods)})", subject=user.name, address=request.address)
+    stored = kept(user.having(signed_in=service.clock()))
+    await _committed(service, stored, record, *cleared, *await _before(service, request), happening=happening)
+    onwards = onward("/oauth/consent", asked) if asked else "/account"
+    return redirect(onwards, cookie, delays.device_cookie(service, user.name))
+
+
+async def _before(service: Service, request: WebRequest) -> tuple[RecordChange, ...]:
+    """The end of the session that the browser had until now."""
+    earlier = await current(service, request)
+    return (ended(earlier[0]),) if earlier is not None else ()
+
+
+async def _committed(service: Service, *records: RecordChange, happening: Happening | None = None) -> None:
+    try:
+        await service.commit(*records, happening=happening)
+    except Conflict:
+        raise OAuthError("conflict", "Somebody changed or used this account at the same moment. Sign in again.", 409) from None
+
+
+def needs_second_factor(service: Service, user: User) -> bool:
+    """Whether the user may not go on with a password alone."""
+    return user.second_factor_required or user.role in service.settings.mfa_roles.split()
+
+
+def asked_for(fields: dict[str, str]) -> str:
+    """The id of the app's request that these fields carry, "" without one. Raises OAuthError 400 for what is no id."""
+    asked = fields.get("request", "")
+    if asked and not _REQUEST.fullmatch(asked):
+        raise OAuthError("invalid_request", "This is not a request of an app. Go back to the app and begin again.", 400)
+    return asked
+
+
+def onward(path: str, asked: str) -> str:
+    """The path, carrying the app's request along. Never leaves this server: `asked` is an id."""
+    return f"{path}?request={asked}" if asked else path
+
+
+def _page(service: Service, request: WebRequest, asked: str, username: str = "", refusal: OAuthError | None = None) -> WebResponse:
+    form = Form(service, request)
+    return page(
+        service,
+        "sign_in",
+        status=refusal.status if refusal else 200,
+        headers=dict(refusal.headers) if refusal else {},
+        cookies=form.cookies,
+        csrf=form.csrf,
+        asked=asked,
+        username=username[:100],
+        problem=refusal.description if refusal else "",
+    )
