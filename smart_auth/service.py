@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from resources.store import RecordChange, ResourceStore
+from smart_auth.access import Access
 from smart_auth.client_keys.jwks_uri import RemoteKeys
 from smart_auth.happenings import Happening
 from smart_auth.sealing import Sealer
@@ -21,14 +22,36 @@ class Person:
     birth_date: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """An Encounter as a page shows it: reference (`Encounter/1`), what kind it was, and the day it began ("" unknown)."""
+
+    reference: str
+    what: str
+    day: str = ""
+
+
 class Directory(Protocol):
-    """What the pages need to know of FHIR resources."""
+    """What the pages need to know of FHIR resources.
+
+    With a `viewer` it tells what this one may see, as the FHIR interface would, and that is audited as a search or read of theirs.
+    """
 
     async def person(self, reference: str) -> Person | None:
-        """Whom the reference names, or None."""
+        """Whom the reference names, or None. For the server's own use, and for showing users their own names."""
 
-    async def patients(self, text: str, most: int) -> Sequence[Person]:
-        """The first Patients whose name, identifier or birth date is like `text`."""
+    async def stands_for(self, reference: str) -> Sequence[Person]:
+        """The Patients that whom the reference names is, or stands for: a Patient itself, the one that a RelatedPerson names, those that a
+        Person links to, each once."""
+
+    async def patients(self, text: str, most: int, viewer: Access) -> Sequence[Person]:
+        """The first Patients whose name, birth date, identifier or id is `text` ("": whoever comes first)."""
+
+    async def patient(self, id: str, viewer: Access) -> Person | None:
+        """The Patient, or None where there is none that the viewer may see."""
+
+    async def visits(self, patient: str, most: int, viewer: Access) -> Sequence[Visit]:
+        """The newest Encounters of the Patient with this id."""
 
     def types(self) -> frozenset[str]:
         """All resource types of FHIR R4."""

@@ -1,18 +1,27 @@
-"""What sign-in knows of FHIR resources: whom a reference names, which patients there are, which parameters a type has."""
+"""What sign-in knows of FHIR resources: whom a reference names, which patients and visits there are, which parameters a type has.
+
+What it shows to somebody goes through `perform`, as a request of theirs: decided, searched and recorded like any other.
+"""
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 
 from fhir_server.context import Context
+from fhir_server.messages import FhirRequest, Identity
+from fhir_server.perform import answer
 from resources.outcomes import FhirError
-from resources.store import Version
 from search.parse import parse
-from search.query import Query
-from smart_auth.service import Person
+from smart_auth.access import Access
+from smart_auth.service import Person, Visit
 
 _decode = msgspec.json.Decoder().decode
+_LONGEST = 100
+_MOST_LINKS = 20
+
+Document = dict[str, Any]
 
 
 class StoredDirectory:
@@ -23,19 +32,38 @@ class StoredDirectory:
 
     async def person(self, reference: str) -> Person | None:
         """See Directory.person."""
-        type, _, id = reference.partition("/")
-        if type not in self._ctx.routes.types or not id:
-            return None
-        version = await self._ctx.store.read(type, id)
-        return _person(version) if version is not None and version.body is not None else None
+        document = await self._document(reference)
+        return _person(document) if document is not None else None
 
-    async def patients(self, text: str, most: int) -> Sequence[Person]:
-        """See Directory.patients: by id, identifier, birth date (YYYY-MM-DD), or the words of a name."""
-        query = self._query(text.strip()[:100], most)
-        if query is None:
-            return ()
-        found = await self._ctx.index.search(query)
-        return [_person(v) for v in await self._ctx.store.read_many(found.keys) if v is not None and v.body is not None]
+    async def stands_for(self, reference: str) -> Sequence[Person]:
+        """See Directory.stands_for."""
+        found: dict[str, Person] = {}
+        for each in (reference, *await self._linked(reference)):
+            document = await self._document(each)
+            if document is not None and document["resourceType"] == "RelatedPerson":
+                document = await self._document(_reference(document.get("patient")))
+            if document is not None and document["resourceType"] == "Patient":
+                found.setdefault(document["id"], _person(document))
+        return tuple(found.values())
+
+    async def patients(self, text: str, most: int, viewer: Access) -> Sequence[Person]:
+        """See Directory.patients: a date (YYYY-MM-DD) is a birth date, one word may be an id or an identifier, words are those of names."""
+        found: dict[str, Person] = {}
+        for search in _searches(" ".join(text[:_LONGEST].split())):
+            if len(found) < most:
+                for document in await self._search("Patient", [*search, ("_count", str(most - len(found)))], viewer):
+                    found.setdefault(document["id"], _person(document))
+        return tuple(found.values())
+
+    async def patient(self, id: str, viewer: Access) -> Person | None:
+        """See Directory.patient."""
+        found = await self._search("Patient", [("_id", _escaped(id)), ("_count", "1")], viewer)
+        return _person(found[0]) if found else None
+
+    async def visits(self, patient: str, most: int, viewer: Access) -> Sequence[Visit]:
+        """See Directory.visits."""
+        search = [("subject", f"Patient/{_escaped(patient)}"), ("_sort", "-date"), ("_count", str(most))]
+        return tuple(_visit(document) for document in await self._search("Encounter", search, viewer))
 
     def types(self) -> frozenset[str]:
         """See Directory.types."""
@@ -50,23 +78,69 @@ class StoredDirectory:
             return str(refusal)
         return None
 
-    def _query(self, text: str, most: int) -> Query | None:
-        pairs = [("_count", str(most)), ("_total", "none")]
-        if not text:
-            pass
-        elif len(text) == 10 and text[4] == text[7] == "-" and text.replace("-", "").isdigit():
-            pairs.append(("birthdate", text))
-        else:
-            pairs += [("name", word.replace("\\", "").replace(",", "\\,")) for word in text.split()]
-        try:
-            return parse("Patient", pairs, parameters=self._ctx.parameters, base_url=self._ctx.settings.bases).query
-        except FhirError:
+    async def _document(self, reference: str) -> Document | None:
+        type, _, id = reference.partition("/")
+        if type not in self._ctx.routes.types or not id:
             return None
+        version = await self._ctx.store.read(type, id)
+        return _decode(version.body) if version is not None and version.body is not None else None
+
+    async def _linked(self, reference: str) -> list[str]:
+        """To whom a Person links."""
+        document = await self._document(reference)
+        if document is None or document["resourceType"] != "Person":
+            return []
+        return [_reference(link.get("target")) for link in document.get("link", ())[:_MOST_LINKS]]
+
+    async def _search(self, type: str, pairs: Sequence[tuple[str, str]], viewer: Access) -> list[Document]:
+        """The documents that a search of the viewer finds; none where it is refused. Raises FhirError 503."""
+        query = urlencode([*pairs, ("_total", "none")])
+        who = Identity(viewer.subject, viewer.client, access=viewer)
+        base = self._ctx.settings.base
+        try:
+            result = await answer(self._ctx, who, FhirRequest("GET", type, query, base=base))
+        except FhirError as refusal:
+            if refusal.status >= 500:
+                raise
+            return []
+        entries = _decode(b"".join(result.body)).get("entry", ())
+        return [entry["resource"] for entry in entries if entry.get("search", {}).get("mode") == "match"]
 
 
-def _person(version: Version) -> Person:
-    document: dict[str, Any] = _decode(version.body or b"{}")
+def _searches(text: str) -> list[list[tuple[str, str]]]:
+    """The searches, one after the other, that find whom a text may mean."""
+    if not text:
+        return [[]]
+    if len(text) == 10 and text[4] == text[7] == "-" and text.replace("-", "").isdigit():
+        return [[("birthdate", text)]]
+    words = [[("name", _escaped(word)) for word in text.split()]]
+    return words if " " in text else [[("_id", _escaped(text))], [("identifier", _escaped(text))], *words]
+
+
+def _escaped(value: str) -> str:
+    """The value as it stands for itself in a search (https://hl7.org/fhir/R4/search.html#escaping)."""
+    return "".join(f"\\{c}" if c in "\\,$|" else c for c in value)
+
+
+def _reference(value: Any) -> str:
+    """The relative part of a Reference, "" where it has none."""
+    return str(value.get("reference", "")) if isinstance(value, dict) else ""
+
+
+def _person(document: Document) -> Person:
+    reference = f"{document['resourceType']}/{document['id']}"
     names = document.get("name", [])
-    first: dict[str, Any] = names[0] if isinstance(names, list) and names else {}
+    first: Document = next((name for name in names if name.get("use") in ("official", "usual")), names[0] if names else {})
     name = first.get("text") or " ".join((*first.get("given", ()), first.get("family", "")))
-    return Person(f"{version.type}/{version.id}", name.strip() or f"{version.type}/{version.id}", document.get("birthDate", ""))
+    return Person(reference, name.strip() or reference, document.get("birthDate", ""))
+
+
+def _visit(document: Document) -> Visit:
+    concepts = (*document.get("type", ()), {"coding": [document.get("class", {})]})
+    words = (concept.get("text") or _display(concept) for concept in concepts)
+    what = next((word for word in words if word), "Visit")
+    return Visit(f"Encounter/{document['id']}", what, document.get("period", {}).get("start", "")[:10])
+
+
+def _display(concept: Document) -> str:
+    return next((coding[part] for part in ("display", "code") for coding in concept.get("coding", ()) if coding.get(part)), "")

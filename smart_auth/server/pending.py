@@ -108,6 +108,11 @@ async def find_pending(service: Service, id: str) -> tuple[Pending, int]:
     return _decode(record.value), record.revision
 
 
+def changed(pending: Pending, revision: int) -> RecordChange:
+    """The change that keeps what the user has chosen on the way (a patient), over the revision that was read."""
+    return RecordChange(KIND, digest(pending.id), _encode(pending), revision, expires=pending.expires)
+
+
 def answered(id: str, revision: int) -> RecordChange:
     """The end of it: who commits this first has answered it, everybody else gets Conflict."""
     return RecordChange(KIND, digest(id), None, revision)
