@@ -99,8 +99,8 @@ def parse_scope(text: str) -> ResourceScope | None:
     if query is not None and (type == "*" or letters in _VERSION_1):
         return None  # only version 2 narrows, and the parameters are those of a type
     pairs = tuple(parse_qsl(query or "", keep_blank_values=True))
-    if query is not None and not pairs:
-        return None
+    if query is not None and not (pairs and all(name and value for name, value in pairs)):
+        return None  # an empty value would narrow to nothing, or to all, by the reader's leave
     return ResourceScope(cast(Level, level), type, _VERSION_1.get(letters, letters), pairs, text)
 
 
