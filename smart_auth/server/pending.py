@@ -53,7 +53,6 @@ class Pending(msgspec.Struct, frozen=True, omit_defaults=True):
     login_hint: str = ""
     prompt: tuple[str, ...] = ()
     signed_in_after: int = 0
-    max_age: int = -1
 
     @property
     def possible(self) -> Scopes:

@@ -1,0 +1,1 @@
+"""Codes and refresh tokens, and what is given for them. Each counts once; whoever uses one again ends all that came of it."""

@@ -1,0 +1,83 @@
+"""Refresh tokens (RFC 6749, 6), each good for one use: the answer brings the next one (RFC 9700, 2.2.2).
+
+One that is used again is in two hands, so it ends everything that the authorization gave. A refresh token is good for all that was granted,
+also where an access token was asked for with less.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from resources.store import Conflict, RecordChange
+from smart_auth.errors import OAuthError, invalid_client, invalid_grant, invalid_request, invalid_scope
+from smart_auth.issuing.authorization import REFRESH, find_authorization, revoke_authorization
+from smart_auth.issuing.tokens import Refresh, issue_for, person_of, token_response
+from smart_auth.narrowing import covered
+from smart_auth.people.sessions import KIND as SESSION
+from smart_auth.scopes import MOST, Scopes, parse_scopes
+from smart_auth.server.client_authentication import Proof
+from smart_auth.service import Service
+from smart_auth.tokens import digest
+from smart_auth.users import User
+from smart_auth.web import WebResponse
+
+_LONGEST = 128
+_REFUSED: Final = "the refresh token is unknown, was used or revoked, has expired, or is another client's"
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Refresh).decode
+
+
+async def refresh(service: Service, proof: Proof, form: Mapping[str, str], address: str) -> WebResponse:
+    """The answer to grant_type=refresh_token. Raises OAuthError, StoreUnavailable."""
+    plain = form.get("refresh_token", "")
+    if not plain:
+        raise invalid_request("refresh_token is missing")
+    record = await service.store.record(REFRESH, digest(plain)) if len(plain) <= _LONGEST else None
+    if record is None:
+        raise invalid_grant(_REFUSED)
+    held = _decode(record.value)
+    if held.client != proof.client.id:
+        raise invalid_grant(_REFUSED)
+    if held.used:
+        raise await _reused(service, held, address)
+    authorization = await find_authorization(service, held.grant)
+    user = await person_of(service, authorization)
+    if authorization is None or user is None or not await _still_signed_in(service, held, user):
+        raise invalid_grant(_REFUSED)
+    narrowed = _narrowed(form.get("scope", ""), parse_scopes(authorization.scopes))
+    issued = issue_for(service, proof.client, user, authorization, narrowed=narrowed, address=address)
+    if not issued.access.scopes:
+        raise invalid_scope("nothing of what was granted is allowed any more")
+    value = _encode(msgspec.structs.replace(held, used=True))
+    spent = RecordChange(REFRESH, record.key, value, record.revision, record.tags, record.expires)
+    try:
+        await service.commit(spent, *issued.changes, *proof.records, happening=issued.happening)
+    except Conflict as lost:
+        if lost.index > len(issued.changes):
+            raise invalid_client("the client assertion was used before") from None
+        raise await _reused(service, held, address) from None
+    return token_response(service, issued)
+
+
+async def _reused(service: Service, held: Refresh, address: str) -> OAuthError:
+    await revoke_authorization(service, held.grant, by=held.client, why="its refresh token was used twice", address=address)
+    return invalid_grant(_REFUSED)
+
+
+async def _still_signed_in(service: Service, held: Refresh, user: User) -> bool:
+    """Whether the sign-in is still there with which the token ends (online_access)."""
+    if not held.session:
+        return True
+    record = await service.store.record(SESSION, held.session)
+    return record is not None and service.clock() < record.expires
+
+
+def _narrowed(asked: str, granted: Scopes) -> Scopes | None:
+    """The scopes that are asked for; None for all that was granted. Raises OAuthError where they go beyond it."""
+    if not asked.strip():
+        return None
+    scopes = parse_scopes(asked) if asked.count(" ") < MOST else None
+    if scopes is None or not covered(scopes, granted):
+        raise invalid_scope("scope asks for more than the user has granted")
+    return scopes

@@ -1,0 +1,78 @@
+"""grant_type=client_credentials: tokens for services that act for themselves
+(https://hl7.org/fhir/smart-app-launch/STU2.2/backend-services.html)."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from resources.store import Conflict
+from smart_auth.access import Access
+from smart_auth.clients import Client
+from smart_auth.errors import OAuthError, invalid_client, invalid_scope
+from smart_auth.happenings import Happening
+from smart_auth.narrowing import common
+from smart_auth.scopes import MOST, ResourceScope, Scopes, parse_scopes
+from smart_auth.server.assertions import REPLAYED
+from smart_auth.server.client_authentication import Proof
+from smart_auth.service import Service
+from smart_auth.tokens import issue
+from smart_auth.web import WebResponse, as_json
+
+OWN_WORDS: Final = ("smart/orchestrate_launch",)
+"""Words that a service may ask for beside system/ scopes."""
+
+
+async def client_credentials(service: Service, proof: Proof, form: Mapping[str, str], address: str) -> WebResponse:
+    """The token response; never with a refresh token. The client's assertion is used up in the same commit.
+
+    Raises OAuthError: unauthorized_client, invalid_scope, invalid_client where the assertion was used meanwhile; StoreUnavailable.
+    """
+    client = proof.client
+    if client.type != "backend":
+        raise OAuthError("unauthorized_client", "this client acts for users: it is not registered as a backend service")
+    granted = grantable(service, client, form.get("scope", ""))
+    now, seconds = service.clock(), service.settings.backend_token_ttl
+    access = Access(client.id, client.id, granted.text, now + seconds * 1_000_000, now, client_name=client.name)
+    token, stored = issue(access)
+    try:
+        await service.commit(*proof.records, stored, happening=_happening(access, address))
+    except Conflict:
+        raise invalid_client(REPLAYED) from None
+    return as_json({"access_token": token, "token_type": "Bearer", "expires_in": seconds, "scope": granted.text})
+
+
+def grantable(service: Service, client: Client, asked: str) -> Scopes:
+    """What the client gets of the scopes that it asks for: those of its own level, for types and search parameters that there are, as far
+    as it is registered for them. What else it asks for is left out. Raises OAuthError invalid_scope where nothing is left."""
+    if not asked.strip():
+        raise invalid_scope("scope is missing: name what the token is for, such as system/Patient.rs")
+    if asked.count(" ") >= MOST:
+        raise invalid_scope(f"more than {MOST} scopes")
+    wanted = parse_scopes(asked)
+    known = [scope.text for scope in wanted.resources if _known(service, scope)]
+    words = [word for word in wanted.words if word in OWN_WORDS]
+    granted = common(parse_scopes(" ".join((*words, *known))), client.most)
+    if not granted.text:
+        raise invalid_scope("the client is registered for none of these scopes; a backend service has system/ scopes")
+    return granted
+
+
+def _known(service: Service, scope: ResourceScope) -> bool:
+    """Whether a service can have it at all: system/ scopes, for types that there are."""
+    if scope.level != "system":
+        return False
+    if scope.type == "*":
+        return True
+    if scope.type not in service.directory.types():
+        return False
+    return not scope.narrowed or service.directory.problem(scope.type, scope.narrowed) is None
+
+
+def _happening(access: Access, address: str) -> Happening:
+    return Happening(
+        "token",
+        f"a token was issued to the service {access.client_name}: {access.scopes}",
+        subject=access.client,
+        client=access.client,
+        address=address,
+        about=(f"client/{access.client}",),
+    )
