@@ -1,6 +1,6 @@
 """What the endpoints of the authorization server work with, wired once in `fhir_server/app.py`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -52,6 +52,9 @@ class Directory(Protocol):
 
     async def visits(self, patient: str, most: int, viewer: Access) -> Sequence[Visit]:
         """The newest Encounters of the Patient with this id."""
+
+    async def seen(self, reference: str, viewer: Access, narrowed: Mapping[str, str]) -> bool:
+        """Whether the viewer may find the document, with these search parameters too (an Encounter's `patient`)."""
 
     def types(self) -> frozenset[str]:
         """All resource types of FHIR R4."""

@@ -3,7 +3,7 @@
 What it shows to somebody goes through `perform`, as a request of theirs: decided, searched and recorded like any other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -64,6 +64,12 @@ class StoredDirectory:
         """See Directory.visits."""
         search = [("subject", f"Patient/{_escaped(patient)}"), ("_sort", "-date"), ("_count", str(most))]
         return tuple(_visit(document) for document in await self._search("Encounter", search, viewer))
+
+    async def seen(self, reference: str, viewer: Access, narrowed: Mapping[str, str]) -> bool:
+        """See Directory.seen."""
+        type, _, id = reference.partition("/")
+        search = [("_id", _escaped(id)), *((name, _escaped(value)) for name, value in narrowed.items()), ("_count", "1")]
+        return bool(await self._search(type, search, viewer))
 
     def types(self) -> frozenset[str]:
         """See Directory.types."""
