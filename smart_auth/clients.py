@@ -36,7 +36,8 @@ class Client(msgspec.Struct, frozen=True, omit_defaults=True):
     """An app (`public`: keeps no secret; `confidential`) or a service that acts for itself (`backend`).
 
     `scopes` is the most that it may ask for. `launch_uri` is where an EHR starts it. `jwks` (a JWK Set) or `jwks_uri` are its public
-    keys where `auth_method` is private_key_jwt. `registered` are further members of a dynamic registration (RFC 7591), as they were sent.
+    keys where `auth_method` is private_key_jwt. `trusted`: users need not be asked, for the operator answers for it.
+    `registered` are further members of a dynamic registration (RFC 7591), as they were sent.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Client(msgspec.Struct, frozen=True, omit_defaults=True):
     jwks: dict[str, Any] | None = None
     jwks_uri: str = ""
     disabled: bool = False
+    trusted: bool = False
     created: int = 0
     registered: dict[str, Any] = {}
 

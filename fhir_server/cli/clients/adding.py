@@ -25,6 +25,7 @@ class Asked:
     launch_uri: str
     jwks: Path | None
     jwks_uri: str
+    skip_consent: bool = False
 
 
 def new_client(asked: Asked, types: frozenset[str], now: int, *, local: bool) -> tuple[Client, str]:
@@ -50,6 +51,7 @@ def new_client(asked: Asked, types: frozenset[str], now: int, *, local: bool) ->
         secrets=(kept,) if isinstance(kept, Secret) else (),
         jwks=None if asked.jwks is None else {"keys": read_jwks(_document(asked.jwks))},
         jwks_uri=asked.jwks_uri and check_url(asked.jwks_uri, local=local).geturl(),
+        trusted=asked.skip_consent,
         created=now,
     )
     return client, secret
@@ -67,6 +69,8 @@ def _method(asked: Asked) -> AuthMethod:
         raise ValueError("an app needs --redirect-uri, where the user comes back to after allowing it")
     if asked.type == "backend" and (asked.redirect_uris or asked.launch_uri):
         raise ValueError("a backend service has no user, so neither --redirect-uri nor --launch-uri")
+    if asked.type == "backend" and asked.skip_consent:
+        raise ValueError("a backend service has no user, so there is no consent to skip")
     if asked.type == "public":
         return "none"
     return "private_key_jwt" if keys else "client_secret_basic"

@@ -44,10 +44,16 @@ def add(
     launch_uri: Annotated[str, typer.Option(help="Where an EHR starts the app.")] = "",
     jwks: Annotated[Path | None, typer.Option(help="File with its public keys, a JWK Set.")] = None,
     jwks_uri: Annotated[str, typer.Option(help="Where it publishes its public keys, a JWK Set.")] = "",
+    skip_consent: Annotated[
+        bool,
+        typer.Option(
+            "--skip-consent", help="Users are not asked: it is the organization's own app, and gets all that it asks for."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Add a client and print its client_id and, once, its client_secret if it has one (it is not kept in a form that can be read)."""
-    asked = Asked(name, type, scope, tuple(redirect_uri or ()), launch_uri, jwks, jwks_uri)
+    asked = Asked(name, type, scope, tuple(redirect_uri or ()), launch_uri, jwks, jwks_uri, skip_consent)
     made, secret = _run(_add(load_settings(), asked))
     found = {"client_id": made.id} | ({"client_secret": secret} if secret else {})
     if as_json:
