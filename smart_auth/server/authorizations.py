@@ -3,7 +3,7 @@
 from typing import Any
 from urllib.parse import urlencode
 
-from resources.store import Conflict, RecordChange
+from resources.store import Conflict
 from smart_auth.clients import Client, find_client
 from smart_auth.errors import OAuthError, invalid_request, invalid_scope
 from smart_auth.happenings import Happening
@@ -21,6 +21,7 @@ from smart_auth.narrowing import common, covered
 from smart_auth.people.sessions import Session
 from smart_auth.roles import most
 from smart_auth.scopes import Scopes, parse_scopes
+from smart_auth.server.launch import Launch, kept_launch, used
 from smart_auth.server.pending import Pending, about_a_patient, answered, find_pending
 from smart_auth.server.redirects import registered
 from smart_auth.service import Service
@@ -53,15 +54,18 @@ async def allow(
     if patient:
         await _check_patient(service, user, patient)
     _, revision = await find_pending(service, pending.id)
+    launch = await _launch_of(service, pending)
     now = service.clock()
     authorization = Authorization(
         new_id(), client.id, client.name, user.name, granted.text, now, now + LASTS, session.started, session.methods, session.id,
-        patient, encounter, extra=await _extra(service, pending, patient),
+        patient, encounter, extra=_extra(service, launch, patient),
     )  # fmt: skip
     code, stored = new_code(
         Code(authorization.id, client.id, pending.redirect_uri, pending.challenge, now + LASTS, nonce=pending.nonce)
     )
-    changes = (answered(pending.id, revision), kept(authorization), stored, *await _used_launch(service, pending))
+    changes = [answered(pending.id, revision), kept(authorization), stored]
+    if launch is not None:
+        changes.append(used(launch))
     try:
         await service.commit(*changes, happening=_happening(authorization, session))
     except Conflict:
@@ -140,16 +144,20 @@ async def _check_patient(service: Service, user: User, patient: str) -> None:
         raise invalid_request("There is no such patient")
 
 
-async def _extra(service: Service, pending: Pending, patient: str) -> dict[str, Any]:
-    """Further members of the token response: what the launch context says, and how the app should look."""
+def _extra(service: Service, launch: Launch | None, patient: str) -> dict[str, Any]:
+    """Further members of the token response: how the app should look, and what the launch says."""
     extra: dict[str, Any] = {"smart_style_url": f"{service.urls.issuer}/oauth/style.json"}
     if patient:
-        extra["need_patient_banner"] = True
-    return extra
+        extra["need_patient_banner"] = True  # the app stands alone: nothing else says whose record it shows
+    return extra | launch.extra if launch is not None else extra
 
 
-async def _used_launch(service: Service, pending: Pending) -> tuple[RecordChange, ...]:
-    return ()
+async def _launch_of(service: Service, pending: Pending) -> Launch | None:
+    """What the app was started with, None where no EHR did. Raises OAuthError where it was used meanwhile."""
+    launch = await kept_launch(service, pending.launch) if pending.launch else None
+    if pending.launch and launch is None:
+        raise _answered_already()
+    return launch
 
 
 def _happening(authorization: Authorization, session: Session) -> Happening:

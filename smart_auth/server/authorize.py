@@ -15,6 +15,7 @@ from smart_auth.narrowing import common, covered
 from smart_auth.people.sessions import Session, signed_in
 from smart_auth.scopes import MOST, Scopes, parse_scopes
 from smart_auth.server.authorizations import allow, authorizations_of, grantable, with_answer
+from smart_auth.server.launch import Launch, find_launch
 from smart_auth.server.pending import LASTS, Pending, about_a_patient, keep_pending, new_pending_id
 from smart_auth.server.redirects import registered
 from smart_auth.server.token import FORM
@@ -119,7 +120,18 @@ def _possible(service: Service, client: Client, asked: Asked) -> Scopes:
     return possible
 
 
+async def _launched(service: Service, client: Client, asked: Asked) -> Launch | None:
+    """What an EHR has started the app with; None where the app started by itself."""
+    if not asked.get("launch"):
+        return None
+    launch = await find_launch(service, client, asked["launch"])
+    if launch is None:
+        raise invalid_request("launch is unknown, was used, has expired, or is another app's: start the app again from the EHR")
+    return launch
+
+
 async def _waiting(service: Service, client: Client, redirect_uri: str, asked: Asked, scopes: Scopes) -> Pending:
+    launch = await _launched(service, client, asked)
     now = service.clock()
     prompt = tuple(dict.fromkeys(asked.get("prompt", "").split()))
     if not PROMPTS.issuperset(prompt) or ("none" in prompt and len(prompt) > 1):
@@ -139,6 +151,10 @@ async def _waiting(service: Service, client: Client, redirect_uri: str, asked: A
         nonce=asked.get("nonce", ""),
         login_hint=asked.get("login_hint", ""),
         prompt=prompt,
+        launch=launch.id if launch is not None else "",
+        patient=launch.patient if launch is not None else "",
+        encounter=launch.encounter if launch is not None else "",
+        for_user=launch.user if launch is not None else "",
         signed_in_after=max(again, now - max_age * _SECOND) if max_age is not None else again,
     )
 
