@@ -47,6 +47,11 @@ class SignInSettings(BaseSettings):
         ge=19,
         le=1_024,
     )
+    remember_consent: bool = _setting(
+        True,
+        "Whether users are asked only once for what they allow a confidential app, as long as they do not end it and it asks for no more."
+        " Public apps ask each time.",
+    )
     style_file: Path | None = _setting(None, "A JSON file to serve as SMART style (`smart_style_url`) in place of the default one.")
 
     @field_validator("jwks_uri_allow")

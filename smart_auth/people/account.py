@@ -2,6 +2,7 @@
 
 from resources.instants import instant_text
 from resources.store import RecordChange
+from smart_auth.consent.grants import grants_of
 from smart_auth.errors import OAuthError
 from smart_auth.happenings import Happening
 from smart_auth.pages.rendering import page
@@ -34,6 +35,7 @@ async def account_page(service: Service, session: Session, user: User, *, proble
         person=person,
         csrf=session.csrf,
         sessions=sessions,
+        grants=await grants_of(service, user),
         problem=problem,
         done=done,
     )
