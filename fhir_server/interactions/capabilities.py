@@ -1,5 +1,6 @@
 """capabilities: what this server can do (https://hl7.org/fhir/R4/http.html#capabilities)."""
 
+import json
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -9,6 +10,7 @@ from fhir_server.context import Context
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.permission import APPEND_ONLY
 from fhir_server.rest.routing import Router
+from fhir_server.signing_in.security import rest_security
 from fhir_server.version import server_version
 from resources import documents
 from resources.outcomes import bad_request
@@ -46,20 +48,20 @@ async def capabilities(ctx: Context, who: Identity, request: FhirRequest) -> Fhi
     if mode == "terminology":
         return FhirResult(200, (documents.encode(_terminology(request.base)),))
     settings = ctx.settings
-    return FhirResult(
-        200, (_at(request.base, ctx.routes, ctx.parameters, ctx.custom.defined, settings.conditional_delete, settings.auth),)
-    )
+    security = _OPEN if settings.auth == "off" else rest_security(settings.base.removesuffix("/fhir"), settings)
+    said = documents.encode(security)
+    return FhirResult(200, (_at(request.base, ctx.routes, ctx.parameters, ctx.custom.defined, settings.conditional_delete, said),))
 
 
 @lru_cache(maxsize=8)
-def _at(base: str, routes: Router[Context], parameters: Parameters, custom: Custom, conditional_delete: str, auth: str) -> bytes:
+def _at(base: str, routes: Router[Context], parameters: Parameters, custom: Custom, conditional_delete: str, said: bytes) -> bytes:
     """The statement for one base URL (the Host header may name others)."""
-    return _statement(routes, parameters, custom, conditional_delete, auth).replace(_BASE.encode(), base.encode())
+    return _statement(routes, parameters, custom, conditional_delete, said).replace(_BASE.encode(), base.encode())
 
 
 @lru_cache(maxsize=2)
-def _statement(routes: Router[Context], parameters: Parameters, custom: Custom, conditional_delete: str, auth: str) -> bytes:
-    """The statement; `custom` are those of the parameters that may change while the server runs."""
+def _statement(routes: Router[Context], parameters: Parameters, custom: Custom, conditional_delete: str, said: bytes) -> bytes:
+    """The statement; `custom` are those of the parameters that may change while the server runs, `said` is what it says of sign-in."""
     changeable = tuple(t for t in parameters.types if t not in APPEND_ONLY)
     offered = [replace(row, types=changeable) if row.alters and not row.types else row for row in routes.routes]
     return documents.encode(
@@ -71,7 +73,7 @@ def _statement(routes: Router[Context], parameters: Parameters, custom: Custom, 
             base_url=_BASE,
             version=server_version(),
             date=DATE,
-            security=_OPEN if auth == "off" else None,
+            security=json.loads(said),
             everywhere=EVERYWHERE,
             compartments=[f"http://hl7.org/fhir/CompartmentDefinition/{name}" for name in _compartments(routes)],
             conditional_delete=conditional_delete,
