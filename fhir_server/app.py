@@ -3,12 +3,9 @@
 import asyncio
 import gc
 import logging
-import os
-import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -20,6 +17,7 @@ from conformance.validate import Validator
 from fhir_server.audit import Audit
 from fhir_server.config import Settings
 from fhir_server.context import Context
+from fhir_server.data_folder import secret
 from fhir_server.observability import Metrics, log_lost_failure
 from fhir_server.randomness import random_bytes
 from fhir_server.rest.edge import Edge
@@ -85,7 +83,7 @@ class Application:
             if isinstance(ctx.index, SqliteIndex) and (sentence := ctx.index.doubt()):  # the feed of an outside index has its own
                 log.warning(sentence)
             if self._settings.auth == "smart":
-                service = make_service(ctx, _secret(self._settings))
+                service = make_service(ctx, secret(self._settings))
                 self.beside.router.routes.extend(mounted(row, service) for row in SIGN_IN_ROUTES)
             self._edge = Edge(ctx, PREFIX)
             _calm_collector()
@@ -148,7 +146,7 @@ async def open_context(settings: Settings) -> AsyncIterator[Context]:
             parameters=parameters,
             extractor=extractor,
             validator=Validator(definitions()),
-            cursors=Cursors(_secret(settings), _index(settings)),
+            cursors=Cursors(secret(settings), _index(settings)),
             audit=Audit(settings.base),
             routes=Router(ROUTES, parameters.types),
             metrics=Metrics(),
@@ -164,7 +162,7 @@ async def open_context(settings: Settings) -> AsyncIterator[Context]:
 async def open_service(settings: Settings) -> AsyncIterator[Service]:
     """What sign-in works with, for commands that manage users, clients and keys. Raises StoreUnavailable."""
     async with open_context(settings) as ctx:
-        yield make_service(ctx, _secret(settings))
+        yield make_service(ctx, secret(settings))
 
 
 @asynccontextmanager
@@ -263,35 +261,6 @@ def _index(settings: Settings) -> str:
 
         return f"elasticsearch {ELASTIC}"
     return f"sqlite {LAYOUT}"
-
-
-def _secret(settings: Settings) -> bytes:
-    """What signs paging links: the setting, else a file in the data folder, made at first start by whichever process is first."""
-    if settings.secret is not None:
-        return settings.secret.get_secret_value().encode()
-    if settings.in_memory:
-        return secrets.token_bytes(32)
-    path = settings.data_dir / "secret"
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    _write_once(path, secrets.token_bytes(32))
-    return path.read_bytes()
-
-
-def _write_once(path: Path, content: bytes) -> None:
-    if path.exists():
-        return
-    draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        os.link(draft, path)  # atomic, and fails where another process was first
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
 
 
 def new_id() -> str:

@@ -1,6 +1,7 @@
-"""The data folder: whether it can be used, said before anything starts."""
+"""The data folder: whether it can be used, said before anything starts; and the secret in it."""
 
 import os
+import secrets
 import tempfile
 from pathlib import Path
 
@@ -54,3 +55,33 @@ def _unwritable(folder: Path) -> str | None:
             return None
     except OSError as error:
         return error.strerror
+
+
+def secret(settings: Settings) -> bytes:
+    """What signs paging links and seals what must be read again: the setting FHIR_SECRET, else a file in the data folder, made at first
+    start by whichever process is first."""
+    if settings.secret is not None:
+        return settings.secret.get_secret_value().encode()
+    if settings.in_memory:
+        return secrets.token_bytes(32)
+    path = settings.data_dir / "secret"
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    _write_once(path, secrets.token_bytes(32))
+    return path.read_bytes()
+
+
+def _write_once(path: Path, content: bytes) -> None:
+    if path.exists():
+        return
+    draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(draft, path)  # atomic, and fails where another process was first
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
