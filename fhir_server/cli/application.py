@@ -14,6 +14,7 @@ import typer
 
 from fhir_server.cli.check_config import check_config
 from fhir_server.cli.clients.commands import client
+from fhir_server.cli.keys import keys
 from fhir_server.cli.load import load
 from fhir_server.cli.move import move_command
 from fhir_server.cli.reindex import reindex
@@ -45,8 +46,9 @@ for name, command in (
     ("version", version),
 ):
     application.command(name)(command)
-application.add_typer(user, name="user")
 application.add_typer(client)
+application.add_typer(keys, name="keys")
+application.add_typer(user, name="user")
 
 
 def main() -> None:
