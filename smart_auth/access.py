@@ -6,6 +6,9 @@ import msgspec
 
 Kind = Literal["user", "system"]
 
+OPERATOR = "fhir-server token"
+"""The client, and the subject, of tokens that are made on the command line by whoever can read the store."""
+
 
 class Access(msgspec.Struct, frozen=True, omit_defaults=True):
     """One access token's worth: who (`subject`: a user's name, or the client itself), through which client, with which scopes (as granted,

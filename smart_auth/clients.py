@@ -37,7 +37,8 @@ class Client(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `scopes` is the most that it may ask for. `launch_uri` is where an EHR starts it. `jwks` (a JWK Set) or `jwks_uri` are its public
     keys where `auth_method` is private_key_jwt. `trusted`: users need not be asked, for the operator answers for it.
-    `registered` are further members of a dynamic registration (RFC 7591), as they were sent.
+    `registered` are further members of a dynamic registration (RFC 7591), as they were sent; `opened` is the hour since the epoch in which
+    it registered itself without anybody who answers for it (0: it did not).
     """
 
     id: str
@@ -54,6 +55,7 @@ class Client(msgspec.Struct, frozen=True, omit_defaults=True):
     trusted: bool = False
     created: int = 0
     registered: dict[str, Any] = {}
+    opened: int = 0
 
     @property
     def most(self) -> Scopes:
@@ -121,7 +123,12 @@ def new_secret() -> tuple[str, Secret]:
 
 def kept(client: Client, expect: int = ABSENT) -> RecordChange:
     """What has to be committed to keep a new client, or one that was changed (`expect` is then its revision)."""
-    return RecordChange(KIND, client.id, _encode(client), expect)
+    return RecordChange(KIND, client.id, _encode(client), expect, (opened_in(client.opened),) if client.opened else ())
+
+
+def opened_in(hour: int) -> str:
+    """The tag of clients that registered themselves in an hour since the epoch."""
+    return f"opened:{hour}"
 
 
 def rotated(client: Client, now: int, keep_old: int) -> tuple[str, Client]:

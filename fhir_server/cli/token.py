@@ -7,12 +7,10 @@ import typer
 
 from fhir_server.cli.show import fail
 from fhir_server.config import Settings, load_settings
-from smart_auth.access import Access
+from smart_auth.access import OPERATOR, Access
 from smart_auth.happenings import Happening
 from smart_auth.scopes import parse_scopes
 from smart_auth.tokens import issue
-
-CLIENT = "fhir-server token"
 
 
 def token(
@@ -36,7 +34,7 @@ async def _token(settings: Settings, scopes: str, ttl: int, patient: str) -> str
 
     async with open_context(settings) as ctx:
         now = ctx.clock()
-        made, record = issue(Access(CLIENT, CLIENT, scopes, now + ttl * 1_000_000, now, patient=patient))
-        what = Happening("token", f"an access token was made on the command line: {scopes}", subject=CLIENT, client=CLIENT)
+        made, record = issue(Access(OPERATOR, OPERATOR, scopes, now + ttl * 1_000_000, now, patient=patient))
+        what = Happening("token", f"an access token was made on the command line: {scopes}", subject=OPERATOR, client=OPERATOR)
         await ctx.store.commit((), events=(ctx.audit.happening(what),), records=(record,))
         return made

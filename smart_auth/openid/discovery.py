@@ -45,12 +45,15 @@ ENDPOINTS: Final = {
     "authorization_endpoint": "/oauth/authorize",
     "token_endpoint": "/oauth/token",
     "jwks_uri": "/oauth/jwks",
+    "introspection_endpoint": "/oauth/introspect",
+    "revocation_endpoint": "/oauth/revoke",
 }
 
 
 def oauth_uris(issuer: str, settings: SignInSettings) -> dict[str, str]:
     """The addresses of what this server has for apps, by their names in SMART's document; the CapabilityStatement says the same."""
-    return {name: f"{issuer}{path}" for name, path in ENDPOINTS.items()}
+    registration = {} if settings.registration == "closed" else {"registration_endpoint": "/oauth/register"}
+    return {name: f"{issuer}{path}" for name, path in (ENDPOINTS | registration).items()}
 
 
 def _metadata(service: Service) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from fhir_server.cli.clients.adding import Asked, new_client
 from fhir_server.cli.show import fail
 from fhir_server.config import Settings, load_settings
 from resources.store import Conflict, RecordChange
-from smart_auth.clients import KIND, Client, Stored, all_clients, forget_tokens, kept, rotated, stored_client, told
+from smart_auth.clients import KIND, Client, Stored, all_clients, kept, rotated, stored_client, told
+from smart_auth.registration.ending import end_tokens
 from smart_auth.service import Service
 
 client = typer.Typer(
@@ -166,7 +167,7 @@ async def _switch(settings: Settings, id: str, *, disabled: bool) -> None:
         happening = told(f"the client was {'disabled' if disabled else 'enabled'}", changed)
         await service.commit(kept(changed, found.revision), happening=happening)
         if disabled:
-            await forget_tokens(service.store, id)
+            await end_tokens(service, id, "fhir-server client")
 
 
 async def _remove(settings: Settings, id: str) -> None:
@@ -176,7 +177,7 @@ async def _remove(settings: Settings, id: str) -> None:
         found = await _stored(service, id)
         gone = RecordChange(KIND, id, None, found.revision)
         await service.commit(gone, happening=told(f"the client {found.client.name} was removed", found.client))
-        await forget_tokens(service.store, id)
+        await end_tokens(service, id, "fhir-server client")
 
 
 async def _stored(service: Service, id: str) -> Stored:
