@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from conformance.load import definitions
 from conformance.validate import Validator
 from fhir_server.audit import Audit
+from fhir_server.auditing.wiring import signing
 from fhir_server.config import Settings
 from fhir_server.context import Context
 from fhir_server.data_folder import secret
@@ -86,8 +87,9 @@ class Application:
                 service = make_service(ctx, secret(self._settings))
                 self.beside.router.routes.extend(mounted(row, service) for row in SIGN_IN_ROUTES)
             self._edge = Edge(ctx, PREFIX)
-            _calm_collector()
-            yield
+            async with signing(ctx, secret(self._settings)):
+                _calm_collector()
+                yield
             self._edge = None
 
     def _add_health(self) -> None:

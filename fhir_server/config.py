@@ -111,6 +111,17 @@ class Settings(SignInSettings):
         "off", "`on`: a write is refused when one of its references to this server points to nothing."
     )
     log_level: Literal["debug", "info", "warning", "error"] = _setting("info", "What is logged.")
+    audit_key: Path | None = _setting(
+        None,
+        "A PEM file with the Ed25519 key that signs checkpoints of the audit. Empty: one is made, and kept in the store, sealed with"
+        " `FHIR_SECRET`.",
+    )
+    audit_checkpoint_seconds: float = _setting(
+        60.0,
+        "Seconds between two checkpoints of the audit: for so long its newest events could be cut off unseen.",
+        ge=1,
+        le=86_400,
+    )
 
     @field_validator("data_dir")
     @classmethod

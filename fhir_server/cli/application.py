@@ -12,6 +12,7 @@ import sys
 
 import typer
 
+from fhir_server.cli.auditing.commands import audit
 from fhir_server.cli.check_config import check_config
 from fhir_server.cli.clients.commands import client
 from fhir_server.cli.keys import keys
@@ -47,6 +48,7 @@ for name, command in (
 ):
     application.command(name)(command)
 application.add_typer(client)
+application.add_typer(audit, name="audit")
 application.add_typer(keys, name="keys")
 application.add_typer(user, name="user")
 

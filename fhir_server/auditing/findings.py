@@ -1,0 +1,47 @@
+"""What a verification of the audit finds."""
+
+from typing import Literal
+
+import msgspec
+
+Kind = Literal["changed", "removed", "inserted", "moved", "unreadable", "checkpoint", "key", "archive"]
+
+SHOWN = 1_000
+"""Most findings that are listed; all are counted."""
+
+
+class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing that is not as it was written. `where` is `AuditEvent/event-12`, `checkpoint 7` or `key …`; `position`, `writer` and
+    `number` say where in the store and in whose chain (0, "": not known)."""
+
+    kind: Kind
+    where: str
+    text: str
+    position: int = 0
+    writer: str = ""
+    number: int = 0
+
+
+class Report(msgspec.Struct):
+    """What was looked at, and what is wrong.
+
+    `linked`: AuditEvents in chains; `before`: those from before there were chains; `sent`: those that clients sent, which have none;
+    `unsigned`: those after the last checkpoint, of which the newest could be cut off unseen; `writers`, `checkpoints`, `anchors`: how many
+    there are; `until`: the position up to which checkpoints hold."""
+
+    linked: int = 0
+    before: int = 0
+    sent: int = 0
+    unsigned: int = 0
+    writers: int = 0
+    checkpoints: int = 0
+    anchors: int = 0
+    until: int = 0
+    wrong: int = 0
+    findings: list[Finding] = []
+
+    def add(self, finding: Finding) -> None:
+        """Note what is wrong."""
+        self.wrong += 1
+        if len(self.findings) < SHOWN:
+            self.findings.append(finding)

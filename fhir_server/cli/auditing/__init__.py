@@ -1,0 +1,1 @@
+"""`fhir-server audit`: the record of who did what."""
