@@ -22,7 +22,7 @@ from smart_auth.settings import SignInSettings
 PREFIX = "FHIR_"
 ENV_FILE = ".env"
 
-SECRETS = ("secret", "search_api_key")
+SECRETS = ("secret", "search_api_key", "smtp_url")
 """Settings whose value is never shown."""
 
 OF_COMMANDS = ("FHIR_MOVE_FROM", "FHIR_MOVE_TO")

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings
 
 from smart_auth.client_keys.addresses import Allowed
@@ -52,10 +53,24 @@ class SignInSettings(BaseSettings):
         "Whether users are asked only once for what they allow a confidential app, as long as they do not end it and it asks for no more."
         " Public apps ask each time.",
     )
+    smtp_url: SecretStr | None = _setting(
+        None,
+        "Where mail is sent, for forgotten passwords: `smtp://user:password@host:port` (TLS begins with STARTTLS), or `smtps://`. Empty: no"
+        " mail; an administrator makes the links.",
+    )
+    mail_from: str = _setting("fhir-server@localhost", "The sender of that mail.", max_length=320)
     style_file: Path | None = _setting(None, "A JSON file to serve as SMART style (`smart_style_url`) in place of the default one.")
 
     @field_validator("jwks_uri_allow")
     @classmethod
     def _readable(cls, value: str) -> str:
         Allowed.read(value)
+        return value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _mail_server(cls, value: SecretStr | None) -> SecretStr | None:
+        url = urlsplit(value.get_secret_value()) if value is not None else None
+        if url is not None and not (url.scheme in ("smtp", "smtps") and url.hostname):
+            raise ValueError("a mail server is smtp://host:port or smtps://host:port")
         return value

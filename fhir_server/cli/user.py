@@ -65,13 +65,15 @@ def list_users(as_json: Json = False) -> None:
 
 
 @user.command()
-def reset(name: Name, password_stdin: PasswordStdin = False) -> None:
-    """Give a user a new password, and end all sessions."""
-    if not password_stdin:
-        fail("give the new password with --password-stdin")
-    password = _password()
-    _run(lambda service: administration.set_password(service, name, password, BY))
-    out.print(f"{escaped(name)} has a new password; all sessions have ended")
+def reset(name: Name, password_stdin: PasswordStdin = False, as_json: Json = False) -> None:
+    """End a user's sessions and print a link that sets a new password, good once and for a day; or set the password that is given."""
+    if password_stdin:
+        password = _password()
+        _run(lambda service: administration.set_password(service, name, password, BY))
+        out.print(f"{escaped(name)} has a new password; all sessions have ended")
+        return
+    link = _run(lambda service: administration.reset_link(service, name, BY))
+    typer.echo(msgspec.json.encode({"link": link}).decode() if as_json else link)
 
 
 @user.command()

@@ -1,15 +1,18 @@
 """The account page: who one is here, the password, second factors, sessions, and what apps may do."""
 
+from typing import Final
+
 from resources.instants import instant_text
 from resources.store import RecordChange
 from smart_auth.consent.grants import grants_of
-from smart_auth.errors import OAuthError
 from smart_auth.happenings import Happening
 from smart_auth.pages.rendering import page
-from smart_auth.people.sessions import Session, all_ended, check_csrf, ended, sessions_of, signed_in
+from smart_auth.people.sessions import Session, all_ended, ended, required, sessions_of, signed_in
 from smart_auth.service import Service
 from smart_auth.users import User
 from smart_auth.web import WebRequest, WebResponse, redirect
+
+DONE: Final = {"password": "Your password is changed. Your other sessions have ended."}
 
 
 async def show(service: Service, request: WebRequest) -> WebResponse:
@@ -17,7 +20,8 @@ async def show(service: Service, request: WebRequest) -> WebResponse:
     found = await signed_in(service, request)
     if found is None:
         return redirect("/oauth/sign-in")
-    return await account_page(service, *found)
+    done = DONE.get(request.single().get("done", ""), "")
+    return await account_page(service, *found, done=done)
 
 
 async def account_page(service: Service, session: Session, user: User, *, problem: str = "", done: str = "") -> WebResponse:
@@ -35,19 +39,12 @@ async def account_page(service: Service, session: Session, user: User, *, proble
         person=person,
         csrf=session.csrf,
         sessions=sessions,
+        passkeys=[{"id": each.id, "label": each.label, "added": shown_time(each.added)} for each in user.passkeys],
         grants=await grants_of(service, user),
+        length=service.settings.password_length,
         problem=problem,
         done=done,
     )
-
-
-async def required(service: Service, request: WebRequest) -> tuple[Session, User]:
-    """The session and the user of a form that only people who have signed in can send, its token checked. Raises OAuthError 403."""
-    found = await signed_in(service, request)
-    if found is None:
-        raise OAuthError("forbidden", "You are no longer signed in. Sign in again.", 403)
-    check_csrf(service, request, found[0])
-    return found
 
 
 async def end_sessions(service: Service, request: WebRequest) -> WebResponse:

@@ -2,7 +2,9 @@
 
 from resources.store import Conflict
 from smart_auth.happenings import Happening
+from smart_auth.issuing.authorization import revoke_all
 from smart_auth.people import passwords
+from smart_auth.people.reset import BY_HAND_MINUTES, make_link
 from smart_auth.people.sessions import all_ended
 from smart_auth.roles import ROLES
 from smart_auth.service import Service
@@ -36,15 +38,18 @@ async def get(service: Service, name: str) -> User:
 
 
 async def remove(service: Service, name: str, by: str) -> None:
-    """Remove the user and end all sessions. Raises Refused."""
+    """Remove the user, end all sessions and the access of all apps. Raises Refused."""
     user = await get(service, name)
     await _done(service, user, None, "user removed", by)
+    await revoke_all(service, user=user.name, by=by, why="the user was removed")
 
 
 async def disable(service: Service, name: str, by: str, *, disabled: bool = True) -> None:
-    """Keep the user from signing in and end all sessions, or let him sign in again. Raises Refused."""
+    """Keep the user from signing in, end all sessions and the access of all apps; or let the user sign in again. Raises Refused."""
     user = await get(service, name)
     await _done(service, user, user.having(disabled=disabled), "user disabled" if disabled else "user enabled", by)
+    if disabled:
+        await revoke_all(service, user=user.name, by=by, why="the user was disabled")
 
 
 async def set_password(service: Service, name: str, password: str, by: str) -> None:
@@ -52,6 +57,14 @@ async def set_password(service: Service, name: str, password: str, by: str) -> N
     user = await get(service, name)
     changed = user.having(password=await _hashed(service, password, user.name, user.email))
     await _done(service, user, changed, "password set", by)
+
+
+async def reset_link(service: Service, name: str, by: str) -> str:
+    """A link by which the user sets a new password, good once and for a day; all sessions end. Raises Refused."""
+    user = await get(service, name)
+    await _done(service, user, user, "password reset begun", by)
+    about = (f"user/{user.name}",)
+    return await make_link(service, user, BY_HAND_MINUTES, Happening("user", "password reset link made", subject=by, about=about))
 
 
 async def remove_second_factors(service: Service, name: str, by: str) -> None:

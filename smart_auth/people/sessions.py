@@ -4,11 +4,13 @@ A session begins `waiting` where a second factor is still to come; such a one op
 """
 
 import secrets
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Final
 
 import msgspec
 
-from resources.store import Conflict, Record, RecordChange
+from resources.store import ANY, Conflict, Record, RecordChange
+from smart_auth.errors import OAuthError
 from smart_auth.people.browser import SESSION, check_form, cookie, cookie_of
 from smart_auth.service import Service
 from smart_auth.tokens import digest
@@ -16,17 +18,22 @@ from smart_auth.users import User, find_user
 from smart_auth.web import Cookie, WebRequest
 
 KIND: Final = "session"
+AGAIN: Final = "/oauth/sign-in?notice=again"
+"""Where people go whose sign-in is too long ago for what they want to change."""
 _WAITING = 600_000_000
 """Microseconds for which the second factor may take."""
 _NOTED = 60_000_000
 """Microseconds after which it is noted again that a session is used."""
+_FRESH = 900_000_000
+"""Microseconds after sign-in in which passwords and second factors may be changed: a browser left open is not enough."""
 _MOST_AGENT = 200
 
 
 class Session(msgspec.Struct, frozen=True, omit_defaults=True):
     """One session. `id` is the hash of its cookie, `user` a user's name, `csrf` what its forms carry; `started` and `seen` are
     microseconds since the epoch. `methods` is how the user proved who it is, as RFC 8176 names it: `pwd`, `otp`, `hwk`, `mfa`.
-    `waiting`: the second factor is missing. `note` is what the set-up of a second factor has to remember, sealed."""
+    `waiting`: the second factor is missing. `note` is what the pages for second factors have to remember until the next request (a
+    challenge, a secret that is not in use yet), sealed."""
 
     id: str
     user: str
@@ -47,6 +54,7 @@ class Session(msgspec.Struct, frozen=True, omit_defaults=True):
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Session).decode
+_decode_note = msgspec.json.Decoder(dict[str, str]).decode
 
 
 def begin(service: Service, request: WebRequest, user: User, *methods: str, waiting: bool = False) -> tuple[RecordChange, Cookie]:
@@ -67,8 +75,34 @@ def kept(service: Service, session: Session) -> RecordChange:
 
 
 def ended(session: Session) -> RecordChange:
-    """The change that ends the session."""
-    return RecordChange(KIND, session.id, None)
+    """The change that ends the session; a waiting one only as it was read, because it serves one sign-in."""
+    return RecordChange(KIND, session.id, None, session.revision if session.waiting else ANY)
+
+
+def noted(service: Service, session: Session) -> dict[str, str]:
+    """What the session's note says, by name."""
+    if not session.note:
+        return {}
+    return _decode_note(service.sealer.open(urlsafe_b64decode(session.note), f"session/{session.id}"))
+
+
+async def note(service: Service, session: Session, **values: str) -> Session:
+    """Put these values into the session's note ("" takes one out). Raises OAuthError 409 where another request did so meanwhile."""
+    text = {name: value for name, value in {**noted(service, session), **values}.items() if value}
+    sealed = urlsafe_b64encode(service.sealer.seal(msgspec.json.encode(text), f"session/{session.id}")).decode() if text else ""
+    try:
+        await service.commit(kept(service, session.having(note=sealed)))
+    except Conflict:
+        raise OAuthError("conflict", "This page was opened twice at the same moment. Load it again.", 409) from None
+    record = await service.store.record(KIND, session.id)
+    if record is None:
+        raise _gone()
+    return _read(record)
+
+
+def fresh(service: Service, session: Session) -> bool:
+    """Whether the user has proved who it is so recently that the means of sign-in may be changed."""
+    return service.clock() - session.started < _FRESH
 
 
 async def current(service: Service, request: WebRequest) -> tuple[Session, User] | None:
@@ -97,6 +131,27 @@ async def session_of(service: Service, request: WebRequest) -> Session | None:
     """The session of whoever has signed in completely with this browser, or None. Raises StoreUnavailable."""
     found = await signed_in(service, request)
     return found[0] if found is not None else None
+
+
+async def required(service: Service, request: WebRequest) -> tuple[Session, User]:
+    """The session and the user of a form that only people who have signed in can send, its token checked. Raises OAuthError 403."""
+    session, user = await checked(service, request)
+    if session.waiting:
+        raise _gone()
+    return session, user
+
+
+async def checked(service: Service, request: WebRequest) -> tuple[Session, User]:
+    """The same for forms that are sent during sign-in too."""
+    found = await current(service, request)
+    if found is None:
+        raise _gone()
+    check_csrf(service, request, found[0])
+    return found
+
+
+def _gone() -> OAuthError:
+    return OAuthError("forbidden", "You are no longer signed in. Sign in again.", 403)
 
 
 def check_csrf(service: Service, request: WebRequest, session: Session) -> None:

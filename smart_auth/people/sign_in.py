@@ -4,6 +4,7 @@ import re
 from typing import Final
 
 from resources.store import Conflict, RecordChange
+from smart_auth.consent.targets import targets_of
 from smart_auth.errors import OAuthError
 from smart_auth.happenings import Happening
 from smart_auth.pages.rendering import page
@@ -12,15 +13,22 @@ from smart_auth.people.browser import Form, check_browser
 from smart_auth.people.sessions import begin, current, ended
 from smart_auth.service import Service
 from smart_auth.users import User, find_user, kept, normalised
-from smart_auth.web import WebRequest, WebResponse, redirect
+from smart_auth.web import Cookie, WebRequest, WebResponse, redirect
 
+NOTICES: Final = {
+    "again": "Sign in again to change how you sign in.",
+    "password": "Your password is changed. Sign in with the new one.",
+}
+"""What the page can be asked to say above the form: names, so that no link puts words into it."""
 WRONG: Final = "The user name or the password is wrong."
 _REQUEST = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 
 
 async def show(service: Service, request: WebRequest) -> WebResponse:
     """GET /oauth/sign-in?request=ID. `request` is what the app asked for, to go on with; without it the account page follows."""
-    return _page(service, request, asked_for(request.single()))
+    fields = request.single()
+    notice = NOTICES.get(fields.get("notice", ""), "")
+    return await _page(service, request, asked_for(fields), notice=notice)
 
 
 async def sign_in(service: Service, request: WebRequest) -> WebResponse:
@@ -32,14 +40,14 @@ async def sign_in(service: Service, request: WebRequest) -> WebResponse:
     try:
         tried = await delays.attempt(service, request, "password", name)
     except OAuthError as refusal:
-        return _page(service, request, asked, form.get("username", ""), refusal)
+        return await _page(service, request, asked, form.get("username", ""), refusal)
     user = await _proven(service, name, form.get("password", ""))
     if user is None:
         known = name if name and await find_user(service.store, name) is not None else ""
         await service.commit(
             happening=Happening("login", "sign-in refused: wrong user name or password", "4", known, address=request.address)
         )
-        return _page(service, request, asked, form.get("username", ""), OAuthError("access_denied", WRONG, 400))
+        return await _page(service, request, asked, form.get("username", ""), OAuthError("access_denied", WRONG, 400))
     user = await _rehashed(service, user, form["password"])
     await delays.forgive(service, request, tried)
     return await entered(service, request, user, asked, "pwd", cleared=tried.cleared)
@@ -72,14 +80,22 @@ async def entered(
 async def complete(
     service: Service, request: WebRequest, user: User, asked: str, *methods: str, cleared: tuple[RecordChange, ...] = ()
 ) -> WebResponse:
-    """Sign-in is done: a new session in place of the browser's earlier one, and on to what was asked for. `user` is stored as it is given,
-    over the state in which it was read."""
+    """Sign-in is done: on to what was asked for, or the account page."""
+    cookies = await completed(service, request, user, *methods, cleared=cleared)
+    return redirect(onward("/oauth/consent", asked) if asked else "/account", *cookies)
+
+
+async def completed(
+    service: Service, request: WebRequest, user: User, *methods: str, cleared: tuple[RecordChange, ...] = (), also: str = ""
+) -> tuple[Cookie, ...]:
+    """A new session in place of the browser's earlier one, for whoever has proved all that is needed. `user` is stored as it is given, over
+    the state in which it was read; `also` is what else the audit is to tell. Raises OAuthError 409 where that state is gone."""
     record, cookie = begin(service, request, user, *methods)
-    happening = Happening("login", f"signed in ({' '.join(methods)})", subject=user.name, address=request.address)
+    text = f"signed in ({' '.join(methods)}){'; ' if also else ''}{also}"
+    happening = Happening("login", text, subject=user.name, address=request.address)
     stored = kept(user.having(signed_in=service.clock()))
     await _committed(service, stored, record, *cleared, *await _before(service, request), happening=happening)
-    onwards = onward("/oauth/consent", asked) if asked else "/account"
-    return redirect(onwards, cookie, delays.device_cookie(service, user.name))
+    return cookie, delays.device_cookie(service, user.name)
 
 
 async def _before(service: Service, request: WebRequest) -> tuple[RecordChange, ...]:
@@ -113,7 +129,9 @@ def onward(path: str, asked: str) -> str:
     return f"{path}?request={asked}" if asked else path
 
 
-def _page(service: Service, request: WebRequest, asked: str, username: str = "", refusal: OAuthError | None = None) -> WebResponse:
+async def _page(
+    service: Service, request: WebRequest, asked: str, username: str = "", refusal: OAuthError | None = None, notice: str = ""
+) -> WebResponse:
     form = Form(service, request)
     return page(
         service,
@@ -121,8 +139,10 @@ def _page(service: Service, request: WebRequest, asked: str, username: str = "",
         status=refusal.status if refusal else 200,
         headers=dict(refusal.headers) if refusal else {},
         cookies=form.cookies,
+        form_targets=await targets_of(service, asked),
         csrf=form.csrf,
         asked=asked,
         username=username[:100],
         problem=refusal.description if refusal else "",
+        notice=notice,
     )

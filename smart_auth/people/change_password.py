@@ -1,0 +1,37 @@
+"""Changing one's own password at the account page."""
+
+from resources.store import Conflict
+from smart_auth.errors import OAuthError
+from smart_auth.happenings import Happening
+from smart_auth.issuing.authorization import revoke_all
+from smart_auth.people import delays, passwords
+from smart_auth.people.account import account_page
+from smart_auth.people.sessions import all_ended, required
+from smart_auth.service import Service
+from smart_auth.users import kept
+from smart_auth.web import WebRequest, WebResponse, redirect
+
+
+async def change(service: Service, request: WebRequest) -> WebResponse:
+    """POST /account/password: `current`, `password`, and `apps` to end what apps may do as well. Ends all other sessions."""
+    session, user = await required(service, request)
+    form = request.single()
+    tried = await delays.attempt(service, request, "password", user.name)
+    if not await passwords.verified(service.settings, user.password, form.get("current", "")):
+        return await account_page(service, session, user, problem="The current password is wrong.")
+    await delays.forgive(service, request, tried)
+    new = form.get("password", "")
+    refused = passwords.problem(service.settings, new, user.name, user.email)
+    if refused is not None:
+        await service.commit(*tried.cleared)
+        return await account_page(service, session, user, problem=refused)
+    changed = user.having(password=await passwords.hashed(service.settings, new))
+    happening = Happening("credentials", "password changed", subject=user.name, address=request.address)
+    others = await all_ended(service, user.name, but=session.id)
+    try:
+        await service.commit(kept(changed), *others, *tried.cleared, happening=happening)
+    except Conflict:
+        raise OAuthError("conflict", "Your account was changed at the same moment. Load the page again.", 409) from None
+    if form.get("apps"):
+        await revoke_all(service, user=user.name, by=user.name, why="its user changed the password")
+    return redirect("/account?done=password")
