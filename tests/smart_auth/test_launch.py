@@ -21,3 +21,80 @@ def test_a_standalone_launch(smart: Smart, kind: str) -> None:
     read = smart.read("Patient/anna", body["access_token"])
     assert (read.status_code, read.json()["id"]) == (200, "anna")
     assert smart.read("Patient/bert", body["access_token"]).status_code in (403, 404)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_launch_from_an_ehr(smart: Smart, kind: str) -> None:
+    """[B3, B5, C6, C9, C10, C12, C17] Started by an EHR, by POST: the token is about the launch's patient and visit, and the app is told how
+    to look and what else is open."""
+    app = App(smart.root, kind, scope=f"{EHR} patient/Encounter.rs")
+    context = {
+        "patient": "anna",
+        "encounter": "visit",
+        "need_patient_banner": False,
+        "intent": "reconcile-medications",
+        "tenant": "ward-7",
+        "fhirContext": [{"reference": "Observation/lab"}, {"identifier": {"value": "x"}, "type": "ImagingStudy"}],
+    }
+    launch = smart.launch(app, **context)
+    found = answered(smart.consented(smart.authorize(app, method="POST", launch=launch)))
+    assert found["state"] == app.state
+    body = app.exchange(found["code"]).json()
+    assert {name: body[name] for name in context} == context
+    assert "launch" in body["scope"].split(" ") and "patient/Patient.rs" in body["scope"].split(" ")
+    style = httpx.get(body["smart_style_url"])
+    assert style.status_code == 200 and style.json()["color_background"].startswith("#")
+    for path in ("Patient/anna", "Encounter/visit"):
+        assert smart.read(path, body["access_token"]).status_code == 200
+
+
+def test_a_launch_counts_once(smart: Smart) -> None:
+    """One code comes of a launch, also where two windows were opened with it before the first was answered."""
+    app, browser = App(smart.root, scope=EHR), smart.browser("doc")
+    launch = smart.launch(app, patient="anna")
+    first, second = (smart.authorize(app, launch=launch) for _ in range(2))
+    assert "code" in answered(browser.decide(first))
+    late = browser.decide(second)
+    assert late.status_code == 400 and "finished already" in late.text
+    assert answered(smart.authorize(app, launch=launch))["error"] == "invalid_request"
+
+
+def test_a_launch_is_for_one_user_and_one_app(smart: Smart) -> None:
+    """Another user, or another app, gets nowhere with it."""
+    app = App(smart.root, scope=EHR)
+    launch = smart.launch(app, patient="anna")
+    page = smart.authorize(app, "desk", launch=launch)
+    assert page.status_code == 403
+    assert answered(smart.authorize(App(smart.root, client="walk-other", scope=EHR), launch=launch))["error"] == "invalid_request"
+    assert answered(smart.authorize(app, launch="made-up"))["error"] == "invalid_request"
+
+
+def test_scopes_of_version_1(smart: Smart) -> None:
+    """[C15, C16] An app of SMART App Launch 1.0 gets what it asked for as it wrote it, and reads with it."""
+    app = App(smart.root, scope="launch/patient openid profile patient/Patient.read patient/Observation.*")
+    body = smart.tokens(app)
+    assert body["scope"].split(" ") == app.scope.split(" ")
+    assert smart.read("Observation?patient=anna", body["access_token"]).json()["total"] == 2
+
+
+def test_a_launch_scope_without_a_launch(smart: Smart) -> None:
+    """Apps that ask for `launch` however they are started can also stand alone: they are not granted it."""
+    body = smart.tokens(App(smart.root, scope=f"launch {STANDALONE}"))
+    assert body["scope"] == STANDALONE.replace("patient/Patient.rs", "patient/Patient.rs")
+    assert body["need_patient_banner"] is True
+
+
+LIMITS = [
+    ("walk-little", "launch/patient openid fhirUser patient/*.cruds", "doc", "launch/patient openid patient/Observation.rs patient/Patient.r"),
+    ("walk-public", "user/*.cruds system/*.rs patient/Nothing.rs made-up openid", "doc", "openid user/*.cruds"),
+    ("walk-public", "user/Observation.rs user/Patient.cruds openid", "desk", "openid user/Patient.cruds"),
+    ("walk-public", "user/AuditEvent.cruds user/Patient.cruds openid", "auditor", "openid user/AuditEvent.rs user/Patient.rs"),
+    ("walk-public", "user/Observation.rs?nothing=1 user/Observation.r?category=laboratory openid", "doc", "openid user/Observation.r?category=laboratory"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("client, asked, user, granted", LIMITS)
+def test_no_more_is_granted_than_app_and_role_may_have(smart: Smart, client: str, asked: str, user: str, granted: str) -> None:
+    """What is asked for, within what the app is registered for, what there is, and what the user's role has."""
+    body = smart.tokens(App(smart.root, client=client, scope=asked), user)
+    assert sorted(body["scope"].split(" ")) == sorted(granted.split(" "))

@@ -13,9 +13,9 @@ from typing import Any
 
 import httpx
 from api.conftest import Running
+from granting import PASSWORD, Browser, Form, answered, granting
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, RSAKey
-from granting import PASSWORD, Browser, Form, answered, granting
 
 from fhir_server.app import open_service
 from fhir_server.config import Settings
@@ -205,7 +205,7 @@ class Smart:
 
     def launch(self, app: App, user: str = "doc", **context: Any) -> str:
         """What an EHR hands an app, after it has told the server the context: the launch of its launch URL."""
-        own = self.tokens(App(self.root, "public", scope="user/Patient.rs user/Encounter.rs user/ImagingStudy.rs"), user)
+        own = self.tokens(App(self.root, "public", scope="user/Patient.rs user/Encounter.rs user/Observation.rs"), user)
         answer = httpx.post(
             f"{self.root}/oauth/launch",
             json={"client_id": app.client, **context},
