@@ -14,6 +14,8 @@ from starlette.types import Receive, Scope, Send
 
 from conformance.load import definitions
 from conformance.validate import Validator
+from fhir_server.access.deciding import Deciding
+from fhir_server.access.judging import Judge
 from fhir_server.audit import Audit
 from fhir_server.auditing.wiring import signing
 from fhir_server.config import Settings
@@ -157,6 +159,7 @@ async def open_context(settings: Settings) -> AsyncIterator[Context]:
             feed=feed,
             custom=custom,
             tokens=Tokens(store, instants.now),
+            deciding=Deciding(store, settings.bases, Judge(extractor, official)),
         )
 
 

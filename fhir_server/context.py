@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conformance.validate import Validator
+from fhir_server.access.deciding import Deciding
+from fhir_server.access.decision import Decision
 from fhir_server.audit import Audit
 from fhir_server.config import Settings
 from fhir_server.observability import Metrics
@@ -25,7 +27,10 @@ if TYPE_CHECKING:  # it brings Elasticsearch's client along, which the embedded 
 class Context:
     """The parts of one running server. `clock` gives microseconds since the epoch, `new_id` an id for a new resource, `feed` is
     what feeds the index where that is a server of its own, `custom` the search parameters that were added to this server, `tokens`
-    what looks access tokens up."""
+    what looks access tokens up, `deciding` what a caller may see.
+
+    A handler's `store` and `index` are views that carry the caller's `decision` (`fhir_server/access`); outside of a request they are whole
+    and there is none."""
 
     settings: Settings
     store: ResourceStore
@@ -41,4 +46,6 @@ class Context:
     new_id: Callable[[], str]
     custom: CustomParameters
     tokens: Tokens
+    deciding: Deciding
     feed: "Feed | None" = None
+    decision: Decision | None = None

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable
 
+from fhir_server.access.views import seen
 from fhir_server.audit import ACTIONS, NONE
 from fhir_server.context import Context
 from fhir_server.messages import FhirRequest, FhirResult, Identity
@@ -39,10 +40,11 @@ async def perform(
     The AuditEvent is durable before this returns, also that of a refused attempt. Raises FhirError only.
     """
     try:
-        permitted(ctx, who, route, request.type, request.id)
+        decision = ctx.decision or await ctx.deciding.decide(who, request)
+        permitted(decision, who, route, request.type, request.operation)
         if body is not None:
             request = request.having(body=await body())
-        result = await route.handler(ctx, who, request)
+        result = await route.handler(seen(ctx, decision, route.access), who, request)
         if not request.trail.recorded and route.interaction in ACTIONS:
             event = ctx.audit.success(ctx.clock(), who, request, _recorded_as(route, request), result.touched)
             await ctx.store.commit((), events=(event,))

@@ -45,7 +45,7 @@ OPERATIONS = (
     Route("POST", "[type]/$validate", "operation", validate.validate, body="fhir", definition=validate.DEFINITION),
     Route("GET", "[type]/[id]/$validate", "operation", validate.validate, access="r", definition=validate.DEFINITION),
     Route("POST", "[type]/[id]/$validate", "operation", validate.validate, body="fhir", access="r", definition=validate.DEFINITION),
-    Route("POST", "$reindex", "operation", reindex.reindex, access="c", definition=reindex.DEFINITION),
+    Route("POST", "$reindex", "operation", reindex.reindex, definition=reindex.DEFINITION, administers=True),
     Route("GET", "$meta", "operation", meta.several, access="s", definition=meta.DEFINITION),
     Route("GET", "[type]/$meta", "operation", meta.several, access="s", definition=meta.DEFINITION),
     Route("GET", "[type]/[id]/$meta", "operation", meta.instance, access="r", definition=meta.DEFINITION),

@@ -4,7 +4,7 @@ The official FHIRPath expressions are compiled once a type, grouped by the JSON 
 a document is looked at only where it has something.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -47,6 +47,21 @@ class Plan:
     always: Steps
     order_date: str | None
     linking: tuple[str, ...] | None
+
+    def only(self, codes: Set[str]) -> "Plan":
+        """The plan that takes the values of these codes alone (a parameter's, or with a modifier as in `Entry.values`)."""
+        by_key = {key: left for key, steps in self.by_key.items() if (left := _only(steps, codes))}
+        return Plan(by_key, _only(self.always, codes), self.order_date, self.linking)
+
+
+def _only(steps: Steps, codes: Set[str]) -> Steps:
+    left = []
+    for step in steps:
+        own = tuple(code for code in step.codes if code in codes)
+        facets = tuple((convert, named) for convert, of in step.facets if (named := tuple(code for code in of if code in codes)))
+        if own or facets:
+            left.append(Step(step.get, step.convert, own, facets))
+    return tuple(left)
 
 
 class Extractor:

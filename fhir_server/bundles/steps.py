@@ -116,8 +116,9 @@ def _refuse_twice(named: Iterable[tuple[str, Step]], place: str, problems: Probl
 def _step(ctx: Context, who: Identity, entry: Entry) -> Step:
     if entry.fault is not None:
         raise entry.fault
-    route, type, id, _, _ = ctx.routes.find(entry.method, entry.path)
-    permitted(ctx, who, route, type, id)
+    route, type, _, _, operation = ctx.routes.find(entry.method, entry.path)
+    assert ctx.decision is not None, "a transaction is carried out under a decision"
+    permitted(ctx.decision, who, route, type, operation)
     kind = _KINDS.get((entry.method, route.interaction))
     if kind is None:
         if entry.method not in ("GET", "HEAD"):

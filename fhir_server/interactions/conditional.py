@@ -17,6 +17,7 @@ from fhir_server.interactions.accept import Incoming
 from fhir_server.interactions.answers import of_write
 from fhir_server.interactions.write import write
 from fhir_server.messages import FhirRequest, FhirResult, Identity
+from fhir_server.permission import require
 from fhir_server.rest.conditional import if_match
 from fhir_server.rest.prefer import preferences
 from fhir_server.searching.depending import is_late
@@ -53,8 +54,10 @@ class Found:
 def read_criteria(ctx: Context, type: str, criteria: str) -> Parsed:
     """Criteria (a query string) read as a search. Raises FhirError 400 where they are no search or select nothing in particular.
 
-    Nothing of them is ever ignored, whatever the request prefers: they would mean other resources than the caller thinks.
+    Nothing of them is ever ignored, whatever the request prefers: they would mean other resources than the caller thinks. Raises
+    FhirError 403 where the caller may not search for the type at all.
     """
+    require(ctx.decision, "s", type)
     settings = ctx.settings
     try:
         parsed = parse(

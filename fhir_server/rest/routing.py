@@ -33,7 +33,7 @@ class Route(Generic[C]):
     (https://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html): c create, r read, u update, d delete, s search; "" where the
     row itself gives nothing away (a Bundle's entries each need what their own rows say). `types` limits the row to these resource
     types. `conditional`: the row acts on what a query string finds. `definition` is the canonical of an operation's
-    OperationDefinition.
+    OperationDefinition. `administers`: the row changes how the server works, which needs an administrator.
     """
 
     method: str
@@ -45,6 +45,7 @@ class Route(Generic[C]):
     types: tuple[str, ...] = ()
     conditional: bool = False
     definition: str = ""
+    administers: bool = False
 
     @property
     def alters(self) -> bool:

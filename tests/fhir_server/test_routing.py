@@ -69,7 +69,8 @@ def test_refuses(method: str, path: str, status: int) -> None:
 def test_each_row_says_what_a_caller_needs() -> None:
     """Letters of SMART scopes; only the rows that give nothing away by themselves need nothing."""
     assert all(set(route.access) <= set("cruds") for route in ROUTES)
-    assert {route.label for route in ROUTES if not route.access} == {"capabilities", "batch", "$validate"}
+    assert {route.label for route in ROUTES if not route.access} == {"capabilities", "batch", "$validate", "$reindex"}
+    assert {route.label for route in ROUTES if route.administers} == {"$reindex"}
     changing = {route.label for route in ROUTES if route.alters}
     assert changing == {"update", "patch", "delete", "$meta-add", "$meta-delete"}
     assert all("s" in route.access for route in ROUTES if route.conditional)

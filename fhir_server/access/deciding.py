@@ -1,0 +1,33 @@
+"""A request's Decision, made of what the caller's token stands for.
+
+The steps stand in `decide`, one after the other, each making a Decision of the one before: what the token allows, then whatever narrows
+it (a patient's consents) or widens it (an emergency). A new step is a line there.
+"""
+
+from fhir_server.access.decision import NOTHING, WHOLE, Decision
+from fhir_server.access.granting import PATIENT, decision_of
+from fhir_server.access.judging import Judge
+from fhir_server.access.own import own_patients
+from fhir_server.messages import FhirRequest, Identity
+from resources.store import ResourceStore
+
+NOBODY = Decision(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, administers=False)
+"""Nothing is allowed: no token came."""
+
+
+class Deciding:
+    """Decides for one server. `base_url`: all the URLs that mean it."""
+
+    def __init__(self, store: ResourceStore, base_url: tuple[str, ...], judge: Judge) -> None:
+        self._store, self._base_url = store, base_url
+        self.judge = judge
+
+    async def decide(self, who: Identity, request: FhirRequest) -> Decision:
+        """What the caller may do with documents in this request, or entry of a batch. Raises StoreUnavailable."""
+        if who.anonymous:
+            return NOBODY
+        access = who.access
+        if access is None:
+            return WHOLE
+        own = await own_patients(self._store, access.fhir_user) if access.role == PATIENT else ()
+        return decision_of(access, own, self._base_url)

@@ -1,0 +1,115 @@
+"""What a caller may do with documents, as grants: decided once for a request (docs/adr/0016).
+
+Whoever narrows or widens a decision (a patient's consents, an emergency) does so in `fhir_server/access/deciding.py`, where the steps of
+a decision stand one after the other: each takes a Decision and gives another one. `Reach.apart_from` keeps the records of some patients
+out of a letter's reach, `Reach.joined` adds what another one reaches, and `Decision.each` does the same to all letters. Handlers, views
+and `permitted` need know nothing of it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from search.query import Grant, Grants
+
+Letter = Literal["c", "r", "u", "d", "s"]
+LETTERS: tuple[Letter, ...] = ("c", "r", "u", "d", "s")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reach:
+    """Of each type the grants of which one must hold for a document; a type that is not named is out of reach."""
+
+    by_type: Mapping[str, Grants]
+
+    def of(self, type: str) -> Grants:
+        """The grants for documents of a type; empty: none of them."""
+        return self.by_type.get(type, ())
+
+    def among(self, types: Iterable[str] | None = None) -> Grants:
+        """The grants for documents of these types (None: of all), as indexes take them."""
+        if types is None:
+            return tuple(grant for grants in self.by_type.values() for grant in grants)
+        return tuple(grant for type in types for grant in self.by_type.get(type, ()))
+
+    def whole(self, type: str) -> bool:
+        """Whether every document of the type, wherever it lies and whatever it says, is within reach."""
+        return any(is_whole(grant) for grant in self.by_type.get(type, ()))
+
+    def apart_from(self, patients: Iterable[str]) -> "Reach":
+        """This reach without all that lies in the compartments of these patients (their ids)."""
+        closed = frozenset(patients)
+        if not closed:
+            return self
+        return Reach(
+            {
+                type: tuple(replace(grant, without=grant.without | closed) for grant in grants)
+                for type, grants in self.by_type.items()
+            }
+        )
+
+    def joined(self, other: "Reach") -> "Reach":
+        """What one of the two reaches."""
+        types = dict.fromkeys((*self.by_type, *other.by_type))
+        return Reach({type: tuple(dict.fromkeys((*self.of(type), *other.of(type)))) for type in types})
+
+
+NOTHING = Reach({})
+
+
+def is_whole(grant: Grant) -> bool:
+    """Whether a grant holds for every document of its type."""
+    return grant.compartment is None and not grant.clauses and not grant.without
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decision:
+    """What each letter of a scope reaches (https://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html: create, read, update,
+    delete, search); None: everything. `administers`: whether the caller may change how the server works. `mark` tells decisions apart
+    that were made of different tokens' contents. `scope` begins the scopes that a refusal names ("patient", "user" or "system").
+    """
+
+    create: Reach | None = None
+    read: Reach | None = None
+    update: Reach | None = None
+    delete: Reach | None = None
+    search: Reach | None = None
+    administers: bool = True
+    mark: bytes = b""
+    scope: str = "system"
+
+    @property
+    def everything(self) -> bool:
+        """Whether nothing is kept from the caller."""
+        return self.administers and all(self.letter(each) is None for each in LETTERS)
+
+    def letter(self, letter: str) -> Reach | None:
+        """What a letter of `cruds` reaches."""
+        reach: Reach | None = getattr(self, _NAMES[letter])
+        return reach
+
+    def any(self, letters: Iterable[str]) -> Reach | None:
+        """What one of these letters, at least, reaches."""
+        found = NOTHING
+        for letter in letters:
+            reach = self.letter(letter)
+            if reach is None:
+                return None
+            found = found.joined(reach)
+        return found
+
+    def covers(self, letter: str, type: str) -> bool:
+        """Whether the letter reaches any document of the type at all ("": of any type)."""
+        reach = self.letter(letter)
+        return reach is None or (bool(reach.of(type)) if type else any(reach.by_type.values()))
+
+    def each(self, change: Callable[[Reach | None], Reach | None]) -> "Decision":
+        """A decision with what every letter reaches changed."""
+        create, read, update, delete, search = (change(self.letter(letter)) for letter in LETTERS)
+        return replace(self, create=create, read=read, update=update, delete=delete, search=search)
+
+
+_NAMES = {"c": "create", "r": "read", "u": "update", "d": "delete", "s": "search"}
+
+WHOLE = Decision()
+"""Everything is allowed."""

@@ -1,0 +1,216 @@
+"""The store as a caller sees it: a document that is out of reach is as one that never was, and nothing is written beyond the grants.
+
+A version, current or not, is judged by what it says itself, a deletion by the version before it. What an index has found is judged
+again when it is read: an index may be late, and a document may have become another patient's meanwhile.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import msgspec
+
+from fhir_server.access.decision import Decision, Reach
+from fhir_server.access.judging import Judge
+from fhir_server.access.refusals import NotGranted, insufficient, outside
+from resources.instants import instant_text, now
+from resources.outcomes import FhirError, not_found
+from resources.store import ABSENT, ANY, Change, Claim, Conflict, HistoryPage, Key, Receipt, ResourceStore, Version, Written
+from search.index import TooCostly
+
+_ATTEMPTS = 8
+"""Times that a write looks again because somebody else wrote in between."""
+
+_LOOKED_AT = 1_000
+"""Versions that are read at a time to find those of a history that are within reach."""
+
+MOST_LOOKED_AT = 20_000
+"""Versions that one page of a history may have to look at: then it ends early, and goes on behind its next link."""
+
+
+class SeenStore:
+    """What handlers use of a ResourceStore, within `decision`. `one` is what can be reached by its id, `many` what can be among others
+    (None: everything). `new_id` makes ids of new resources."""
+
+    def __init__(
+        self,
+        whole: ResourceStore,
+        judge: Judge,
+        decision: Decision,
+        one: Reach | None,
+        many: Reach | None,
+        new_id: Callable[[], str],
+    ) -> None:
+        self._whole, self._judge, self._decision = whole, judge, decision
+        self._one, self._many, self._make_id = one, many, new_id
+        self._fresh: set[str] = set()
+
+    @property
+    def whole(self) -> ResourceStore:
+        """What this is a view of: for another view, and for nothing else."""
+        return self._whole
+
+    @property
+    def wants_entries(self) -> bool:
+        """See ResourceStore.wants_entries."""
+        return self._whole.wants_entries
+
+    def new_id(self) -> str:
+        """An id for a new resource: such ids nobody chose, so that trying them tells nothing."""
+        id = self._make_id()
+        self._fresh.add(id)
+        return id
+
+    async def read(self, type: str, id: str) -> Version | None:
+        """See ResourceStore.read."""
+        return await self._seen(self._one, await self._whole.read(type, id))
+
+    async def read_version(self, type: str, id: str, version: int) -> Version | None:
+        """See ResourceStore.read_version."""
+        return await self._seen(self._one, await self._whole.read_version(type, id, version))
+
+    async def read_many(self, keys: Sequence[Key]) -> list[Version | None]:
+        """See ResourceStore.read_many."""
+        return [await self._seen(self._many, version) for version in await self._whole.read_many(keys)]
+
+    async def history(
+        self,
+        type: str | None,
+        id: str | None,
+        *,
+        since: int | None = None,
+        at: tuple[int, int] | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> HistoryPage:
+        """See ResourceStore.history. A page that had to look at many versions ends early."""
+        reach = self._one if id is not None else self._many
+        if reach is None or (type is not None and reach.whole(type)):
+            return await self._whole.history(type, id, since=since, at=at, before=before, limit=limit)
+        found: list[Version] = []
+        looked_at, place = 0, before
+        while looked_at < MOST_LOOKED_AT:
+            page = await self._whole.history(type, id, since=since, at=at, before=place, limit=_LOOKED_AT)
+            for version in page.versions:
+                if await self._seen(reach, version) is not None:
+                    if len(found) == limit:
+                        return HistoryPage(found, found[-1].position)
+                    found.append(version)
+            looked_at, place = looked_at + len(page.versions), page.next
+            if place is None:
+                return HistoryPage(found, None)
+        return HistoryPage(found, place)
+
+    async def count_history(
+        self, type: str | None, id: str | None, *, since: int | None = None, at: tuple[int, int] | None = None
+    ) -> int:
+        """See ResourceStore.count_history. Raises TooCostly where too many versions would have to be looked at."""
+        reach = self._one if id is not None else self._many
+        if reach is None or (type is not None and reach.whole(type)):
+            return await self._whole.count_history(type, id, since=since, at=at)
+        page = await self.history(type, id, since=since, at=at, limit=MOST_LOOKED_AT)
+        if page.next is not None:
+            raise TooCostly("There are too many versions to count them; ask for the history of one resource, or for a later _since")
+        return len(page.versions)
+
+    async def scan(
+        self, types: Sequence[str], *, until: int, after: int = 0, shard: tuple[int, int] = (0, 1)
+    ) -> AsyncIterator[list[Version]]:
+        """See ResourceStore.scan."""
+        async for versions in self._whole.scan(types, until=until, after=after, shard=shard):
+            yield [version for version in versions if self._judge.within(self._many, version)]
+
+    async def position(self) -> int:
+        """See ResourceStore.position."""
+        return await self._whole.position()
+
+    async def receipt(self, key: bytes) -> Receipt | None:
+        """See ResourceStore.receipt. Keys are the caller's own (`fhir_server/idempotency.py`)."""
+        return await self._whole.receipt(key)
+
+    async def commit(
+        self,
+        changes: Sequence[Change],
+        *,
+        events: Sequence[bytes] = (),
+        claims: Sequence[Claim] = (),
+        receipt: Receipt | None = None,
+    ) -> list[Written]:
+        """See ResourceStore.commit. Raises NotGranted for a document that must not become what it is to be, or that could be reached but
+        not changed; for one out of reach whatever is raised where there is none. What was judged is what is replaced."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            judged = await self._judged(changes)
+            try:
+                return await self._whole.commit(judged, events=events, claims=claims, receipt=receipt)
+            except Conflict as clash:
+                mine = (
+                    clash.reason in ("version", "deleted", "missing", "exists") and judged[clash.index] is not changes[clash.index]
+                )
+                if not mine or attempt == _ATTEMPTS:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _seen(self, reach: Reach | None, version: Version | None) -> Version | None:
+        """The version if it is within reach."""
+        if version is None or reach is None:
+            return version
+        said = version if version.body is not None else await self._before(version)
+        return version if said is not None and self._judge.within(reach, said) else None
+
+    async def _before(self, deletion: Version) -> Version | None:
+        """The last version before a deletion that says anything."""
+        for number in range(deletion.version - 1, 0, -1):
+            version = await self._whole.read_version(deletion.type, deletion.id, number)
+            if version is not None and version.body is not None:
+                return version
+        return None
+
+    async def _judged(self, changes: Sequence[Change]) -> list[Change]:
+        """The changes, each bound to the version that it was judged by."""
+        old = [change for change in changes if not self._is_new(change)]
+        current = await self._whole.read_many([Key(change.type, change.id) for change in old]) if old else []
+        there = {(change.type, change.id): version for change, version in zip(old, current, strict=True)}
+        return [
+            await self._one_judged(number, change, there.get((change.type, change.id))) for number, change in enumerate(changes)
+        ]
+
+    def _is_new(self, change: Change) -> bool:
+        return change.expect == ABSENT and change.id in self._fresh
+
+    async def _one_judged(self, number: int, change: Change, current: Version | None) -> Change:
+        letter = "d" if change.draft is None else "c" if self._is_new(change) else "u"
+        reach = self._decision.letter(letter)
+        if change.draft is not None and not self._may_become(reach, change):
+            raise NotGranted(outside(self._decision, letter, change.type), number)
+        if letter == "c" or reach is None or reach.whole(change.type):
+            return change
+        if not reach.of(change.type):
+            raise NotGranted(insufficient(self._decision, letter, change.type), number)
+        if await self._seen(reach, current) is None:
+            raise await self._unreached(number, change, current, letter)
+        return self._bound(change, current)
+
+    def _may_become(self, reach: Reach | None, change: Change) -> bool:
+        assert change.draft is not None
+        if reach is None or reach.whole(change.type):
+            return True
+        instant = now()
+        body = change.draft.stamp(1, instant_text(instant))
+        return self._judge.document_within(reach, change.type, change.id, body, instant)
+
+    async def _unreached(self, number: int, change: Change, current: Version | None, letter: str) -> Exception:
+        """Why a document cannot be changed: one that is seen, in plain words; one that is not, as one that is not there."""
+        if await self._seen(self._decision.any("rs"), current) is not None and current is not None and current.body is not None:
+            return NotGranted(outside(self._decision, letter, change.type), number)
+        if change.draft is None:
+            return Conflict("missing", number)
+        return NotGranted(_no_such(change), number)
+
+    @staticmethod
+    def _bound(change: Change, current: Version | None) -> Change:
+        if change.expect != ANY or current is None or (current.body is None and change.draft is None):
+            return change
+        return msgspec.structs.replace(change, expect=ABSENT if current.body is None else current.version)
+
+
+def _no_such(change: Change) -> FhirError:
+    text = f"{change.type}/{change.id} does not exist. With this access token new resources are made by POST, under an id of the server's"
+    return not_found(text)
