@@ -7,7 +7,7 @@ from walking import EHR, KINDS, STANDALONE, App, Smart, answered
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_standalone_launch(smart: Smart, kind: str) -> None:
-    """[B2, B4, C1, C2, C3, C4, C7, C8, C11, C14] Each kind of client gets tokens for the patient whom the user chose, and reads with them."""
+    """[B2, B4, C1, C2, C3, C4, C7, C8, C11, C14] Each kind of client gets tokens for the patient whom the user chose, and reads."""
     app = App(smart.root, kind)
     answer = app.exchange(smart.code(app))
     assert answer.status_code == 200, answer.text
@@ -25,8 +25,8 @@ def test_a_standalone_launch(smart: Smart, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_launch_from_an_ehr(smart: Smart, kind: str) -> None:
-    """[B3, B5, C6, C9, C10, C12, C17] Started by an EHR, by POST: the token is about the launch's patient and visit, and the app is told how
-    to look and what else is open."""
+    """[B3, B5, C6, C9, C10, C12, C17] Started by an EHR, by POST: the token is about the launch's patient and visit, and the app is told
+    how to look and what else is open."""
     app = App(smart.root, kind, scope=f"{EHR} patient/Encounter.rs")
     context = {
         "patient": "anna",
@@ -85,12 +85,22 @@ def test_a_launch_scope_without_a_launch(smart: Smart) -> None:
 
 
 LIMITS = [
-    ("walk-little", "launch/patient openid fhirUser patient/*.cruds", "doc", "launch/patient openid patient/Observation.rs patient/Patient.r"),
+    (
+        "walk-little",
+        "launch/patient openid fhirUser patient/*.cruds",
+        "doc",
+        "launch/patient openid patient/Observation.rs patient/Patient.r",
+    ),
     ("walk-public", "user/*.cruds system/*.rs patient/Nothing.rs made-up openid", "doc", "openid user/*.cruds"),
     ("walk-public", "user/Observation.rs user/Patient.cruds openid", "desk", "openid user/Patient.cruds"),
     ("walk-public", "user/AuditEvent.cruds user/Patient.cruds openid", "auditor", "openid user/AuditEvent.rs user/Patient.rs"),
-    ("walk-public", "user/Observation.rs?nothing=1 user/Observation.r?category=laboratory openid", "doc", "openid user/Observation.r?category=laboratory"),
-]  # fmt: skip
+    (
+        "walk-public",
+        "user/Observation.rs?nothing=1 user/Observation.r?category=laboratory openid",
+        "doc",
+        "openid user/Observation.r?category=laboratory",
+    ),
+]
 
 
 @pytest.mark.parametrize("client, asked, user, granted", LIMITS)
