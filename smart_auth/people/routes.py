@@ -1,6 +1,7 @@
 """The addresses of the pages for people."""
 
-from smart_auth.people import account, change_password, reset, second_factor, set_up, sign_in, sign_out
+from smart_auth.people import account, change_password, reset, sign_in, sign_out
+from smart_auth.people.factors import second_factor, set_up
 from smart_auth.web import WebRoute
 
 ROUTES = (

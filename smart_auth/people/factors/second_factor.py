@@ -6,7 +6,8 @@ from smart_auth.consent.targets import targets_of
 from smart_auth.errors import OAuthError
 from smart_auth.happenings import Happening
 from smart_auth.pages.rendering import page
-from smart_auth.people import delays, passkeys, recovery, totp
+from smart_auth.people import delays
+from smart_auth.people.factors import passkeys, recovery, totp
 from smart_auth.people.sessions import Session, checked, current, note, noted
 from smart_auth.people.sign_in import asked_for, complete, onward
 from smart_auth.service import Service

@@ -8,8 +8,9 @@ from smart_auth.consent.targets import targets_of
 from smart_auth.errors import OAuthError
 from smart_auth.happenings import Happening
 from smart_auth.pages.rendering import page
-from smart_auth.people import delays, passkeys, recovery, totp
-from smart_auth.people.second_factor import taken_challenge, waiting
+from smart_auth.people import delays
+from smart_auth.people.factors import passkeys, recovery, totp
+from smart_auth.people.factors.second_factor import taken_challenge, waiting
 from smart_auth.people.sessions import AGAIN, Session, checked, fresh, note, noted, required, signed_in
 from smart_auth.people.sign_in import asked_for, completed, needs_second_factor, onward
 from smart_auth.service import Service
