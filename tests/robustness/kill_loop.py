@@ -8,7 +8,9 @@ committed together, what is answered when); it does not take the power from the 
 
 import argparse
 import asyncio
+import json
 import random
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,7 +25,7 @@ if __name__ == "__main__":
 
 from robustness.check import Checker
 from robustness.load import Load
-from robustness.running import Server
+from robustness.running import ROOT, Server, clean_environment
 
 
 class Outcome(NamedTuple):
@@ -56,7 +58,17 @@ async def run(folder: Path, *, kills: int, clients: int = 16, workers: int = 1, 
                 if progress:
                     _show(life, problems, checker, starts[-1])
             server.stop()
+    problems += _audited(folder / "data")
     return Outcome(problems, checker.counts, starts)
+
+
+def _audited(data: Path) -> list[str]:
+    """What `fhir-server audit verify` finds: after all these kills the chains of AuditEvents hold."""
+    command = [sys.executable, "-m", "fhir_server", "audit", "verify", "--json", "--data-dir", str(data)]
+    done = subprocess.run(command, cwd=ROOT, env=clean_environment(), capture_output=True, check=False)
+    report = json.loads(done.stdout)
+    found = [f"audit: {each['kind']} {each['where']}: {each['text']}" for each in report["findings"]]
+    return found + (["audit: no checkpoint was signed"] if not report["checkpoints"] else [])
 
 
 async def _kill_under_load(server: Server, load: Load, seconds: float) -> None:
