@@ -9,7 +9,7 @@ from fhir_server.cli.show import fail
 from fhir_server.config import Settings, load_settings
 from smart_auth.access import OPERATOR, Access
 from smart_auth.happenings import Happening
-from smart_auth.scopes import parse_scopes
+from smart_auth.scopes import Scopes, parse_scopes
 from smart_auth.tokens import issue
 
 
@@ -21,12 +21,29 @@ def token(
     """Print an access token, for whoever can read the data folder or the store."""
     read = parse_scopes(scope)
     if read.unknown:
-        fail(f"{read.unknown[0]} is no scope; scopes look like system/*.rs, patient/Observation.rs or user/Appointment.cruds")
+        fail(f"{read.unknown[0]} is no scope; scopes look like system/*.rs or patient/Observation.rs")
     if not read.resources:
         fail("no scope gives access to anything; try --scope 'system/*.rs'")
+    if any(each.level == "user" for each in read.resources):
+        fail(
+            "scopes that begin with user/ are what a user may do, and they are about a user who signs in; use system/ or patient/ here"
+        )
     if any(each.level == "patient" for each in read.resources) and not patient:
         fail("scopes that begin with patient/ are about one patient: name it with --patient ID")
+    _check(read)
     typer.echo(asyncio.run(_token(load_settings(), read.text, ttl, patient)))
+
+
+def _check(scopes: Scopes) -> None:
+    """Ends the command where a scope names a type that does not exist, or is narrowed by what cannot narrow it."""
+    from fhir_server.access.narrowing import problem  # brings the definitions of FHIR along
+    from search.parameters import registry
+
+    for scope in scopes.resources:
+        if scope.type != "*" and scope.type not in registry().types:
+            fail(f"{scope.text}: {scope.type} is not a resource type of FHIR R4")
+        if scope.narrowed and (wrong := problem(scope.type, scope.narrowed, ())):
+            fail(f"{scope.text}: {wrong}")
 
 
 async def _token(settings: Settings, scopes: str, ttl: int, patient: str) -> str:

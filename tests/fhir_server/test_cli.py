@@ -45,15 +45,36 @@ def test_version_is_that_of_the_project(tmp_path: Path) -> None:
     assert versions["server"].count(".") == 2
 
 
-def test_token_says_that_there_is_no_sign_in(tmp_path: Path) -> None:
-    """Exit code 2 and what works instead."""
+def test_a_token_is_for_whoever_can_read_the_data_folder(tmp_path: Path) -> None:
+    """A random word on standard output and nothing else; it stands in the store as a hash."""
     done = run("token", "--scope", "system/*.cruds", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "--auth off" in done.stderr and done.stdout == ""
+    assert done.returncode == 0, done.stderr
+    [token] = done.stdout.split()
+    assert len(token) > 40
+    assert token.encode() not in (tmp_path / "data" / "fhir.db").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("scope", "told"),
+    [
+        ("system/*.write system/Patient.sr", "system/Patient.sr is no scope"),
+        ("openid", "no scope gives access to anything"),
+        ("patient/*.rs", "name it with --patient ID"),
+        ("user/*.rs", "they are about a user"),
+        ("system/Pateint.rs", "Pateint is not a resource type"),
+        ("system/Observation.rs?subject.name=x", "subject.name cannot narrow a scope"),
+    ],
+)
+def test_a_token_that_would_be_good_for_nothing_is_not_made(scope: str, told: str, tmp_path: Path) -> None:
+    """Exit code 2 and what is wrong with the scopes; nothing is written."""
+    done = run("token", "--scope", scope, cwd=tmp_path)
+    assert done.returncode == 2 and done.stdout == ""
+    assert told in " ".join(done.stderr.split())
+    assert not (tmp_path / "data").exists()
 
 
 REFUSED: list[tuple[Sequence[str], dict[str, str], str]] = [
-    ([], {}, "FHIR_AUTH=smart: sign-in is not part of this version"),
+    (["--auth", "smrt"], {}, "FHIR_AUTH="),
     (["--auth", "off", "--host", "0.0.0.0"], {}, "FHIR_AUTH=off is refused on 0.0.0.0"),
     (["--auth", "off"], {"FHIR_PRT": "1"}, "FHIR_PRT (from the environment) is not a setting; did you mean FHIR_PORT?"),
     (["--auth", "off", "--workers", "0"], {}, "FHIR_WORKERS=0 (--workers): "),
@@ -141,6 +162,6 @@ def test_check_config_tells_what_would_stop_the_server(tmp_path: Path) -> None:
     (tmp_path / "a-file").touch()
     done = run("check-config", "--data-dir", "a-file", cwd=tmp_path)
     assert done.returncode == 2
-    assert "sign-in" in done.stderr and "is not a folder" in done.stderr
+    assert "is not a folder" in done.stderr
     told = json.loads(run("check-config", "--json", cwd=tmp_path, FHIR_NONSENSE="1").stdout)
     assert "FHIR_NONSENSE" in told["problems"][0]
