@@ -13,7 +13,6 @@ import msgspec
 from resources.store import ABSENT, RecordChange, ResourceStore
 from smart_auth.happenings import Happening
 from smart_auth.scopes import Scopes, parse_scopes
-from smart_auth.tokens import KIND as ACCESS_TOKEN
 from smart_auth.tokens import digest
 
 KIND = "client"
@@ -148,17 +147,3 @@ def rotated(client: Client, now: int, keep_old: int) -> tuple[str, Client]:
 def told(text: str, client: Client, by: str = "fhir-server client", address: str = "") -> Happening:
     """What was done to a client, for the audit."""
     return Happening("client", text, subject=by, client=client.id, address=address, about=(f"client/{client.id}",))
-
-
-TOKENS_OF_CLIENTS: tuple[str, ...] = (ACCESS_TOKEN,)
-"""Kinds of records tagged `client:ID` that end with the client."""
-
-
-async def forget_tokens(store: ResourceStore, id: str) -> int:
-    """End every token of a client. Returns how many there were. Tokens in use count for a second more (`tokens.KEPT`)."""
-    count = 0
-    for kind in TOKENS_OF_CLIENTS:
-        while found := await store.records(kind, tag=f"client:{id}", limit=500):
-            await store.commit((), records=[RecordChange(kind, record.key, None) for record in found])
-            count += len(found)
-    return count

@@ -37,7 +37,7 @@ _SECOND: Final = 1_000_000
 _LONGEST: Final = 128
 _ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}", re.ASCII)
 
-_Id = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9\-.]{1,64}\z")]
+_Id = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9\-.]{1,64}\Z")]
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 _Uri = Annotated[str, msgspec.Meta(min_length=1, max_length=2_000)]
 

@@ -1,0 +1,189 @@
+"""Backend services (https://hl7.org/fhir/smart-app-launch/STU2.2/backend-services.html): tokens for what a service is registered for."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+from oauth.world import SECRET, OAuth, refused
+
+from smart_auth.scopes import parse_scopes
+
+TYPES = ("EpisodeOfCare", "Location", "PractitionerRole", "Patient", "Observation", "Nonsense", "Teapot")
+
+
+def test_a_token_that_works(oauth: OAuth) -> None:
+    """[H4, H5, H15] A right request brings a bearer token for at most five minutes, its scopes, and no refresh token."""
+    answer = oauth.service_token("backend", "system/Patient.rs")
+    assert answer.status_code == 200
+    body = answer.json()
+    assert set(body) == {"access_token", "token_type", "expires_in", "scope"}
+    assert body["token_type"].lower() == "bearer"
+    assert 0 < body["expires_in"] <= 300
+    assert body["scope"] == "system/Patient.rs"
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["pragma"] == "no-cache"
+    read = oauth.http.get("/fhir/Patient/anna", headers=oauth.bearer(body["access_token"]))
+    assert read.status_code == 200
+    assert oauth.http.get("/fhir/Encounter/visit", headers=oauth.bearer(body["access_token"])).status_code == 403
+
+
+@pytest.mark.parametrize("kind", ["not_a_grant_type", "password", "urn:ietf:params:oauth:grant-type:token-exchange"])
+def test_another_grant_type(oauth: OAuth, kind: str) -> None:
+    """[H1] Exactly 400."""
+    form = oauth.service_form(oauth.assertion("backend")) | {"grant_type": kind}
+    refused(oauth.post("token", form), "unsupported_grant_type", 400)
+
+
+@pytest.mark.parametrize("body", ["{}", '{"grant_type": "client_credentials"}', "[]", "grant_type=client_credentials"])
+def test_a_body_that_is_json(oauth: OAuth, body: str) -> None:
+    """[H6] The token endpoint takes forms."""
+    answer = oauth.http.post("/oauth/token", content=body, headers={"Content-Type": "application/json"})
+    refused(answer, "invalid_request", 400)
+
+
+@pytest.mark.parametrize(
+    "name, errors",
+    [
+        ("grant_type", {"invalid_request"}),
+        ("scope", {"invalid_scope"}),
+        ("client_assertion", {"invalid_client"}),
+        ("client_assertion_type", {"invalid_client"}),
+    ],
+)
+@pytest.mark.parametrize("value", [None, "", "invalid test value"])
+def test_a_parameter_that_is_missing_or_nonsense(oauth: OAuth, name: str, errors: set[str], value: str | None) -> None:
+    """[H7] Each of the four parameters missing, empty or garbage: an error of OAuth's in JSON."""
+    form = oauth.service_form(oauth.assertion("backend"))
+    form.pop(name)
+    if value is not None:
+        form[name] = value
+    error = oauth.post("token", form).json()["error"]
+    refused(oauth.post("token", form), error)
+    assert error in errors | ({"unsupported_grant_type"} if name == "grant_type" else set())
+
+
+@pytest.mark.parametrize("name", ["grant_type", "scope", "client_assertion"])
+def test_a_parameter_twice(oauth: OAuth, name: str) -> None:
+    """[H7, D9] A parameter that is there twice is refused (RFC 6749, 3.2)."""
+    form = oauth.service_form(oauth.assertion("backend"))
+    refused(oauth.post("token", {**form, name: [form[name], form[name]]}), "invalid_request", 400)
+
+
+def test_credentials_in_the_url_do_not_count(oauth: OAuth) -> None:
+    """What stands in the URL ends up in logs, so it is not read."""
+    form = oauth.service_form(oauth.assertion("backend"))
+    answer = oauth.http.post("/oauth/token", params=form, headers={"Content-Type": "application/x-www-form-urlencoded"})
+    refused(answer, "invalid_request", 400)
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        "",
+        " ",
+        "launch fhirUser",
+        "openid offline_access",
+        "system/Patient.unknownAction",
+        "system/Patient.xyz",
+        "system/UnknownResource.read",
+        "system/UnknownResource.r",
+        "system/Patient.write",
+        *(f"system/Patient.{letters}" for letters in ("c", "cu", "cd", "cud", "ud", "d", "u")),
+        "patient/Patient.rs",
+        "user/*.rs",
+        "system/Patient.sr",
+        "system/*.rs?category=laboratory",
+        "system/Observation.rs?no-such-parameter=1",
+        "smart/orchestrate_launch",
+        "system/Patient.rs\x00",
+    ],
+)
+def test_nothing_of_it_can_be_granted(oauth: OAuth, scope: str) -> None:
+    """[H9] Scopes of other levels, unknown types and letters, and writing for a service that is registered for reading."""
+    refused(oauth.service_token("backend", scope), "invalid_scope", 400)
+
+
+def test_too_many_scopes(oauth: OAuth) -> None:
+    """[H9] A list without end is refused, not searched."""
+    refused(oauth.service_token("backend", " ".join(["system/Patient.rs"] * 201)), "invalid_scope", 400)
+    refused(oauth.service_token("backend", "x" * 10_000), "invalid_request", 400)
+
+
+GRANTED = {
+    "system/*.read": "system/*.read",
+    "system/*.rs": "system/*.rs",
+    "system/Patient.read": "system/Patient.read",
+    "system/Patient.rs": "system/Patient.rs",
+    "system/*.*": "system/*.rs",
+    "system/*.cruds": "system/*.rs",
+    "system/Patient.*": "system/Patient.rs",
+    "system/Patient.cruds": "system/Patient.rs",
+    "system/Observation.rs?category=laboratory": "system/Observation.rs?category=laboratory",
+    "system/Patient.read system/Observation.rs": "system/Patient.read system/Observation.rs",
+    "system/Patient.rs system/Patient.rs": "system/Patient.rs",
+    "launch system/Patient.rs patient/*.rs nonsense": "system/Patient.rs",
+}
+
+
+@pytest.mark.parametrize("asked", GRANTED)
+def test_what_is_granted(oauth: OAuth, asked: str) -> None:
+    """[H10, H11] What lies within the registration, as it was asked for; never a letter more."""
+    answer = oauth.service_token("backend", asked)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["scope"] == GRANTED[asked]
+    assert answer.json()["expires_in"] > 0
+    assert all(set(scope.letters) <= set("rs") for scope in parse_scopes(answer.json()["scope"]).resources)
+
+
+def test_a_wildcard_becomes_the_types_that_are_registered(oauth: OAuth) -> None:
+    """[H10] A service that is registered for two types gets these two where it asks for all."""
+    granted = oauth.service_token("narrow", "system/*.cruds").json()["scope"]
+    assert granted == "system/Patient.rs system/Observation.rs"
+
+
+def test_types_that_are_not_known_are_left_out(oauth: OAuth) -> None:
+    """[H16] A client that asks for every type it has heard of gets those that there are."""
+    answer = oauth.service_token("backend", " ".join(f"system/{name}.read" for name in TYPES))
+    assert answer.json()["scope"].split() == [f"system/{name}.read" for name in TYPES[:-2]]
+
+
+def test_writing_for_who_is_registered_for_it(oauth: OAuth) -> None:
+    """[H9] With a registration for it, letters that write are granted, and count."""
+    token = oauth.service_token("writer", "system/Basic.write").json()["access_token"]
+    made = oauth.http.post("/fhir/Basic", json={"resourceType": "Basic", "code": {"text": "x"}}, headers=oauth.bearer(token))
+    assert made.status_code == 201
+    assert oauth.http.get("/fhir/Basic/note", headers=oauth.bearer(token)).status_code == 403
+
+
+@pytest.mark.parametrize("client", ["public", "server"])
+def test_apps_of_users_have_no_tokens_of_their_own(oauth: OAuth, client: str) -> None:
+    """An app that acts for users cannot act for itself."""
+    form: dict[str, Any] = {"grant_type": "client_credentials", "scope": "system/*.rs", "client_id": client}
+    if client == "server":
+        form["client_secret"] = SECRET
+    refused(oauth.post("token", form), "unauthorized_client", 400)
+
+
+def test_a_service_has_no_codes(oauth: OAuth) -> None:
+    """[H15] A service that acts for itself has neither codes nor refresh tokens to redeem."""
+    for form in ({"grant_type": "authorization_code", "code": "x"}, {"grant_type": "refresh_token", "refresh_token": "x"}):
+        asked = oauth.service_form(oauth.assertion("backend")) | form
+        refused(oauth.post("token", asked), "unauthorized_client", 400)
+
+
+def test_the_event_of_a_token(oauth: OAuth) -> None:
+    """Who got a token for what is recorded, without the token."""
+    token = oauth.service_token("backend", "system/Slot.rs").json()["access_token"]
+    found = oauth.http.get("/fhir/AuditEvent?_sort=-_lastUpdated&_count=200", headers=oauth.bearer("chief")).text
+    assert "system/Slot.rs" in found
+    assert token not in found
+
+
+def test_a_token_ends(oauth: OAuth) -> None:
+    """[H15, C18] expires_in counts from now, and exp says when."""
+    token = oauth.service_token("backend").json()["access_token"]
+    told = oauth.post("introspect", {"token": token}, headers=oauth.bearer("doc")).json()
+    assert abs(told["exp"] - time.time() - 300) < 10
+    assert told["exp"] - told["iat"] == 300
+    assert json.dumps(told).count(token) == 0
