@@ -5,7 +5,7 @@ import gc
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -22,6 +22,8 @@ from fhir_server.config import Settings
 from fhir_server.context import Context
 from fhir_server.data_folder import secret
 from fhir_server.observability import Metrics, log_lost_failure
+from fhir_server.protection.door import Door
+from fhir_server.protection.limits import Limits
 from fhir_server.randomness import random_bytes
 from fhir_server.rest.edge import Edge
 from fhir_server.rest.front import Front
@@ -44,9 +46,11 @@ from search.paging import Cursors
 from search.parameters import Parameters, registry
 from search.parse import parse
 from search.query import Query
+from smart_auth.outside.discovery import routes as outside_routes
+from smart_auth.outside.tokens import OutsideTokens
+from smart_auth.outside.wiring import tokens_of
 from smart_auth.routes import ROUTES as SIGN_IN_ROUTES
 from smart_auth.service import Service
-from smart_auth.tokens import Tokens
 
 if TYPE_CHECKING:
     from fhir_server.indexing.feed import Feed
@@ -68,9 +72,13 @@ class Application:
         self.beside.add_route("/", front.welcome)
         self.beside.add_exception_handler(404, front.nothing)
         self._add_health()
+        self._door = Door(self._inside, settings, PREFIX, SIGN_IN_ROUTES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection's HTTP request, or the lifespan."""
+        await self._door(scope, receive, send)
+
+    async def _inside(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
         fhir = path.startswith(PREFIX + "/") or path == PREFIX
         if fhir and self._edge is not None and scope["type"] == "http" and not path.startswith(WELL_KNOWN):
@@ -87,7 +95,8 @@ class Application:
                 log.warning(sentence)
             if self._settings.auth == "smart":
                 service = make_service(ctx, secret(self._settings))
-                self.beside.router.routes.extend(mounted(row, service) for row in SIGN_IN_ROUTES)
+                rows = outside_routes(ctx.tokens) if isinstance(ctx.tokens, OutsideTokens) else SIGN_IN_ROUTES
+                self.beside.router.routes.extend(mounted(row, service, ctx) for row in rows)
             self._edge = Edge(ctx, PREFIX)
             async with signing(ctx, secret(self._settings)):
                 _calm_collector()
@@ -142,7 +151,11 @@ async def open_context(settings: Settings) -> AsyncIterator[Context]:
     """A Context with its store open; for the server and for commands that work on the store itself. Raises StoreUnavailable."""
     official, parameters = registry(), registry().extensible()
     extractor = Extractor(official, settings.bases, texts=settings.elastic or settings.in_memory)
-    async with _engines(settings, official, extractor) as (store, index, feed), _custom(store, index, parameters) as custom:
+    async with (
+        _engines(settings, official, extractor) as (store, index, feed),
+        _custom(store, index, parameters) as custom,
+        aclosing(Limits(settings)) as limits,
+    ):
         yield Context(
             settings=settings,
             store=store,
@@ -158,7 +171,8 @@ async def open_context(settings: Settings) -> AsyncIterator[Context]:
             new_id=new_id,
             feed=feed,
             custom=custom,
-            tokens=Tokens(store, instants.now),
+            tokens=tokens_of(settings, settings.bases, store, instants.now),
+            limits=limits,
             deciding=Deciding(store, settings.bases, Judge(extractor, official)),
         )
 

@@ -17,12 +17,12 @@ from dotenv import dotenv_values
 from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from smart_auth.settings import SignInSettings
+from fhir_server.protection.settings import ProtectionSettings
 
 PREFIX = "FHIR_"
 ENV_FILE = ".env"
 
-SECRETS = ("secret", "search_api_key", "smtp_url")
+SECRETS = ("secret", "search_api_key", "smtp_url", "oidc_client_secret", "auth_client_secret")
 """Settings whose value is never shown."""
 
 OF_COMMANDS = ("FHIR_MOVE_FROM", "FHIR_MOVE_TO")
@@ -37,7 +37,7 @@ def _setting(default: Any, help: str, **limits: Any) -> Any:
     return Field(default, description=help, **limits)
 
 
-class Settings(SignInSettings):
+class Settings(ProtectionSettings):
     """The effective settings, fixed at start. Made by `load_settings`."""
 
     model_config = SettingsConfigDict(
@@ -203,7 +203,7 @@ class Settings(SignInSettings):
     def base(self) -> str:
         """The FHIR base URL, without a slash at the end."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return self.base_url or f"http://{host}:{self.port}/fhir"
+        return self.base_url or f"{'https' if self.tls_cert else 'http'}://{host}:{self.port}/fhir"
 
     @cached_property
     def bases(self) -> tuple[str, ...]:

@@ -24,8 +24,10 @@ _ORDER = {"DELETE": 0, "POST": 1, "PUT": 2, "PATCH": 2, "GET": 3, "HEAD": 3}
 
 
 async def bundle(ctx: Context, who: Identity, request: FhirRequest) -> FhirResult:
-    """POST [base]: 200 with a batch-response or transaction-response. Raises FhirError: 400 for other bodies, 413 for too many entries."""
+    """POST [base]: 200 with a batch-response or transaction-response. Raises FhirError: 400 for other bodies, 413 for too many entries,
+    429 for more of them than the caller may ask for at a time."""
     shell = await split(request.body, request.base, ctx.settings.max_bundle_entries)
+    await ctx.limits.request(who, len(shell.entries) - 1)  # the Bundle itself was counted when it came
     if shell.type == "transaction":
         request.trail.interaction = "transaction"
         return await transaction(ctx, who, request, shell)

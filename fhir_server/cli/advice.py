@@ -22,6 +22,16 @@ def advice(settings: Settings) -> list[str]:
             )
         if not settings.base_url:
             found.append("FHIR_BASE_URL is not set: absolute references to this server are known by FHIR_HOST and FHIR_PORT only")
+    if not is_loopback(settings.host) and not settings.base.startswith("https://"):
+        found.append(
+            "FHIR_HOST is not a loopback address and FHIR_BASE_URL is not https: tokens and records would travel unencrypted; give the"
+            " server a certificate (FHIR_TLS_CERT), or name the https address of the proxy in front of it (FHIR_BASE_URL)"
+        )
+    if settings.workers > 1 and settings.rate_limit != "off" and not settings.redis_url:
+        found.append(
+            f"FHIR_WORKERS={settings.workers} without FHIR_REDIS_URL: each process counts requests for itself, so together they allow"
+            f" {settings.workers} times what the rate limits say"
+        )
     return found
 
 

@@ -48,6 +48,7 @@ def effective(settings: Settings) -> dict[str, Any]:
     shown = {variable(name): value for name, value in settings.model_dump(mode="json").items()}
     shown["FHIR_STORE_URL"] = without_password(settings.store_url) or f"sqlite:///{settings.database}"
     shown["FHIR_SEARCH_URL"] = without_password(settings.search_url)
+    shown["FHIR_REDIS_URL"] = without_password(settings.redis_url)
     shown["FHIR_SEARCH_API_KEY"] = "(set)" if settings.search_api_key else None
     shown["FHIR_BASE_URL"] = settings.base
     shown["FHIR_SECRET"] = "(set)" if settings.secret else "(kept in the data folder)"

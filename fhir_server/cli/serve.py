@@ -15,6 +15,8 @@ from fhir_server.config import Settings, load_settings, variable
 from fhir_server.data_folder import prepare
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from fhir_server.app import Application
 
 SAMPLE = Path(__file__).resolve().parents[2] / "sample_data"
@@ -84,9 +86,14 @@ def _run(settings: Settings, listening: socket.socket) -> None:
     import uvicorn
     from uvicorn.supervisors import Multiprocess
 
+    from fhir_server.cli.tls import reload_at_hangup, tls_context
     from fhir_server.observability import configure_logging
 
     configure_logging(settings.log_level)
+    try:
+        tls = tls_context(settings) if settings.tls_cert else None
+    except ValueError as problem:
+        fail(str(problem))
     config = uvicorn.Config(
         "fhir_server.cli.serve:application",
         factory=True,
@@ -101,17 +108,28 @@ def _run(settings: Settings, listening: socket.socket) -> None:
         server_header=False,
         timeout_graceful_shutdown=GRACE,
         timeout_worker_healthcheck=60,
+        ssl_context_factory=_tls if tls else None,
     )
     _welcome(settings)
     if settings.workers > 1:
         Multiprocess(config, sockets=[listening]).run()
         return
+    if tls is not None:
+        config.ssl_context_factory = lambda *_: tls
+        reload_at_hangup(tls, settings)
     server = uvicorn.Server(config)
     # Once all requests are finished uvicorn raises the signal that stopped it again: an orderly stop ends with exit code 0.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     server.run(sockets=[listening])
     if not server.started:
         raise SystemExit(1)
+
+
+def _tls(*_: object) -> "SSLContext":
+    """For each of several processes, which cannot be handed one. At SIGHUP they are replaced, and read the certificate again."""
+    from fhir_server.cli.tls import tls_context
+
+    return tls_context(load_settings())
 
 
 def _welcome(settings: Settings) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from fhir_server.context import Context
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.perform import perform, record_refusal
+from fhir_server.protection.addresses import Addresses
 from fhir_server.randomness import random_bytes
 from fhir_server.rest.bodies import read_body
 from fhir_server.rest.errors import as_fhir_error
@@ -44,6 +45,7 @@ class Edge:
     def __init__(self, ctx: Context, prefix: str = "/fhir") -> None:
         self._ctx, self._prefix = ctx, prefix
         self._hosts = Hosts(ctx.settings)
+        self._addresses = Addresses(ctx.settings.proxies, ctx.settings.proxy_header)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One HTTP request."""
@@ -53,12 +55,13 @@ class Edge:
         headers = _headers(scope["headers"])
         headers["x-request-id"] = request_id = _request_id(headers)
         base = self._ctx.settings.base_url or base_of(scope["scheme"], headers.get("host", ""), self._prefix)
-        label, pretty, accept_encoding, body = "none", False, headers.get("accept-encoding", ""), None
+        label, pretty, accept_encoding, body, seat = "none", False, headers.get("accept-encoding", ""), None, ""
         try:
             query = scope["query_string"].decode("latin-1")
             path = scope["raw_path"].decode("latin-1")[len(self._prefix) :].strip("/")
             request = FhirRequest(scope["method"], path, query, b"", headers, base)
             who = await self._who(scope, request)
+            seat = self._ctx.limits.enter(who)
             route, request = await self._route(scope, who, request)
             label = route.label
             pretty = await self._output(who, route, request)
@@ -74,20 +77,27 @@ class Edge:
             _log.warning("the answer could not be sent: %s", failure, extra={"interaction": label, "request": request_id})
         finally:
             metrics.running -= 1
+            self._ctx.limits.leave(seat)
             if body is not None and body.size > LARGE:
                 asyncio.get_running_loop().call_soon(give_back)
             self._account(scope["method"], label, result, time.perf_counter() - started, request_id)
 
     async def _who(self, scope: Scope, request: FhirRequest) -> Identity:
-        """The caller. Raises FhirError 401, and records that."""
-        address = scope["client"][0] if scope["client"] else ""
+        """The caller. Raises FhirError: 401, and records that; 429, which is not recorded: nothing was seen, and a flood must not fill
+        the record."""
+        address = self._addresses.of(scope, request.headers)
         if self._ctx.settings.auth == "off":
-            return Identity(address=address)
-        try:
-            return await identify(self._ctx.tokens, request.headers, address)
-        except FhirError as refusal:
-            await record_refusal(self._ctx, Identity(address=address, anonymous=True), None, request, refusal)
-            raise
+            who = Identity(address=address)
+        else:
+            try:
+                who = await identify(self._ctx.tokens, request.headers, address)
+            except FhirError as refusal:
+                nobody = Identity(address=address, anonymous=True)
+                await self._ctx.limits.request(nobody)
+                await record_refusal(self._ctx, nobody, None, request, refusal)
+                raise
+        await self._ctx.limits.request(who)
+        return who
 
     async def _route(self, scope: Scope, who: Identity, request: FhirRequest) -> tuple[Route[Context], FhirRequest]:
         """The row that a request leads to, and the request with the parts that its path names. Raises FhirError, and records that."""

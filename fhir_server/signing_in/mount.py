@@ -1,4 +1,4 @@
-"""HTTP for the endpoints of `smart_auth`: requests become plain values, within bounds; answers get the headers that hold for all."""
+"""HTTP for the endpoints of `smart_auth`: requests become plain values, within bounds, and answers HTTP again."""
 
 import logging
 from collections.abc import Mapping
@@ -9,6 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from fhir_server.context import Context
+from fhir_server.protection.addresses import Addresses
 from fhir_server.rest.bodies import read_body
 from fhir_server.rest.errors import as_fhir_error
 from resources.outcomes import FhirError
@@ -21,22 +23,22 @@ _log = logging.getLogger("fhir_server")
 
 _FORM = "application/x-www-form-urlencoded"
 _MOST_FIELDS = 500
+_FILES = "/oauth/static/"
+"""Below this, files that belong to pages: not counted as requests of their own."""
 
-SECURITY = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
 _POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; "
 
 
-def mounted(row: WebRoute, service: Service) -> Route:
+def mounted(row: WebRoute, service: Service, ctx: Context) -> Route:
     """The row of `smart_auth/routes.py` as a route of the web framework."""
+    addresses = Addresses(ctx.settings.proxies, ctx.settings.proxy_header)
 
     async def endpoint(request: Request) -> Response:
         try:
-            answer = await row.endpoint(service, await _asked(request, row))
+            address = addresses.of(request.scope, request.headers)
+            if not row.path.startswith(_FILES):
+                await ctx.limits.oauth(address, form=row.page and row.method == "POST")
+            answer = await row.endpoint(service, await _asked(request, row, address))
         except OAuthError as refusal:
             answer = error_page(service, refusal) if row.page else _refused(refusal)
         except FhirError as refusal:
@@ -52,7 +54,7 @@ def _failed(failure: FhirError, service: Service, row: WebRoute) -> WebResponse:
     """What is no error of OAuth's: the store is down, the body is too long, or worse."""
     name = (
         "temporarily_unavailable"
-        if failure.status in (503, 507)
+        if failure.status in (429, 503, 507)
         else "server_error"
         if failure.status >= 500
         else "invalid_request"
@@ -67,7 +69,7 @@ def _refused(refusal: OAuthError) -> WebResponse:
     )
 
 
-async def _asked(request: Request, row: WebRoute) -> WebRequest:
+async def _asked(request: Request, row: WebRoute, address: str) -> WebRequest:
     headers = {name: value for name, value in request.headers.items()}
     body = await read_body(request.receive, headers, row.most) if row.method != "GET" else b""
     content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -80,7 +82,7 @@ async def _asked(request: Request, row: WebRoute) -> WebRequest:
         headers=headers,
         cookies=_cookies(headers),
         body=body,
-        address=request.client.host if request.client else "",
+        address=address,
         names=dict(request.path_params),
     )
 
@@ -104,13 +106,11 @@ def _sent(answer: WebResponse, service: Service, row: WebRoute) -> Response:
     response = Response(answer.body, answer.status, media_type=None)
     if answer.body or answer.status == 200:
         response.headers["Content-Type"] = answer.content_type
-    for name, value in (*SECURITY.items(), *answer.headers.items()):
+    for name, value in answer.headers.items():
         response.headers[name] = value
     if answer.content_type.startswith("text/html"):
         targets = " ".join(("'self'", *answer.form_targets))
         response.headers["Content-Security-Policy"] = f"{_POLICY}form-action {targets}; frame-ancestors 'none'"
-    if row.cors:
-        response.headers["Access-Control-Allow-Origin"] = "*"
     for cookie in answer.cookies:
         if cookie.value:
             response.set_cookie(
