@@ -47,6 +47,7 @@ ENDPOINTS: Final = {
     "jwks_uri": "/oauth/jwks",
     "introspection_endpoint": "/oauth/introspect",
     "revocation_endpoint": "/oauth/revoke",
+    "management_endpoint": "/account",
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-from walking import BACK, KINDS, App, Smart, challenge
+from walking import BACK, ERRORS, KINDS, App, Smart, at_once, challenge, refused
 
 from resources.store import RecordChange
 from smart_auth.issuing.authorization import CODE
@@ -14,17 +14,7 @@ from smart_auth.issuing.codes import Code
 from smart_auth.service import Service
 from smart_auth.tokens import digest
 
-ERRORS = {"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope"}
 SCOPE = "openid offline_access user/Patient.rs"
-
-
-def refused(answer: httpx.Response, *errors: str) -> None:
-    """Make sure that it is an error as RFC 6749 (5.2) wants it."""
-    assert answer.status_code in (400, 401), answer.text
-    body = answer.json()
-    assert body["error"] in (errors or ERRORS) and set(body) <= {"error", "error_description", "error_uri"}
-    assert "no-store" in answer.headers["cache-control"] and "no-cache" in answer.headers["pragma"]
-    assert answer.headers["content-type"] == "application/json"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -105,12 +95,6 @@ def test_of_eight_uses_at_once_one_counts(smart: Smart, kind: str) -> None:
     assert sorted(answer.status_code for answer in answers) == [200] + [400] * 7
     won = next(answer.json() for answer in answers if answer.status_code == 200)
     assert smart.read("Patient/anna", won["access_token"]).status_code == 401
-
-
-async def at_once(url: str, requests: list[dict[str, Any]]) -> list[httpx.Response]:
-    """The answers to these requests, all sent at the same time."""
-    async with httpx.AsyncClient(timeout=30) as http:
-        return list(await asyncio.gather(*(http.post(url, **request) for request in requests)))
 
 
 def test_a_code_lives_a_minute(smart: Smart) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 from api.conftest import Running
-from granting import PASSWORD, Browser, Form, answered, granting
+from granting import Browser, Form, answered, granting
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, RSAKey
 
@@ -32,6 +32,9 @@ EVERYTHING = (
 )
 STANDALONE = "launch/patient openid fhirUser offline_access patient/Patient.rs patient/Observation.rs"
 EHR = "launch openid fhirUser offline_access user/Patient.rs user/Observation.rs patient/Patient.rs"
+
+ERRORS = {"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope"}
+"""What the token endpoint says is wrong (RFC 6749, 5.2)."""
 
 EC = ECKey.generate_key("P-384", {"kid": "ec", "alg": "ES384", "use": "sig"})
 RSA = RSAKey.generate_key(2048, {"kid": "rsa", "alg": "RS384", "use": "sig"})
@@ -62,6 +65,21 @@ CLIENTS = (
     _client("walk-little", "public", scopes="launch/patient openid patient/Observation.rs patient/Patient.r"),
     _client("walk-off", "public", disabled=True),
 )
+
+
+def refused(answer: httpx.Response, *errors: str) -> None:
+    """Make sure that it is an error as RFC 6749 (5.2) wants it."""
+    assert answer.status_code in (400, 401), answer.text
+    body = answer.json()
+    assert body["error"] in (errors or ERRORS) and set(body) <= {"error", "error_description", "error_uri"}
+    assert "no-store" in answer.headers["cache-control"] and "no-cache" in answer.headers["pragma"]
+    assert answer.headers["content-type"] == "application/json"
+
+
+async def at_once(url: str, requests: list[dict[str, Any]]) -> list[httpx.Response]:
+    """The answers to these requests, all sent at the same time."""
+    async with httpx.AsyncClient(timeout=30) as http:
+        return list(await asyncio.gather(*(http.post(url, **request) for request in requests)))
 
 
 @dataclass
@@ -226,6 +244,3 @@ def walking(folder: Path, **settings: Any) -> Iterator[Smart]:
             yield smart
         finally:
             smart.close()
-
-
-__all__ = ("PASSWORD", "App", "Smart", "answered", "walking")
