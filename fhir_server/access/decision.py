@@ -59,7 +59,7 @@ NOTHING = Reach({})
 
 def is_whole(grant: Grant) -> bool:
     """Whether a grant holds for every document of its type."""
-    return grant.compartment is None and not grant.clauses and not grant.without
+    return grant.compartment is None and not grant.clauses and not grant.without and not grant.free
 
 
 @dataclass(frozen=True, slots=True, eq=False)
