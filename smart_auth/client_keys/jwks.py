@@ -3,6 +3,7 @@
 SMART asks for RS384 and ES384 (https://hl7.org/fhir/smart-app-launch/STU2.2/client-confidential-asymmetric.html#registering-a-client).
 """
 
+from base64 import urlsafe_b64decode
 from typing import Any, Final
 
 import msgspec
@@ -103,12 +104,20 @@ def _operations(key: Jwk) -> list[object]:
 
 
 def _unreadable(key: Jwk) -> str:
+    if key["kty"] == "RSA" and not SMALLEST_RSA <= (bits := _bits(key.get("n"))) <= LARGEST_RSA:
+        return f"has {bits} bits; {SMALLEST_RSA} to {LARGEST_RSA} are taken"
     try:
         public = jwk.import_key({name: key[name] for name in ("kty", "crv", "x", "y", "n", "e") if name in key}).raw_value
     except (JoseError, ValueError, TypeError, AttributeError, OverflowError):
         return "cannot be read"
-    if isinstance(public, RSAPublicKey) and not SMALLEST_RSA <= public.key_size <= LARGEST_RSA:
-        return f"has {public.key_size} bits; {SMALLEST_RSA} to {LARGEST_RSA} are taken"
     if not isinstance(public, RSAPublicKey | EllipticCurvePublicKey):
         return "is no public key"
     return ""
+
+
+def _bits(modulus: object) -> int:
+    """The size of an RSA key; 0 for what is none."""
+    try:
+        return int.from_bytes(urlsafe_b64decode(f"{modulus}==")).bit_length()
+    except ValueError:
+        return 0

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from uuid import uuid4
 import httpx
 import msgspec
 from api.conftest import Running
+from cryptography.hazmat.primitives.asymmetric import rsa
 from joserfc import jwk, jwt
 from joserfc.jws import JWSRegistry
 
@@ -49,18 +51,25 @@ DOCUMENTS: tuple[dict[str, Any], ...] = (
 
 @cache
 def key(name: str, kind: str = "EC") -> Any:
-    """A key pair of this name: EC on P-384, RSA of 2048 bits, or another curve or size (`P-256`, `1024`)."""
+    """A key pair of this name: EC on P-384, RSA of 2048 bits, or EC on another curve (`P-256`)."""
     options: Any = {"kid": name}
     if kind == "EC":
         return jwk.ECKey.generate_key("P-384", options)
-    if kind == "RSA" or kind.isdigit():
-        return jwk.RSAKey.generate_key(int(kind) if kind.isdigit() else 2048, options)
+    if kind == "RSA":
+        return jwk.RSAKey.generate_key(2048, options)
     return jwk.ECKey.generate_key(kind, options)
 
 
 def public(*keys: Any) -> dict[str, Any]:
     """The JWK Set of these keys."""
     return {"keys": [each.as_dict(private=False) for each in keys]}
+
+
+@cache
+def weak(name: str) -> dict[str, Any]:
+    """A public RSA key of 1024 bits as a JWK."""
+    number = rsa.generate_private_key(65_537, 1_024).public_key().public_numbers().n
+    return {"kty": "RSA", "kid": name, "e": "AQAB", "n": urlsafe_b64encode(number.to_bytes(128)).rstrip(b"=").decode()}
 
 
 def clients() -> tuple[Client, ...]:
