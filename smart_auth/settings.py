@@ -5,16 +5,16 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings
 
 from smart_auth.client_keys.addresses import Allowed
+from smart_auth.outside.settings import OutsideSettings
 
 
 def _setting(default: Any, help: str, **limits: Any) -> Any:
     return Field(default, description=help, **limits)
 
 
-class SignInSettings(BaseSettings):
+class SignInSettings(OutsideSettings):
     """Fields of `fhir_server.config.Settings`; the setting `token_ttl` is the environment variable `FHIR_TOKEN_TTL`."""
 
     token_ttl: int = _setting(3_600, "Seconds for which an access token of a user is good.", ge=60, le=86_400)

@@ -8,6 +8,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import sha256
+from typing import Protocol
 
 import msgspec
 
@@ -38,15 +39,25 @@ def issue(access: Access) -> tuple[str, RecordChange]:
     return token, RecordChange(KIND, digest(token), _encode(access), tags=tuple(tags), expires=access.expires)
 
 
-class Tokens:
-    """Looks tokens up. One for the process."""
+class Tokens(Protocol):
+    """Looks access tokens up: this server's own, or another authorization server's (smart_auth/outside/tokens.py). One a process."""
+
+    async def find(self, token: str) -> Access | None:
+        """What the token stands for; None for one that is unknown, expired or revoked. Raises StoreUnavailable."""
+
+    def forget(self, hashed: str) -> None:
+        """Drop what is kept of a token with this `digest`, so that its revocation counts here at once."""
+
+
+class StoredTokens:
+    """The tokens that this server gives out."""
 
     def __init__(self, store: ResourceStore, clock: Callable[[], int]) -> None:
         self._store, self._clock = store, clock
         self._known: OrderedDict[str, tuple[Access, int]] = OrderedDict()
 
     async def find(self, token: str) -> Access | None:
-        """What the token stands for; None for one that is unknown, expired or revoked. Raises StoreUnavailable."""
+        """See Tokens.find."""
         now = self._clock()
         known = self._known.get(token)
         if known is not None and now < known[1]:
@@ -65,6 +76,6 @@ class Tokens:
         return access if now < access.expires else None
 
     def forget(self, hashed: str) -> None:
-        """Drop what is kept of a token with this `digest`, so that its revocation counts here at once."""
+        """See Tokens.forget."""
         for token in [token for token in self._known if digest(token) == hashed]:
             del self._known[token]

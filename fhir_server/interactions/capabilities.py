@@ -48,7 +48,7 @@ async def capabilities(ctx: Context, who: Identity, request: FhirRequest) -> Fhi
     if mode == "terminology":
         return FhirResult(200, (documents.encode(_terminology(request.base)),))
     settings = ctx.settings
-    security = _OPEN if settings.auth == "off" else rest_security(settings.base.removesuffix("/fhir"), settings)
+    security = _OPEN if settings.auth == "off" else await rest_security(ctx)
     said = documents.encode(security)
     return FhirResult(200, (_at(request.base, ctx.routes, ctx.parameters, ctx.custom.defined, settings.conditional_delete, said),))
 

@@ -1,10 +1,16 @@
 """What the CapabilityStatement says of sign-in: rest.security with the addresses of SMART App Launch 1.0
 (https://hl7.org/fhir/smart-app-launch/1.0.0/conformance/#declaring-support-for-oauth2-endpoints)."""
 
+import logging
 from typing import Any
 
+from fhir_server.context import Context
 from smart_auth.openid.discovery import oauth_uris
-from smart_auth.settings import SignInSettings
+from smart_auth.outside.discovery import oauth_uris as outside_uris
+from smart_auth.outside.fetching import IssuerUnavailable
+from smart_auth.outside.tokens import OutsideTokens
+
+_log = logging.getLogger("fhir_server")
 
 _EXTENSION = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
 _NAMES = {
@@ -18,9 +24,10 @@ _NAMES = {
 """A name in the document smart-configuration -> the same in the extension."""
 
 
-def rest_security(issuer: str, settings: SignInSettings) -> dict[str, Any]:
-    """CapabilityStatement.rest.security; the addresses are those of the document smart-configuration."""
-    uris = oauth_uris(issuer, settings)
+async def rest_security(ctx: Context) -> dict[str, Any]:
+    """CapabilityStatement.rest.security; the addresses are those of the document smart-configuration. Where another authorization server's
+    tokens count, and it cannot be reached, there are none."""
+    uris = await _uris(ctx)
     inner = [{"url": short, "valueUri": uris[name]} for name, short in _NAMES.items() if name in uris]
     return {
         "extension": [{"url": _EXTENSION, "extension": inner}],
@@ -38,3 +45,13 @@ def rest_security(issuer: str, settings: SignInSettings) -> dict[str, Any]:
             }
         ],
     }
+
+
+async def _uris(ctx: Context) -> dict[str, str]:
+    if not isinstance(ctx.tokens, OutsideTokens):
+        return oauth_uris(ctx.settings.base.removesuffix("/fhir"), ctx.settings)
+    try:
+        return await outside_uris(ctx.tokens)
+    except IssuerUnavailable as failure:
+        _log.warning("the CapabilityStatement names no addresses for sign-in: %s", failure)
+        return {}
