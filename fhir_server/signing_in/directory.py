@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from fhir_server.access.own import own_patients
 from fhir_server.context import Context
 from fhir_server.messages import FhirRequest, Identity
 from fhir_server.perform import answer
@@ -19,7 +20,6 @@ from smart_auth.service import Person, Visit
 
 _decode = msgspec.json.Decoder().decode
 _LONGEST = 100
-_MOST_LINKS = 20
 
 Document = dict[str, Any]
 
@@ -37,14 +37,9 @@ class StoredDirectory:
 
     async def stands_for(self, reference: str) -> Sequence[Person]:
         """See Directory.stands_for."""
-        found: dict[str, Person] = {}
-        for each in (reference, *await self._linked(reference)):
-            document = await self._document(each)
-            if document is not None and document["resourceType"] == "RelatedPerson":
-                document = await self._document(_reference(document.get("patient")))
-            if document is not None and document["resourceType"] == "Patient":
-                found.setdefault(document["id"], _person(document))
-        return tuple(found.values())
+        ids = await own_patients(self._ctx.store, reference)
+        found = [await self.person(f"Patient/{id}") for id in ids]
+        return tuple(each for each in found if each is not None)
 
     async def patients(self, text: str, most: int, viewer: Access) -> Sequence[Person]:
         """See Directory.patients: a date (YYYY-MM-DD) is a birth date, one word may be an id or an identifier, words are those of names."""
@@ -91,13 +86,6 @@ class StoredDirectory:
         version = await self._ctx.store.read(type, id)
         return _decode(version.body) if version is not None and version.body is not None else None
 
-    async def _linked(self, reference: str) -> list[str]:
-        """To whom a Person links."""
-        document = await self._document(reference)
-        if document is None or document["resourceType"] != "Person":
-            return []
-        return [_reference(link.get("target")) for link in document.get("link", ())[:_MOST_LINKS]]
-
     async def _search(self, type: str, pairs: Sequence[tuple[str, str]], viewer: Access) -> list[Document]:
         """The documents that a search of the viewer finds; none where it is refused. Raises FhirError 503."""
         query = urlencode([*pairs, ("_total", "none")])
@@ -126,11 +114,6 @@ def _searches(text: str) -> list[list[tuple[str, str]]]:
 def _escaped(value: str) -> str:
     """The value as it stands for itself in a search (https://hl7.org/fhir/R4/search.html#escaping)."""
     return "".join(f"\\{c}" if c in "\\,$|" else c for c in value)
-
-
-def _reference(value: Any) -> str:
-    """The relative part of a Reference, "" where it has none."""
-    return str(value.get("reference", "")) if isinstance(value, dict) else ""
 
 
 def _person(document: Document) -> Person:
