@@ -12,7 +12,7 @@ the write, so that there is never one without the other, for `FHIR_IDEMPOTENCY_T
 | after a 503 that says it is not certain whether the change was kept | the first answer if it was kept, else carried out |
 | for a batch | 400: a batch is not atomic, so there is no one moment at which its answer could be kept; use a transaction |
 
-A key belongs to the caller: two callers may use the same one.
+A key belongs to the caller, with what the access token allows: two callers may use the same one.
 """
 
 import zlib
@@ -82,7 +82,9 @@ def _ticket(ctx: Context, who: Identity, request: FhirRequest) -> Ticket | None:
         return None
     if not text.strip() or len(text) > _LONGEST or not text.isprintable():
         raise bad_request(f"Idempotency-Key has to have 1 to {_LONGEST} printable characters", code="value")
-    owner = "\0".join((who.subject, who.client, text))
+    # A token that allows less must not be given what one of the same user and client was answered.
+    mark = ctx.decision.mark.hex() if ctx.decision is not None else ""
+    owner = "\0".join((who.subject, who.client, mark, text))
     url = f"{request.method} {request.path}?{request.query}\0"
     return Ticket(
         blake2b(owner.encode("utf-8", "surrogatepass"), digest_size=32).digest(),

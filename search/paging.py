@@ -5,6 +5,7 @@ is encrypted. AES-SIV needs no nonce, so that one page always has the same link.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from copy import copy
 from hashlib import blake2b, sha512
 
 import msgspec
@@ -40,10 +41,17 @@ class Cursors:
         if not secret:
             raise ValueError("the secret for page links is empty")
         self._cipher = AESSIV(sha512(b"page links\x00%b\x00" % index.encode() + secret).digest())
+        self._about: tuple[bytes, ...] = (_VERSION,)
+
+    def of(self, mark: bytes) -> "Cursors":
+        """The cursors of those who may see the same (`mark` tells who these are): nobody else can use them, or learn a total from them."""
+        made = copy(self)
+        made._about = (_VERSION, mark)
+        return made
 
     def seal(self, cursor: tuple[object, ...], context: bytes) -> str:
         """A cursor of ints, floats, strings, booleans and None as URL-safe text that only opens with the same context."""
-        sealed = self._cipher.encrypt(msgspec.json.encode(cursor), [_VERSION, context])
+        sealed = self._cipher.encrypt(msgspec.json.encode(cursor), [*self._about, context])
         return urlsafe_b64encode(_VERSION + sealed).rstrip(b"=").decode("ascii")
 
     def open(self, text: str, context: bytes) -> tuple[object, ...]:
@@ -52,7 +60,7 @@ class Cursors:
             raise _unusable()
         try:
             sealed = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
-            payload = self._cipher.decrypt(sealed.removeprefix(_VERSION), [_VERSION, context])
+            payload = self._cipher.decrypt(sealed.removeprefix(_VERSION), [*self._about, context])
         except (ValueError, InvalidTag) as wrong:
             raise _unusable() from wrong
         return tuple(msgspec.json.decode(payload, type=list[object]))

@@ -7,7 +7,8 @@ and `permitted` need know nothing of it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Literal
 
 from search.query import Grant, Grants
@@ -77,6 +78,7 @@ class Decision:
     administers: bool = True
     mark: bytes = b""
     scope: str = "system"
+    _known: dict[str, Reach | None] = field(default_factory=dict, repr=False)
 
     @property
     def everything(self) -> bool:
@@ -88,15 +90,13 @@ class Decision:
         reach: Reach | None = getattr(self, _NAMES[letter])
         return reach
 
-    def any(self, letters: Iterable[str]) -> Reach | None:
+    def any(self, letters: str) -> Reach | None:
         """What one of these letters, at least, reaches."""
-        found = NOTHING
-        for letter in letters:
-            reach = self.letter(letter)
-            if reach is None:
-                return None
-            found = found.joined(reach)
-        return found
+        if letters not in self._known:
+            reaches = [self.letter(letter) for letter in letters]
+            joined = reduce(Reach.joined, (reach for reach in reaches if reach is not None), NOTHING)
+            self._known[letters] = None if None in reaches else joined
+        return self._known[letters]
 
     def covers(self, letter: str, type: str) -> bool:
         """Whether the letter reaches any document of the type at all ("": of any type)."""
@@ -106,7 +106,7 @@ class Decision:
     def each(self, change: Callable[[Reach | None], Reach | None]) -> "Decision":
         """A decision with what every letter reaches changed."""
         create, read, update, delete, search = (change(self.letter(letter)) for letter in LETTERS)
-        return replace(self, create=create, read=read, update=update, delete=delete, search=search)
+        return replace(self, create=create, read=read, update=update, delete=delete, search=search, _known={})
 
 
 _NAMES = {"c": "create", "r": "read", "u": "update", "d": "delete", "s": "search"}

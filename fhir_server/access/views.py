@@ -7,7 +7,7 @@ from fhir_server.access.decision import Decision, Reach
 from fhir_server.access.seen_index import SeenIndex
 from fhir_server.access.seen_store import SeenStore
 from fhir_server.context import Context
-from resources.store import ResourceStore
+from resources.store import ResourceStore, Version
 from search.index import SearchIndex
 
 
@@ -22,7 +22,19 @@ def seen(ctx: Context, decision: Decision, letters: str) -> Context:
     index = ctx.index.whole if isinstance(ctx.index, SeenIndex) else ctx.index
     view = SeenStore(store, ctx.deciding.judge, decision, *_shown(decision, letters), ctx.new_id)
     found = index if decision.search is None else cast(SearchIndex, SeenIndex(index, decision.search))
-    return replace(ctx, store=cast(ResourceStore, view), index=found, new_id=view.new_id, decision=decision)
+    return replace(
+        ctx,
+        store=cast(ResourceStore, view),
+        index=found,
+        cursors=ctx.cursors.of(decision.mark),
+        new_id=view.new_id,
+        decision=decision,
+    )
+
+
+def readable(ctx: Context, version: Version) -> bool:
+    """Whether the caller may read a version that a write has looked at (no deletion)."""
+    return ctx.decision is None or ctx.deciding.judge.within(ctx.decision.read, version)
 
 
 def _shown(decision: Decision, letters: str) -> tuple[Reach | None, Reach | None]:

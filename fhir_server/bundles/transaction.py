@@ -7,6 +7,7 @@ got in between (claims, versions) the whole is looked up again. Reads come last,
 from collections.abc import Sequence
 
 from fhir_server import idempotency
+from fhir_server.access.refusals import NotGranted
 from fhir_server.bundles import answers
 from fhir_server.bundles.changes import Changes
 from fhir_server.bundles.problems import Problems, located
@@ -88,6 +89,11 @@ async def _commit(
             through=("receipt", *RACES),
             found=found,
         )
+    except NotGranted as refused:
+        step, _ = planned[refused.index]
+        raise FhirError(
+            refused.status, [located(step.entry, issue, "resource") for issue in refused.issues], refused.headers
+        ) from None
     except Conflict as clash:
         if clash.reason not in ("claim", "receipt"):
             _refuse_own_condition(clash, *planned[clash.index])

@@ -13,6 +13,8 @@ import msgspec
 
 from conformance import fhirpath_patch
 from fhir_server import idempotency
+from fhir_server.access.refusals import outside
+from fhir_server.access.views import readable
 from fhir_server.contention import repeated
 from fhir_server.context import Context
 from fhir_server.interactions.accept import Accepted, accept, aside, errors, structural
@@ -61,8 +63,11 @@ async def commit(
 
 
 async def patched(ctx: Context, version: Version, change: Patch) -> tuple[Change, Accepted]:
-    """The Change that replaces `version` by its patched document. Raises FhirError."""
+    """The Change that replaces `version` by its patched document. Raises FhirError, 403 where the caller may not read it: what becomes of
+    a patch tells what was there."""
     assert version.body is not None
+    if ctx.decision is not None and not readable(ctx, version):
+        raise outside(ctx.decision, "r", version.type)
     body = await aside(len(version.body), _apply, version, version.body, change)
     accepted = await accept(ctx, version.type, body, version.id)
     return Change(version.type, version.id, accepted.draft, version.version, "PATCH", accepted.entry), accepted

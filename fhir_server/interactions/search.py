@@ -2,8 +2,10 @@
 https://hl7.org/fhir/R4/search.html).
 """
 
+from fhir_server.access.refusals import insufficient
 from fhir_server.context import Context
 from fhir_server.messages import FhirRequest, FhirResult, Identity
+from fhir_server.permission import require
 from fhir_server.searching.answer import answer
 from fhir_server.searching.asked import Narrow, named_types, pairs, read_across, read_one
 from fhir_server.searching.inside import answer_inside
@@ -33,7 +35,8 @@ async def search_compartment(ctx: Context, who: Identity, request: FhirRequest) 
         named, rest = named_types(ctx, pairs(request))
         for name in named:
             _check_lies(ctx, request, name)
-        types = named or tuple(t for t in ctx.parameters.types if linking(request.type, t, ctx.parameters) is not None)
+        lying = tuple(t for t in ctx.parameters.types if linking(request.type, t, ctx.parameters) is not None)
+        types = _reachable(ctx, named, lying)
         asked = await read_across(ctx, request, types, rest, url, named=bool(named), narrow=narrow, place=owner)
         return await answer(ctx, request, asked)
     if type not in ctx.routes.types:
@@ -54,8 +57,19 @@ async def search_system(ctx: Context, who: Identity, request: FhirRequest) -> Fh
         )
         raise error(400, "too-costly", f"{text} that all types have, as in [base]?_lastUpdated=gt2026-01-01")
     named = bool(types)
-    types = types or ctx.parameters.types
+    types = _reachable(ctx, types, ctx.parameters.types)
     return await answer(ctx, request, await read_across(ctx, request, types, rest, request.base, named=named))
+
+
+def _reachable(ctx: Context, named: tuple[str, ...], all: tuple[str, ...]) -> tuple[str, ...]:
+    """The types to search: those named, or of all those that the caller may search. Raises FhirError 403 for one that is named and may not
+    be searched, and where there is none."""
+    for name in named:
+        require(ctx.decision, "s", name)
+    types = named or tuple(t for t in all if ctx.decision is None or ctx.decision.covers("s", t))
+    if not types and ctx.decision is not None:
+        raise insufficient(ctx.decision, "s", "")
+    return types
 
 
 def _check_lies(ctx: Context, request: FhirRequest, type: str) -> None:
