@@ -65,14 +65,14 @@ class People:
 
 
 @contextmanager
-def people(folder: Path, count: int = 60, **settings: Any) -> Iterator[People]:
+def people(folder: Path, count: int = 300, **settings: Any) -> Iterator[People]:
     """A running server with `count` users, and a few whose role needs a second factor."""
     clock = Clock()
     chosen = {"auth": "smart", "password_memory": 19, "mfa_roles": "auditor", "rate_limit_sign_in": "off"} | settings
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(instants, "now", clock)
         running = Running(folder, **chosen)
-        plain, needing = [f"user{n}" for n in range(count)], [f"auditor{n}" for n in range(20)]
+        plain, needing = [f"user{n}" for n in range(count)], [f"auditor{n}" for n in range(60)]
         users = [User(name, "front-desk", email=f"{name}@example.org") for name in plain]
         users += [User(name, "auditor", email=f"{name}@example.org") for name in needing]
         asyncio.run(_kept(running.app._settings, users))
@@ -134,7 +134,7 @@ class Browser:
 
     def get(self, path: str, **query: str) -> httpx.Response:
         """A page, redirects followed."""
-        return self.http.get(path, params=query, follow_redirects=True)
+        return self.http.get(path, params=query or None, follow_redirects=True)
 
     def post(self, path: str, fields: dict[str, str], **headers: str) -> httpx.Response:
         """A form; the answer itself, no redirect followed."""

@@ -1,0 +1,129 @@
+"""Passwords: which may be chosen, how they are kept, what changing one ends."""
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from people import PASSWORD, People, said
+
+from smart_auth.errors import OAuthError
+from smart_auth.people import passwords
+from smart_auth.settings import SignInSettings
+from smart_auth.users import LONGEST_NAME, normalised
+
+SETTINGS = SignInSettings(password_memory=19)
+GOOD = "quite another pass phrase"
+CHANGE = "/account/password"
+
+
+@pytest.mark.parametrize(
+    "password, refused",
+    [
+        ("tiny", True),
+        ("elevenchars", True),
+        ("twelve chars", False),
+        ("x" * 300, True),
+        ("abcdefghij" * 26, True),
+        ("administrator", True),
+        ("ADMINISTRATOR", True),
+        ("password1234", True),
+        ("somebody@example.org", True),
+        ("a.long.user.name", True),
+        ("eman.resu.gnol.a", True),
+        ("A.LONG.USER.NAME", True),
+        ("aaaaaaaaaaaaaaaa", True),
+        ("abababababababab", True),
+        ("\uff50\uff41\uff53\uff53\uff57\uff4f\uff52\uff44\uff11\uff12\uff13\uff14", True),
+        ("un long mot de pass\u00e9", False),
+        ("\U0001f511 key \U0001f511 key \U0001f511", False),
+    ],
+)
+def test_which_may_be_chosen(password: str, refused: bool) -> None:
+    """Too short, too long, one's own name, one that everybody tries: refused with a sentence."""
+    problem = passwords.problem(SETTINGS, password, "a.long.user.name", "somebody@example.org")
+    assert (problem is not None) is refused
+    assert problem is None or (problem.endswith(".") and password not in problem)
+
+
+def test_how_they_are_kept() -> None:
+    """As Argon2id with what is set; the same password is kept differently each time, and counts however characters are composed."""
+    first, second = (asyncio.run(passwords.hashed(SETTINGS, "caf\u00e9 caf\u00e9 caf\u00e9")) for _ in range(2))
+    assert first.startswith("$argon2id$v=19$m=19456,t=3,p=1$") and first != second
+    assert asyncio.run(passwords.verified(SETTINGS, first, "cafe\u0301 cafe\u0301 cafe\u0301"))
+    assert not asyncio.run(passwords.verified(SETTINGS, first, "cafe cafe cafe"))
+    assert not asyncio.run(passwords.verified(SETTINGS, "", "cafe cafe cafe"))
+    assert not asyncio.run(passwords.verified(SETTINGS, "not a hash", "cafe cafe cafe"))
+
+
+@pytest.mark.parametrize("memory", [0, 18, 1_025])
+def test_the_cost_has_a_floor(memory: int) -> None:
+    """Nobody can set the memory below what OWASP names as the least."""
+    with pytest.raises(ValueError):
+        SignInSettings(password_memory=memory)
+
+
+def test_too_many_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where more wait than may, the next is told to come back: memory for hashes has an end."""
+    monkeypatch.setattr(passwords, "_places", threading.BoundedSemaphore(2))
+
+    async def crowd() -> list[Any]:
+        return await asyncio.gather(*(passwords.hashed(SETTINGS, GOOD) for _ in range(4)), return_exceptions=True)
+
+    refused = [each for each in asyncio.run(crowd()) if isinstance(each, OAuthError)]
+    assert len(refused) == 2 and {each.status for each in refused} == {503}
+    assert asyncio.run(passwords.hashed(SETTINGS, GOOD)), "the places come back"
+
+
+def test_hashes_follow_the_settings(crowd: People) -> None:
+    """A hash that was made with other parameters counts, and is known as one to make anew."""
+    old = asyncio.run(passwords.hashed(SignInSettings(password_memory=20), GOOD))
+    assert asyncio.run(passwords.verified(SETTINGS, old, GOOD))
+    assert passwords.outdated(SETTINGS, old) and not passwords.outdated(SignInSettings(password_memory=20), old)
+
+
+def test_changing_it(crowd: People) -> None:
+    """The new password counts and the old one does not; other sessions end, this one goes on."""
+    name = crowd.user()
+    here, there = crowd.browser().entered(name), crowd.browser().entered(name)
+    answer = here.send(here.get("/account"), CHANGE, current=PASSWORD, password=GOOD)
+    assert answer.headers["location"] == "/account?done=password"
+    assert "Your password is changed." in here.get("/account", done="password").text and not there.signed_in
+    assert crowd.browser().sign_in(name).status_code == 400
+    crowd.browser().entered(name, GOOD)
+
+
+@pytest.mark.parametrize(
+    "current, new, sentence",
+    [
+        ("wrong", GOOD, "The current password is wrong."),
+        ("", GOOD, "The current password is wrong."),
+        (PASSWORD, "short", "The password is shorter than 12 characters."),
+        (PASSWORD, "administrator", "The password is one of the first that somebody would try. Choose another one."),
+    ],
+)
+def test_not_changing_it(crowd: People, current: str, new: str, sentence: str) -> None:
+    """Without the current password, or with a new one that may not be chosen, all stays as it is."""
+    name = crowd.user()
+    here, there = crowd.browser().entered(name), crowd.browser().entered(name)
+    answer = here.send(here.get("/account"), CHANGE, current=current, password=new)
+    assert (answer.status_code, said(answer)) == (400, sentence) and there.signed_in
+    crowd.browser().entered(name)
+
+
+def test_the_current_password_cannot_be_guessed_there(crowd: People) -> None:
+    """At the account page tries count too."""
+    browser = crowd.browser().entered(crowd.user())
+    page = browser.get("/account")
+    statuses = [browser.send(page, CHANGE, current="wrong", password=GOOD).status_code for _ in range(4)]
+    assert statuses == [400, 400, 400, 429]
+
+
+@given(st.text(max_size=150))
+def test_names_have_one_spelling(text: str) -> None:
+    """Normalising twice changes nothing more, and what comes out is short and can be seen."""
+    name = normalised(text)
+    assert normalised(name) == name and len(name) <= LONGEST_NAME
+    assert all(c == " " or c.isprintable() for c in name)

@@ -1,0 +1,200 @@
+"""A forgotten password: the link that comes by a real mail server, what it is good for, what a stranger learns."""
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from email.message import Message
+from typing import Any
+
+import httpx
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.handlers import Message as Received
+from people import PASSWORD, SIGN_IN, Browser, Found, People, people, said
+from robustness.running import free_port
+
+from smart_auth.settings import SignInSettings
+
+ASK, CHOOSE = "/oauth/reset", "/oauth/reset/password"
+NEW = "remembered from now on"
+DONE = "If there is an account with this name or address, a link is on its way to its mail address. It is good for 30 minutes."
+
+
+class Inbox(Received):
+    """What a mail server has received."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mails: list[Message] = []
+
+    def handle_message(self, message: Message) -> None:
+        self.mails.append(message)
+
+
+def text_of(mail: Message) -> str:
+    content = mail.get_payload(decode=True)
+    assert isinstance(content, bytes)
+    return content.decode()
+
+
+@dataclass
+class Post:
+    """A server with people, and the mail that it sends."""
+
+    crowd: People
+    inbox: Inbox
+    seen: int = field(default=0)
+
+    def link(self) -> str:
+        """The link in the next mail, without the server's address."""
+        deadline = time.monotonic() + 10
+        while len(self.inbox.mails) <= self.seen:
+            assert time.monotonic() < deadline, "no mail came"
+            time.sleep(0.01)
+        mail = self.inbox.mails[self.seen]
+        self.seen += 1
+        found = re.search(rf"^{re.escape(self.crowd.running.root)}(/oauth/reset\?token=[\w-]+)\r?$", text_of(mail), re.M)
+        assert found is not None, mail.as_string()
+        return found.group(1)
+
+
+@pytest.fixture(scope="module")
+def post(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Post]:
+    """A server that sends its mail to a mail server of the test."""
+    inbox, port = Inbox(), free_port()
+    controller = Controller(inbox, hostname="127.0.0.1", port=port)
+    controller.start()
+    settings: dict[str, Any] = {"smtp_url": f"smtp://127.0.0.1:{port}", "mail_from": "Clinic <no-reply@example.org>"}
+    try:
+        with people(tmp_path_factory.mktemp("post"), 40, **settings) as made:
+            yield Post(made, inbox)
+    finally:
+        controller.stop()
+
+
+def ask(browser: Browser, text: str) -> httpx.Response:
+    return browser.send(browser.get(ASK), ASK, username=text)
+
+
+def choose(browser: Browser, link: str, password: str = NEW) -> httpx.Response:
+    return browser.send(browser.get(link), CHOOSE, password=password)
+
+
+def test_a_forgotten_password(post: Post) -> None:
+    """The link that comes by mail sets a new password, after which the old one and all sessions are over."""
+    name, browser = post.crowd.user(), post.crowd.browser()
+    elsewhere = post.crowd.browser().entered(name)
+    assert DONE in ask(browser, f" {name.upper()} ").text
+    link = post.link()
+    mail = post.inbox.mails[-1]
+    assert (mail["To"], mail["From"]) == (f"{name}@example.org", "Clinic <no-reply@example.org>") and name in text_of(mail)
+    answer = choose(browser, link)
+    assert answer.headers["location"] == f"{SIGN_IN}?notice=password" and not elsewhere.signed_in and not browser.signed_in
+    assert post.crowd.browser().sign_in(name).status_code == 400
+    post.crowd.browser().entered(name, NEW)
+
+
+def test_by_mail_address(post: Post) -> None:
+    """Whoever does not remember the name gives the mail address, in any case."""
+    name, browser = post.crowd.user(), post.crowd.browser()
+    ask(browser, f"{name}@EXAMPLE.org")
+    assert choose(browser, post.link()).status_code == 303
+    browser.entered(name, NEW)
+
+
+def test_a_link_counts_once(post: Post) -> None:
+    """[K] A link that was used, that a newer one replaced, or that is half an hour old sets nothing."""
+    name, browser = post.crowd.user(), post.crowd.browser()
+    ask(browser, name)
+    first = post.link()
+    ask(browser, name)
+    second = post.link()
+    assert browser.get(first).status_code == 400
+    page = browser.get(second)
+    assert browser.get(second).status_code == 200, "looking at it used it up"
+    assert browser.send(page, CHOOSE, password=NEW).status_code == 303
+    again = browser.send(page, CHOOSE, password="something else again")
+    assert again.status_code == 400 and "used already" in said(again)
+    post.crowd.clock.later(10)
+    ask(browser, name)
+    third, _ = post.link(), post.crowd.clock.later(31 * 60)
+    assert "too old" in said(browser.get(third))
+    browser.entered(name, NEW)
+
+
+def test_a_link_with_a_password_that_may_not_be_chosen(post: Post) -> None:
+    """A refused password does not use the link up."""
+    name, browser = post.crowd.user(), post.crowd.browser()
+    ask(browser, name)
+    link = post.link()
+    refused = choose(browser, link, "short")
+    assert (refused.status_code, said(refused)) == (400, "The password is shorter than 12 characters.")
+    assert choose(browser, link).status_code == 303
+
+
+@pytest.mark.parametrize("token", ["x", "x" * 43, "x" * 5_000, "'--", "\u00e4", "a\x00b"])
+def test_links_that_were_made_up(post: Post, token: str) -> None:
+    """A link that was never sent is treated like one that is too old."""
+    browser = post.crowd.browser()
+    assert browser.get(ASK, token=token).status_code == 400
+    csrf = Found(browser.get(SIGN_IN).text).fields(SIGN_IN)["csrf"]
+    assert browser.post(CHOOSE, {"csrf": csrf, "token": token, "password": NEW}).status_code == 400
+
+
+def test_nobody_learns_who_has_an_account(post: Post) -> None:
+    """[K] The answer is the same for names and addresses that nobody has; only the owner gets mail."""
+    answers = []
+    for text in (post.crowd.user(), "nobody", "nobody@example.org", "a@b\r\nBcc: everybody@example.org"):
+        browser = post.crowd.browser()
+        answer = ask(browser, text)
+        answers.append((answer.status_code, answer.text, sorted(browser.cookies())))
+    assert all(answer == answers[0] for answer in answers) and answers[0][0] == 200
+    post.link()
+    time.sleep(0.2)
+    assert len(post.inbox.mails) == post.seen
+
+
+def test_mail_cannot_be_sent_for_ever(post: Post) -> None:
+    """After three links for one name the next has to wait; so it is for names that nobody has."""
+    for name in (post.crowd.user(), "nobody there"):
+        assert [ask(post.crowd.browser(), name).status_code for _ in range(4)] == [200, 200, 200, 429]
+    for _ in range(3):
+        post.link()
+
+
+def test_who_was_kept_out_comes_in_by_mail(post: Post) -> None:
+    """Somebody else's guesses do not keep the owner out: who has the mail signs in at once."""
+    name, browser = post.crowd.user(), post.crowd.browser()
+    while post.crowd.browser().sign_in(name, "wrong").status_code == 400:
+        pass
+    ask(browser, name)
+    choose(browser, post.link())
+    browser.entered(name, NEW)
+
+
+def test_without_a_mail_server(crowd: People) -> None:
+    """Where no mail can be sent the page says whom to ask; asking all the same changes nothing."""
+    browser = crowd.browser()
+    assert "Ask whoever runs it" in browser.get(ASK).text
+    csrf = Found(browser.get(SIGN_IN).text).fields(SIGN_IN)["csrf"]
+    answer = browser.post(ASK, {"csrf": csrf, "username": "user0"})
+    assert answer.status_code == 200 and "Ask whoever runs it" in answer.text
+
+
+def test_a_mail_server_that_is_down(tmp_path: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """The answer is the same, and the log says that mail fails, without saying whose."""
+    with people(tmp_path / "down", 1, smtp_url=f"smtp://127.0.0.1:{free_port()}") as made:
+        assert DONE in ask(made.browser(), "user0").text
+        deadline = time.monotonic() + 10
+        while "a mail could not be sent" not in caplog.text:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert "user0" not in caplog.text and PASSWORD not in caplog.text
+
+
+@pytest.mark.parametrize("url", ["http://mail", "mail:25", "smtp://", "smtp:mail"])
+def test_settings_that_are_no_mail_server(url: str) -> None:
+    """A mail server that cannot be one stops the start."""
+    with pytest.raises(ValueError, match="a mail server is smtp://"):
+        SignInSettings(smtp_url=url)
