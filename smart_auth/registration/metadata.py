@@ -26,7 +26,7 @@ _UNSEEN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u206
 class Metadata(msgspec.Struct, omit_defaults=True):
     """The members that are understood; all others are left out of the answer (RFC 7591, 2)."""
 
-    redirect_uris: Annotated[list[_Uri], msgspec.Meta(max_length=MOST_URIS)] = []
+    redirect_uris: Annotated[list[str], msgspec.Meta(max_length=MOST_URIS)] = []
     token_endpoint_auth_method: _Word = ""
     grant_types: Annotated[list[_Word], msgspec.Meta(max_length=10)] = []
     response_types: Annotated[list[_Word], msgspec.Meta(max_length=10)] = []

@@ -7,7 +7,6 @@ from urllib.parse import SplitResult, urlsplit
 LONGEST = 2_000
 _PLAIN = re.compile(r"[A-Za-z0-9\-._~:/?@!$&'()+,;=%\[\]]+", re.ASCII)
 """The characters of a URI (RFC 3986) without `*`, which some mean as a wildcard, and `#`."""
-_NOBODYS = ("javascript", "data", "vbscript", "file", "blob", "about", "ftp", "ws", "wss")
 
 
 def check_redirect_uri(uri: str) -> None:
@@ -16,7 +15,7 @@ def check_redirect_uri(uri: str) -> None:
     parts = _read(uri, "redirect_uri")
     if parts.scheme == "https" or (parts.scheme == "http" and _here(parts.hostname or "")):
         return
-    if "." in parts.scheme and parts.scheme not in _NOBODYS and not parts.hostname:
+    if "." in parts.scheme:
         return
     raise ValueError(
         "a redirect_uri begins with https://, http:// on this machine, or a scheme with a dot such as org.example.app:/"

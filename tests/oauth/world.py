@@ -79,6 +79,7 @@ def clients() -> tuple[Client, ...]:
     return (
         Client("public", "Public app", "public", APP_SCOPES, "none", back, launch_uri="https://app.example/launch?from=ehr"),
         Client("server", "App with a server", "confidential", APP_SCOPES, "client_secret_basic", back, secrets=secret),
+        Client("switched", "Switched off and on", "confidential", APP_SCOPES, "client_secret_basic", back, secrets=secret),
         Client("keyed", "App with a key", "confidential", APP_SCOPES, "private_key_jwt", back, jwks=public(key("keyed"))),
         Client("gone", "Disabled app", "confidential", APP_SCOPES, "client_secret_basic", back, secrets=secret, disabled=True),
         Client(
