@@ -28,7 +28,16 @@ class Running:
         self.port: int = self.listening.getsockname()[1]
         chosen = {"data_dir": data_dir, "auth": "off", "port": self.port, "synchronous": "NORMAL"} | settings
         self.app: Application = create_app(Settings(**chosen))
-        config = uvicorn.Config(self.app, http=HttpProtocol, loop="uvloop", ws="none", access_log=False, log_config=None)
+        config = uvicorn.Config(  # as `fhir-server serve` has it
+            self.app,
+            http=HttpProtocol,
+            loop="uvloop",
+            ws="none",
+            access_log=False,
+            log_config=None,
+            proxy_headers=False,
+            server_header=False,
+        )
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.listening]})
 

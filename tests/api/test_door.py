@@ -145,6 +145,7 @@ def test_every_answer_has_them(world: World, path: str, token: str) -> None:
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
     assert "default-src 'none'" in headers["content-security-policy"]
     assert "strict-transport-security" not in headers
+    assert "server" not in headers
 
 
 def test_records_are_kept_by_no_cache(world: World) -> None:

@@ -25,6 +25,12 @@ SETTLED = {"secret": "a" * 16, "base_url": "https://fhir.example.org"}
         ({"store_url": "mongodb+srv://db.example.org/x", "search_url": SEARCH, **SETTLED}, []),
         ({"store_url": "mongodb+srv://db.example.org/x?tls=false", "search_url": SEARCH, **SETTLED}, ["FHIR_STORE_URL"]),
         ({"store_url": "postgresql://127.0.0.1/x", "search_url": SEARCH}, ["FHIR_SECRET", "FHIR_BASE_URL"]),
+        ({"host": "0.0.0.0"}, ["FHIR_HOST"]),
+        ({"host": "0.0.0.0", "base_url": "https://fhir.example.org"}, []),
+        ({"host": "0.0.0.0", "base_url": "http://fhir.example.org"}, ["FHIR_HOST"]),
+        ({"host": "0.0.0.0", "tls_cert": "/etc/tls/cert.pem"}, []),
+        ({"workers": 4, "rate_limit": "600/minute"}, ["FHIR_WORKERS=4"]),
+        ({"workers": 4, "rate_limit": "600/minute", "redis_url": "redis://127.0.0.1"}, []),
     ],
 )
 def test_what_is_seldom_meant_is_said(given: dict[str, Any], words: list[str]) -> None:
