@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -75,7 +76,8 @@ def people(folder: Path, count: int = 300, **settings: Any) -> Iterator[People]:
         plain, needing = [f"user{n}" for n in range(count)], [f"auditor{n}" for n in range(60)]
         users = [User(name, "front-desk", email=f"{name}@example.org") for name in plain]
         users += [User(name, "auditor", email=f"{name}@example.org") for name in needing]
-        asyncio.run(_kept(running.app._settings, users))
+        with ThreadPoolExecutor(1) as thread:  # where a browser is driven, this one has a loop already
+            thread.submit(asyncio.run, _kept(running.app._settings, users)).result()
         running.start()
         try:
             yield People(running, clock, iter(plain), iter(needing))

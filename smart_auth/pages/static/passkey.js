@@ -38,6 +38,7 @@ for (const form of document.querySelectorAll("form[data-passkey]")) {
     says.textContent = "This browser has no passkeys.";
     continue;
   }
+  says.textContent = "";
   button.disabled = false;
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
