@@ -164,7 +164,7 @@ async def open_context(settings: Settings) -> AsyncIterator[Context]:
             extractor=extractor,
             validator=Validator(definitions()),
             cursors=Cursors(secret(settings), _index(settings)),
-            audit=Audit(settings.base),
+            audit=Audit(settings.base, settings.bases),
             routes=Router(ROUTES, parameters.types),
             metrics=Metrics(),
             clock=instants.now,

@@ -1,11 +1,12 @@
 """A FHIR request and its answer as plain values: handlers know nothing of HTTP's wire, so a batch calls them the same way."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 import msgspec
 
+from resources.store import Version
 from smart_auth.access import Access
 
 Return = Literal["minimal", "representation", "OperationOutcome"]
@@ -28,10 +29,12 @@ class Identity:
 @dataclass(slots=True)
 class Trail:
     """What is known of the record of one request. `recorded`: its AuditEvent is in a commit. `interaction`: what the body turned the
-    request into (a transaction, where the row of the table says batch)."""
+    request into (a transaction, where the row of the table says batch). `purpose`: what the caller wants it for, a code of
+    http://terminology.hl7.org/CodeSystem/v3-ActReason (`BTG`), "" where nobody said."""
 
     recorded: bool = False
     interaction: str = ""
+    purpose: str = ""
 
 
 class FhirRequest(msgspec.Struct, frozen=True):
@@ -66,7 +69,8 @@ class FhirResult:
     """An interaction's answer. `body` is a whole JSON document in one or several pieces, or empty.
 
     `version` and `instant` (microseconds since the epoch) become ETag and Last-Modified; `location` is relative to the base.
-    `touched` are the references ("Patient/1") that the AuditEvent names.
+    `touched` are the references ("Patient/1") that the AuditEvent names, `told` the versions that were read or found: it names them and
+    the patients that they are about.
     """
 
     status: int
@@ -77,6 +81,7 @@ class FhirResult:
     content_type: str = "application/fhir+json"
     headers: dict[str, str] = field(default_factory=dict)
     touched: tuple[str, ...] = ()
+    told: Sequence[Version] = ()
 
 
 C = TypeVar("C")

@@ -46,8 +46,10 @@ async def perform(
             request = request.having(body=await body())
         result = await route.handler(seen(ctx, decision, route.access), who, request)
         if not request.trail.recorded and route.interaction in ACTIONS:
-            event = ctx.audit.success(ctx.clock(), who, request, _recorded_as(route, request), result.touched)
-            await ctx.store.commit((), events=(event,))
+            interaction = _recorded_as(route, request)
+            bodies = [version.body for version in result.told if version.body is not None]
+            events = ctx.audit.success(ctx.clock(), who, request, interaction, _names(result, interaction), bodies)
+            await ctx.store.commit((), events=events)
     except Exception as failure:
         refusal = as_fhir_error(failure, route.label, request.headers.get("x-request-id", ""))
         await record_refusal(ctx, who, route, request, refusal)
@@ -69,6 +71,13 @@ async def record_refusal(
     except StoreUnavailable as failure:
         # The caller gets the refusal all the same: nothing was read or written, so nothing went unrecorded but the attempt.
         _log.error("refused attempt not recorded: %s", failure, extra={"interaction": interaction})
+
+
+def _names(result: FhirResult, interaction: str) -> tuple[str, ...]:
+    """The resources that the AuditEvent names; the one that was read with its version."""
+    if interaction in ("read", "vread"):
+        return (*result.touched, *(f"{v.type}/{v.id}/_history/{v.version}" for v in result.told))
+    return tuple(dict.fromkeys((*result.touched, *(f"{v.type}/{v.id}" for v in result.told))))
 
 
 def _recorded_as(route: Route[Context], request: FhirRequest) -> str:

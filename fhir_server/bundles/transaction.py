@@ -76,7 +76,7 @@ async def _commit(
         return _answer(request, todo, by_entry)
 
     receipt = idempotency.receipt(ticket, answered)
-    found = [f"{v.type}/{v.id}" for step in todo if not step.changes for v in step.matches]
+    found = [version for step in todo if not step.changes for version in step.matches]
     try:
         written = await write(
             ctx,

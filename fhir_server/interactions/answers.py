@@ -22,13 +22,13 @@ LATE = Issue(
 def of_version(request: FhirRequest, version: Version) -> FhirResult:
     """200 with a live version, cut to `_summary` or `_elements` if asked; 304 without a body if the caller has it already."""
     assert version.body is not None
-    touched = (f"{version.type}/{version.id}",)
+    told = (version,)
     if not_modified(request.headers, version.version, version.instant):
-        return FhirResult(304, version=version.version, instant=version.instant, touched=touched)
+        return FhirResult(304, version=version.version, instant=version.instant, told=told)
     body = version.body
     if "_summary" in request.query or "_elements" in request.query:
         body = shorten(version.type, body, *shape(pairs_of(request.query)))
-    return FhirResult(200, (body,), version.version, version.instant, touched=touched)
+    return FhirResult(200, (body,), version.version, version.instant, told=told)
 
 
 def live(request: FhirRequest, version: Version | None) -> Version:

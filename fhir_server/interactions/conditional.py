@@ -135,7 +135,7 @@ async def _create(
     if found.version is not None:
         existing = of_write(request, Written(found.version, created=False))
         receipt = idempotency.receipt(ticket, lambda _: existing)
-        await write(ctx, who, request, (), interaction="create", receipt=receipt, found=existing.touched)
+        await write(ctx, who, request, (), interaction="create", receipt=receipt, found=(found.version,))
         return existing
     id = ctx.new_id()
     accepted = await incoming.accept(id)

@@ -108,8 +108,7 @@ def _answer(ctx: Context, request: FhirRequest, asked: Asked, page: HistoryPage,
     cursor = ctx.cursors.seal((page.next,), _context(request, asked)) if page.next is not None else None
     links = page_links(f"{request.base}/{request.path}", urlencode(asked.applied), cursor)
     entries = [history_entry(request.base, version, _shown(version, asked)) for version in page.versions]
-    touched = tuple(dict.fromkeys(f"{v.type}/{v.id}" for v in page.versions)) or _self(request)
-    return FhirResult(200, (bundle("history", entries, links=links, total=total),), touched=touched)
+    return FhirResult(200, (bundle("history", entries, links=links, total=total),), touched=_self(request), told=page.versions)
 
 
 def _shown(version: Version, asked: Asked) -> bytes | None:

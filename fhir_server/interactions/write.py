@@ -11,12 +11,9 @@ from fhir_server.interactions.references import check_references
 from fhir_server.messages import FhirRequest, Identity
 from fhir_server.rest.conditional import if_match
 from resources.outcomes import FhirError, conflict, precondition_failed
-from resources.store import ABSENT, ANY, Change, Claim, Conflict, Receipt, Written
+from resources.store import ABSENT, ANY, Change, Claim, Conflict, Key, Receipt, Version, Written
 
 log = logging.getLogger(__name__)
-
-MOST_NAMED = 500
-"""Resources that one AuditEvent names; a larger transaction is recorded by several."""
 
 
 async def write(
@@ -29,12 +26,12 @@ async def write(
     claims: Sequence[Claim] = (),
     receipt: Receipt | None = None,
     through: Collection[str] = ("claim", "receipt"),
-    found: Sequence[str] = (),
+    found: Sequence[Version] = (),
 ) -> list[Written]:
-    """Commit the changes with one AuditEvent for all of them (one for each 500); one Written a change, in order.
+    """Commit the changes with one AuditEvent for all of them (or several, where they are many); one Written a change, in order.
 
-    `interaction` is a code of http://hl7.org/fhir/restful-interaction (create, update, patch, delete, transaction). `found` names
-    resources ("Patient/1") that the answer tells of though they do not change. Whether the caller may do all this was asked before
+    `interaction` is a code of http://hl7.org/fhir/restful-interaction (create, update, patch, delete, transaction). `found` are
+    versions that the answer tells of though they do not change. Whether the caller may do all this was asked before
     (`fhir_server/permission.py`).
 
     Raises FhirError: 412 or 409 where a precondition failed, 422 for a reference to nothing where the settings ask for that check.
@@ -43,11 +40,8 @@ async def write(
     """
     if ctx.settings.reference_existence == "on":
         await check_references(ctx, request.base, changes)
-    touched, now = [*(f"{c.type}/{c.id}" for c in changes), *found], ctx.clock()
-    events = [
-        ctx.audit.success(now, who, request, interaction, touched[start : start + MOST_NAMED])
-        for start in range(0, max(len(touched), 1), MOST_NAMED)
-    ]
+    touched = [*(f"{change.type}/{change.id}" for change in changes), *(f"{version.type}/{version.id}" for version in found)]
+    events = ctx.audit.success(ctx.clock(), who, request, interaction, touched, await _bodies(ctx, changes, found))
     try:
         written = await ctx.store.commit(changes, events=events, claims=claims, receipt=receipt)
     except Conflict as clash:
@@ -60,6 +54,14 @@ async def write(
     if any(change.type == "SearchParameter" for change in changes):
         await _define(ctx)
     return written
+
+
+async def _bodies(ctx: Context, changes: Sequence[Change], found: Sequence[Version]) -> list[bytes]:
+    """The documents whose patients the AuditEvent names: what is written, what is told of, and what was there of what is deleted."""
+    gone = [Key(change.type, change.id) for change in changes if change.draft is None and change.type != "Patient"]
+    before = await ctx.store.read_many(gone) if gone else []
+    told = [version.body for version in (*found, *before) if version is not None and version.body is not None]
+    return [*(change.draft.tail for change in changes if change.draft is not None), *told]
 
 
 async def _define(ctx: Context) -> None:

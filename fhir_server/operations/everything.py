@@ -126,8 +126,7 @@ async def _answer(ctx: Context, request: FhirRequest, asked: Asked, found: Fille
     entries += [search_entry(request.base, v.type, v.id, v.body, "include") for v in referred if v.body is not None]
     if late:
         entries.append(outcome_entry(operation_outcome([LATE])))
-    touched = tuple(f"{v.type}/{v.id}" for v in (*documents, *referred))
-    return FhirResult(200, (searchset(entries, links=links, total=None),), touched=touched)
+    return FhirResult(200, (searchset(entries, links=links, total=None),), told=(*documents, *referred))
 
 
 def _includes(ctx: Context, referred: Sequence[str], types: Iterable[str]) -> list[Include]:

@@ -133,5 +133,4 @@ async def _answer(
         entries.append(outcome_entry(operation_outcome(issues)))
     applied = urlencode((("max", most), *parsed.applied))
     links = page_links(f"{request.base}/Observation/$lastn", applied, None)
-    touched = tuple(f"{v.type}/{v.id}" for v in (*versions, *included))
-    return FhirResult(200, (searchset(entries, links=links, total=total),), touched=touched)
+    return FhirResult(200, (searchset(entries, links=links, total=total),), told=(*versions, *included))

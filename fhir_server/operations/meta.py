@@ -20,6 +20,7 @@ from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.operations.parameters import answer, read
 from fhir_server.rest.conditional import if_match
 from resources.outcomes import bad_request
+from resources.store import Version
 from search.index import TooCostly
 
 DEFINITION = "http://hl7.org/fhir/OperationDefinition/Resource-meta"
@@ -42,7 +43,7 @@ async def instance(ctx: Context, who: Identity, request: FhirRequest) -> FhirRes
     """GET [type]/[id]/$meta: the resource's meta. Raises FhirError 404 or 410."""
     version = live(request, await ctx.store.read(request.type, request.id))
     assert version.body is not None
-    return _return(_only_meta(version.body).meta, (f"{version.type}/{version.id}",))
+    return _return(_only_meta(version.body).meta, version)
 
 
 async def several(ctx: Context, who: Identity, request: FhirRequest) -> FhirResult:
@@ -58,7 +59,7 @@ async def several(ctx: Context, who: Identity, request: FhirRequest) -> FhirResu
             found = _union(found, _only_meta(version.body).meta)
         if time.monotonic() > deadline:
             raise TooCostly("There are too many resources to collect their meta in time; ask for one type, or search by _tag")
-    return _return(found, ())
+    return _return(found)
 
 
 async def add(ctx: Context, who: Identity, request: FhirRequest) -> FhirResult:
@@ -82,15 +83,14 @@ async def _attempt(ctx: Context, who: Identity, request: FhirRequest, how: Calla
     assert current.body is not None
     check_version(current, if_match(request.headers))
     meta = _only_meta(current.body).meta
-    name = f"{current.type}/{current.id}"
     if how(meta) == meta:
-        return _return(meta, (name,))
+        return _return(meta, current)
     change, _ = await patched(ctx, current, lambda _, document: {**document, "meta": how(document.get("meta", {}))})
     [written] = await write(
         ctx, who, request, [msgspec.structs.replace(change, method="PUT")], interaction="operation", through=RACES
     )
     assert written.version.body is not None
-    result = _return(_only_meta(written.version.body).meta, (name,))
+    result = _return(_only_meta(written.version.body).meta, written.version)
     result.version, result.instant = written.version.version, written.version.instant
     return result
 
@@ -134,5 +134,5 @@ def _identity(one: object) -> tuple[str, str]:
     return str(one), ""
 
 
-def _return(meta: Meta, touched: tuple[str, ...]) -> FhirResult:
-    return FhirResult(200, (answer("return", "valueMeta", meta),), touched=touched)
+def _return(meta: Meta, *told: Version) -> FhirResult:
+    return FhirResult(200, (answer("return", "valueMeta", meta),), told=told)

@@ -55,8 +55,7 @@ async def answer(ctx: Context, request: FhirRequest, asked: Asked) -> FhirResult
         *_entries(request.base, parsed, included, "include"),
         *outcome,
     ]
-    touched = tuple(f"{v.type}/{v.id}" for v in (*matches, *included))
-    return FhirResult(200, (searchset(entries, links=links, total=page.total),), touched=touched)
+    return FhirResult(200, (searchset(entries, links=links, total=page.total),), told=(*matches, *included))
 
 
 async def _filled(ctx: Context, queries: Sequence[Query], parsed: Parsed, context: bytes, deadline: float) -> Filled:

@@ -99,9 +99,8 @@ async def answer_inside(ctx: Context, request: FhirRequest, asked: Asked) -> Fhi
     notes = replace(parsed, hints=(*parsed.hints, *page.notes))
     entries = [_entry(request.base, parsed, hit) for hit in page.hits]
     entries += told(notes, Result([], None, total, exact, looking.explained()), None, late)
-    touched = tuple(dict.fromkeys(f"{hit.version.type}/{hit.version.id}" for hit in page.hits))
     links = page_links(asked.url, applied, cursor)
-    return FhirResult(200, (searchset(entries, links=links, total=total),), touched=touched)
+    return FhirResult(200, (searchset(entries, links=links, total=total),), told=[hit.version for hit in page.hits])
 
 
 def _entry(base: str, parsed: Parsed, hit: Hit) -> bytes:
