@@ -3,6 +3,7 @@
 from resources.store import Conflict
 from smart_auth.happenings import Happening
 from smart_auth.issuing.authorization import revoke_all
+from smart_auth.openid.subjects import forgotten_subject
 from smart_auth.people import passwords
 from smart_auth.people.reset import BY_HAND_MINUTES, make_link
 from smart_auth.people.sessions import all_ended
@@ -83,9 +84,9 @@ async def require_second_factor(service: Service, name: str, by: str) -> None:
 async def _done(service: Service, user: User, changed: User | None, text: str, by: str) -> None:
     """Store the change, and end what was begun with the state before it."""
     now = service.clock()
-    record = forgotten(user) if changed is None else kept(changed.having(sessions_from=now))
+    records = (kept(changed.having(sessions_from=now)),) if changed is not None else (forgotten(user), forgotten_subject(user.name))
     try:
-        await service.commit(record, *await all_ended(service, user.name), happening=_happened(text, user, by))
+        await service.commit(*records, *await all_ended(service, user.name), happening=_happened(text, user, by))
     except Conflict:
         raise Refused(f"{user.name} was changed by somebody else at this moment; try again") from None
 

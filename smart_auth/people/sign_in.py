@@ -145,4 +145,6 @@ async def _page(
         username=username[:100],
         problem=refusal.description if refusal else "",
         notice=notice,
+        local=service.settings.sign_in != "oidc",
+        outside=service.provider.name if service.provider is not None else "",
     )

@@ -4,9 +4,11 @@ Challenges are kept in the session's note and taken out by the first answer, rig
 is done when the first passkey is.
 """
 
+import json
+import logging
 import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from smart_auth.people.browser import origins
@@ -17,6 +19,8 @@ from smart_auth.web import WebRequest
 
 if TYPE_CHECKING:
     from webauthn.helpers.structs import PublicKeyCredentialDescriptor
+
+_log = logging.getLogger(__name__)
 
 MOST: Final = 10
 """Passkeys of one user."""
@@ -69,14 +73,14 @@ def creation(service: Service, request: WebRequest, user: User, challenge: str) 
 def created(service: Service, request: WebRequest, user: User, challenge: str, answer: str, label: str) -> User | None:
     """The user with the passkey that the browser made; None where the answer is not good."""
     from webauthn import verify_registration_response
-    from webauthn.helpers.exceptions import WebAuthnException
 
     host, origin = site(service, request)
     try:
         done = verify_registration_response(
-            credential=answer[:LONGEST], expected_challenge=_bytes(challenge), expected_rp_id=host, expected_origin=origin
+            credential=_read(answer), expected_challenge=_bytes(challenge), expected_rp_id=host, expected_origin=origin
         )
-    except (WebAuthnException, ValueError, KeyError, TypeError):
+    except Exception as failure:
+        _tell(failure)
         return None
     id = _text(done.credential_id)
     if any(each.id == id for each in user.passkeys) or len(user.passkeys) >= MOST:
@@ -101,11 +105,10 @@ def used(service: Service, request: WebRequest, user: User, challenge: str, answ
     does not grow is a copied passkey (7.2, number 21)."""
     from webauthn import verify_authentication_response
     from webauthn.helpers import parse_authentication_credential_json
-    from webauthn.helpers.exceptions import WebAuthnException
 
     host, origin = site(service, request)
     try:
-        credential = parse_authentication_credential_json(answer[:LONGEST])
+        credential = parse_authentication_credential_json(_read(answer))
         known = next(each for each in user.passkeys if each.id == _text(credential.raw_id))
         done = verify_authentication_response(
             credential=credential,
@@ -115,10 +118,24 @@ def used(service: Service, request: WebRequest, user: User, challenge: str, answ
             credential_public_key=_bytes(known.key),
             credential_current_sign_count=known.count,
         )
-    except (WebAuthnException, StopIteration, ValueError, KeyError, TypeError):
+    except Exception as failure:
+        _tell(failure)
         return None
     moved = Passkey(known.id, known.key, done.new_sign_count, known.label, known.added)
     return user.having(passkeys=tuple(moved if each is known else each for each in user.passkeys))
+
+
+def _read(answer: str) -> dict[str, Any]:
+    """The browser's answer as an object. Raises ValueError, RecursionError."""
+    found = json.loads(answer) if len(answer) <= LONGEST else None
+    if not isinstance(found, dict):
+        raise ValueError("no object, or too long")
+    return found
+
+
+def _tell(failure: Exception) -> None:
+    """Whatever the library stumbles over in a stranger's bytes, the passkey is not good; what it was is told to whoever debugs."""
+    _log.debug("a passkey was not accepted: %s", type(failure).__name__)
 
 
 def _known(user: User) -> "list[PublicKeyCredentialDescriptor]":
