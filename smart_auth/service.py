@@ -8,6 +8,7 @@ from resources.store import RecordChange, ResourceStore
 from smart_auth.access import Access
 from smart_auth.client_keys.jwks_uri import RemoteKeys
 from smart_auth.happenings import Happening
+from smart_auth.outside.provider import Provider
 from smart_auth.sealing import Sealer
 from smart_auth.settings import SignInSettings
 from smart_auth.tokens import Tokens
@@ -85,7 +86,7 @@ class Urls:
 @dataclass(frozen=True, slots=True)
 class Service:
     """`clock` gives microseconds since the epoch. `happened` makes the AuditEvent of something, for `commit`, `remote_keys` fetches
-    the keys of clients."""
+    the keys of clients. `provider` is where people sign in from outside, if they can."""
 
     store: ResourceStore
     tokens: Tokens
@@ -96,6 +97,7 @@ class Service:
     directory: Directory
     sealer: Sealer
     remote_keys: RemoteKeys
+    provider: Provider | None = None
 
     async def commit(self, *records: RecordChange, happening: Happening | None = None) -> None:
         """Keep or forget records, together with the AuditEvent of it. Raises Conflict("record"), StoreUnavailable."""

@@ -7,6 +7,7 @@ from fhir_server.context import Context
 from fhir_server.signing_in.directory import StoredDirectory
 from smart_auth.client_keys.addresses import Allowed
 from smart_auth.client_keys.jwks_uri import RemoteKeys, loopback
+from smart_auth.outside.wiring import provider_of
 from smart_auth.sealing import Sealer
 from smart_auth.service import Service, Urls
 
@@ -24,6 +25,7 @@ def make_service(ctx: Context, secret: bytes) -> Service:
         directory=StoredDirectory(ctx),
         sealer=Sealer(secret),
         remote_keys=RemoteKeys(ctx.clock, _allowed(ctx.settings)),
+        provider=provider_of(ctx.settings, base.removesuffix("/fhir"), ctx.settings.bases, ctx.clock),
     )
 
 

@@ -13,6 +13,13 @@ def _setting(default: Any, help: str, **limits: Any) -> Any:
     return Field(default, description=help, **limits)
 
 
+_PROTOCOL = (
+    "client_id response_type response_mode redirect_uri scope state nonce code_challenge code_challenge_method prompt max_age"
+)
+OF_PROTOCOL = frozenset((*_PROTOCOL.split(" "), "request", "request_uri"))
+"""Parameters of the authorization request that no setting may give."""
+
+
 class OutsideSettings(BaseSettings):
     """Fields of `fhir_server.config.Settings`."""
 
@@ -31,6 +38,11 @@ class OutsideSettings(BaseSettings):
         None, "This server's secret at the OpenID provider; empty where it has none (PKCE is always used)."
     )
     oidc_scopes: str = _setting("openid profile", "What to ask the OpenID provider for; `openid` must be among it.")
+    oidc_parameters: str = _setting(
+        "",
+        "Further parameters for the OpenID provider's sign-in page, as `domain_hint=clinic.example kc_idp_hint=staff`; `%20` stands for a"
+        " blank.",
+    )
     oidc_name: str = _setting("your organization", "What the sign-in page calls the OpenID provider.", max_length=60)
     oidc_role_claim: str = _setting(
         "",
@@ -47,6 +59,10 @@ class OutsideSettings(BaseSettings):
         "Who somebody is in this server: a claim (`fhirUser`) that holds a reference, or a template of claims, as"
         " `Practitioner/{employee_id}`.",
         max_length=200,
+    )
+    oidc_fhir_base: str = _setting(
+        "",
+        "A FHIR base URL of the OpenID provider's, if its `fhirUser` are references to it whose ids are the same here.",
     )
     auth_issuer: str = _setting(
         "",
@@ -91,6 +107,13 @@ class OutsideSettings(BaseSettings):
         read_roles(value)
         return value
 
+    @field_validator("oidc_parameters")
+    @classmethod
+    def _parameters(cls, value: str) -> str:
+        if taken := OF_PROTOCOL.intersection(read_pairs(value)):
+            raise ValueError(f"{min(taken)} is a parameter that the server sends itself")
+        return value
+
     @field_validator("auth_claims")
     @classmethod
     def _claims(cls, value: str) -> str:
@@ -98,7 +121,7 @@ class OutsideSettings(BaseSettings):
         return value
 
     @model_validator(mode="after")
-    def _whole(self) -> Self:
+    def _outside_fits(self) -> Self:
         if self.sign_in != "local" and not (self.oidc_issuer and self.oidc_client_id):
             raise ValueError(f"FHIR_SIGN_IN={self.sign_in} needs FHIR_OIDC_ISSUER and FHIR_OIDC_CLIENT_ID")
         if self.oidc_role_claim and not self.oidc_roles:

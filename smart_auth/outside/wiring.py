@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from resources.store import ResourceStore
 from smart_auth.outside.claims import Mapped, read_pairs, read_roles
 from smart_auth.outside.issuer import Issuer
+from smart_auth.outside.provider import Provider
 from smart_auth.outside.settings import OutsideSettings
 from smart_auth.outside.tokens import NAMES, OutsideTokens, Trust
 from smart_auth.tokens import StoredTokens, Tokens
@@ -26,9 +27,11 @@ def tokens_of(settings: OutsideSettings, bases: tuple[str, ...], store: Resource
     return OutsideTokens(Issuer(settings.auth_issuer, clock), trust, clock)
 
 
-def provider_of(settings: OutsideSettings, clock: Callable[[], int]) -> Issuer | None:
-    """The OpenID provider at which people may sign in."""
-    return Issuer(settings.oidc_issuer, clock) if settings.sign_in != "local" else None
+def provider_of(settings: OutsideSettings, root: str, bases: tuple[str, ...], clock: Callable[[], int]) -> Provider | None:
+    """The OpenID provider at which people may sign in. `root` is this server's."""
+    if settings.sign_in == "local":
+        return None
+    return Provider(Issuer(settings.oidc_issuer, clock), settings, f"{root}/oauth/outside/callback", bases)
 
 
 def _names(otherwise: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
