@@ -21,8 +21,8 @@ ALGORITHMS: Final[tuple[Algorithm, ...]] = ("RS256", "ES256", "ES384")
 """What an id_token can be signed with; RS256 where a client asks for nothing (OpenID Connect Registration 1.0, 2)."""
 
 RSA_BITS: Final = 2_048
-SLACK = 60_000_000
-"""Microseconds for which a retired key is told longer than its tokens are good."""
+TOLD: Final = (86_400 + 60) * 1_000_000
+"""Microseconds for which a key that is no longer used is told: no token is good for longer, whatever FHIR_TOKEN_TTL is."""
 _CURVES = {"ES256": "P-256", "ES384": "P-384"}
 
 
@@ -86,7 +86,7 @@ async def rotate(service: Service, algorithm: Algorithm, by: str) -> StoredKey:
     while True:
         record = await service.store.record(KIND, algorithm)
         now = service.clock()
-        until = now + service.settings.token_ttl * 1_000_000 + SLACK
+        until = now + TOLD
         old = _decode(record.value).keys if record is not None else ()
         kept = tuple(
             key if key.until else msgspec.structs.replace(key, until=until) for key in old if not key.until or now < key.until

@@ -11,7 +11,7 @@ import msgspec
 
 from resources.store import Conflict, RecordChange
 from smart_auth.errors import OAuthError, invalid_client, invalid_grant, invalid_request, invalid_scope
-from smart_auth.issuing.authorization import REFRESH, find_authorization, revoke_authorization
+from smart_auth.issuing.authorization import REFRESH, Authorization, find_authorization, revoke_authorization
 from smart_auth.issuing.tokens import Refresh, issue_for, person_of, token_response
 from smart_auth.narrowing import covered
 from smart_auth.people.sessions import KIND as SESSION
@@ -43,7 +43,7 @@ async def refresh(service: Service, proof: Proof, form: Mapping[str, str], addre
         raise await _reused(service, held, address)
     authorization = await find_authorization(service, held.grant)
     user = await person_of(service, authorization)
-    if authorization is None or user is None or not await _still_signed_in(service, held, user):
+    if authorization is None or user is None or not await _still_signed_in(service, held, authorization, user):
         raise invalid_grant(_REFUSED)
     narrowed = _narrowed(form.get("scope", ""), parse_scopes(authorization.scopes))
     issued = issue_for(service, proof.client, user, authorization, narrowed=narrowed, address=address)
@@ -65,12 +65,12 @@ async def _reused(service: Service, held: Refresh, address: str) -> OAuthError:
     return invalid_grant(_REFUSED)
 
 
-async def _still_signed_in(service: Service, held: Refresh, user: User) -> bool:
+async def _still_signed_in(service: Service, held: Refresh, authorization: Authorization, user: User) -> bool:
     """Whether the sign-in is still there with which the token ends (online_access)."""
     if not held.session:
         return True
     record = await service.store.record(SESSION, held.session)
-    return record is not None and service.clock() < record.expires
+    return record is not None and authorization.auth_time >= user.sessions_from
 
 
 def _narrowed(asked: str, granted: Scopes) -> Scopes | None:

@@ -58,7 +58,7 @@ async def allow(
     now = service.clock()
     authorization = Authorization(
         new_id(), client.id, client.name, user.name, granted.text, now, now + LASTS, session.started, session.methods, session.id,
-        patient, encounter, extra=_extra(service, launch, patient),
+        patient, encounter, extra=_extra(service, launch if "launch" in granted.words else None, patient),
     )  # fmt: skip
     code, stored = new_code(
         Code(authorization.id, client.id, pending.redirect_uri, pending.challenge, now + LASTS, nonce=pending.nonce)
@@ -125,13 +125,18 @@ def _granted(pending: Pending, user: User, scopes: str) -> Scopes:
 
 
 def _context(pending: Pending, granted: Scopes, patient: str, encounter: str) -> tuple[str, str]:
-    """The context that tokens get: that of the launch, else what was chosen. Raises OAuthError where none is and one is needed."""
+    """The context that tokens get: that of the launch, else what was chosen, as far as it was granted. Raises OAuthError where there is no
+    patient and one is needed."""
     if pending.patient and patient not in ("", pending.patient):
         raise invalid_request("The app was started for another patient")
     patient, encounter = pending.patient or patient, pending.encounter or encounter
     if not patient and about_a_patient(granted):
         raise invalid_request("Choose the patient whose record the app is to see")
-    return patient, encounter
+    words = {word.partition("?")[0] for word in granted.words}
+    return (
+        patient if "launch" in words or about_a_patient(granted) else "",
+        encounter if words & {"launch", "launch/encounter"} else "",
+    )
 
 
 async def _check_patient(service: Service, user: User, patient: str) -> None:

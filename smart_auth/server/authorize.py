@@ -9,10 +9,12 @@ from typing import Final
 from urllib.parse import urlencode
 
 from smart_auth.clients import Client, find_client
+from smart_auth.consent.context import Waiting, reachable
+from smart_auth.consent.remembered import skips
 from smart_auth.errors import OAuthError, invalid_request, invalid_scope
 from smart_auth.issuing.codes import CHALLENGE
 from smart_auth.narrowing import common, covered
-from smart_auth.people.sessions import Session, signed_in
+from smart_auth.people.sessions import signed_in
 from smart_auth.scopes import MOST, Scopes, parse_scopes
 from smart_auth.server.authorizations import allow, authorizations_of, grantable, with_answer
 from smart_auth.server.launch import Launch, find_launch
@@ -172,13 +174,18 @@ async def _without_asking(service: Service, request: WebRequest, client: Client,
     found = await signed_in(service, request)
     if found is None or not pending.fresh(found[0]) or (pending.for_user and pending.for_user != found[1].name):
         raise OAuthError("login_required", "the user has to sign in")
-    session, user = found
-    patient, encounter = await _granted_before(service, client, pending, session, user)
+    waits = Waiting(pending, 0, *found)
+    if not (waits.lacks_patient or pending.needs_encounter) and await skips(service, client, waits):
+        patient, encounter = pending.patient, pending.encounter
+    else:
+        patient, encounter = await _granted_before(service, client, pending, waits.user)
+    if patient and await reachable(service, waits, patient) is None:
+        raise OAuthError("access_denied", "the user cannot start apps for this patient")
     await keep_pending(service, pending)
-    return await allow(service, pending, user, session, pending.scopes, patient, encounter)
+    return await allow(service, pending, waits.user, waits.session, waits.grantable.text, patient, encounter)
 
 
-async def _granted_before(service: Service, client: Client, pending: Pending, session: Session, user: User) -> tuple[str, str]:
+async def _granted_before(service: Service, client: Client, pending: Pending, user: User) -> tuple[str, str]:
     """Patient and encounter of an authorization that has all that is asked for. Raises OAuthError where the user has to be asked.
 
     An app that cannot prove who it is has to be asked about each time, unless its answer goes to a web site of its own (RFC 8252, 8.6)."""

@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Final
 
 from smart_auth.errors import OAuthError, invalid_request
+from smart_auth.happenings import Happening
 from smart_auth.issuing.codes import redeem
 from smart_auth.issuing.refreshing import refresh
 from smart_auth.server.backend import client_credentials
@@ -32,10 +33,17 @@ async def token(service: Service, request: WebRequest) -> WebResponse:
     grant = GRANTS.get(kind)
     if grant is None:
         raise OAuthError("unsupported_grant_type", f"grant_type is one of {', '.join(GRANTS)}")
-    proof = await prove(service, request, form)
-    if proof.client.type == "backend" and grant is not client_credentials:
-        raise OAuthError("unauthorized_client", "this client may only ask for tokens of its own (client_credentials)")
-    return await grant(service, proof, form, request.address)
+    client = ""
+    try:
+        proof = await prove(service, request, form)
+        client = proof.client.id
+        if proof.client.type == "backend" and grant is not client_credentials:
+            raise OAuthError("unauthorized_client", "this client may only ask for tokens of its own (client_credentials)")
+        return await grant(service, proof, form, request.address)
+    except OAuthError as refusal:
+        what = Happening("token", f"tokens were refused ({kind}): {refusal.error}", "4", client, client, request.address)
+        await service.commit(happening=what)
+        raise
 
 
 def form_of(request: WebRequest) -> dict[str, str]:

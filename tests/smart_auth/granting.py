@@ -5,12 +5,13 @@ import base64
 import hashlib
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
@@ -85,11 +86,14 @@ DOCUMENTS: tuple[dict[str, Any], ...] = (
 )  # fmt: skip
 
 
+Result = TypeVar("Result")
+
+
 @contextmanager
 def granting(folder: Path, **settings: Any) -> Iterator[Running]:
     """A running server with all of the above."""
     running = Running(folder, auth="smart", password_memory=19, **settings)
-    token = asyncio.run(_prepared(running.app._settings))
+    token = alone(_prepared(running.app._settings))
     running.start()
     try:
         with httpx.Client(base_url=f"{running.root}/fhir/", headers={"Authorization": f"Bearer {token}"}, timeout=60) as client:
@@ -100,6 +104,12 @@ def granting(folder: Path, **settings: Any) -> Iterator[Running]:
     finally:
         Browser.close_all()
         running.stop()
+
+
+def alone(work: Coroutine[Any, Any, Result]) -> Result:
+    """What comes of it, in a thread of its own: where a browser is driven, this one has a loop already."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
 
 
 async def _prepared(settings: Settings) -> str:

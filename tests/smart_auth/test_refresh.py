@@ -1,10 +1,9 @@
 """Refresh tokens: each counts once, used again it ends everything; never more than was granted."""
 
-import asyncio
 import uuid
 
 import pytest
-from granting import PASSWORD, Browser, Form, answered
+from granting import PASSWORD, Browser, Form, alone, answered
 from walking import KINDS, STANDALONE, App, Smart, at_once, refused
 
 from smart_auth.people import administration
@@ -56,7 +55,7 @@ def test_of_eight_refreshes_at_once_one_counts(smart: Smart, kind: str) -> None:
     app = App(smart.root, kind)
     given = smart.tokens(app)["refresh_token"]
     form = {"grant_type": "refresh_token", "refresh_token": given}
-    answers = asyncio.run(at_once(f"{smart.root}/oauth/token", [app.proved(form) for _ in range(8)]))
+    answers = alone(at_once(f"{smart.root}/oauth/token", [app.proved(form) for _ in range(8)]))
     assert sorted(answer.status_code for answer in answers) == [200] + [400] * 7
     won = next(answer.json() for answer in answers if answer.status_code == 200)
     assert smart.read("Patient/anna", won["access_token"]).status_code == 401

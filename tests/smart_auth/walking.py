@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 from api.conftest import Running
-from granting import Browser, Form, answered, granting
+from granting import Browser, Form, alone, answered, granting
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, RSAKey
 
@@ -159,6 +159,12 @@ def challenge(verifier: str) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
 
 
+class Kept(Browser):
+    """A browser that stays open when those of other servers are closed."""
+
+    _open: ClassVar[list[Browser]] = []
+
+
 class Smart:
     """A server with the users, documents and apps of granting.py and the apps above; a signed-in browser for each user."""
 
@@ -176,12 +182,12 @@ class Smart:
                 result: Service = await work(service)
                 return result
 
-        return asyncio.run(run())
+        return alone(run())
 
     def browser(self, user: str) -> Browser:
         """The browser in which this user has signed in (once for all tests)."""
         if user not in self._browsers:
-            browser = self._browsers[user] = Browser(self.root)
+            browser = self._browsers[user] = Kept(self.root)
             browser.sign_in(browser.http.get("/oauth/sign-in"), user)
         return self._browsers[user]
 
