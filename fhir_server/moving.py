@@ -1,4 +1,4 @@
-"""Moving everything from one store to another: history, positions and AuditEvents as they are (`fhir-server move`).
+"""Moving everything from one store to another: history, positions and AuditEvents as they are, and all records (`fhir-server move`).
 
 What is there already is not copied again, so an interrupted move goes on; at the end both stores are read in step and compared to
 the byte.
@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from resources.store import ResourceStore, Version
+from resources.store import ANY, Record, RecordChange, ResourceStore, Version
 
 BATCH = 500
 """Versions in one commit of the target."""
@@ -21,9 +21,11 @@ class Foreign(Exception):
 
 @dataclass(slots=True)
 class Moved:
-    """What came of a move: versions copied now, versions compared by type, a digest of all of them, and the addresses that differ."""
+    """What came of a move: versions copied now, versions compared by type, a digest of all of them, the addresses that differ; and the
+    records that are there."""
 
     copied: int = 0
+    records: int = 0
     compared: Counter[str] = field(default_factory=Counter)
     digest: str = ""
     differences: list[str] = field(default_factory=list)
@@ -45,8 +47,42 @@ async def move(source: ResourceStore, target: ResourceStore, progress: Progress)
         await target.adopt(part)
         moved.copied += len(part)
         progress("copying", part[-1].position, max(end, part[-1].position))
+    moved.records = await copy_records(source, target)
     await _compare(source, target, moved, progress)
+    await _compare_records(source, target, moved)
     return moved
+
+
+async def copy_records(source: ResourceStore, target: ResourceStore) -> int:
+    """Make the records of the target those of the source: clients, users, grants, keys, checkpoints of the audit. Returns how many."""
+    total = 0
+    for kind in await source.record_kinds():
+        async for part in _records(source, kind):
+            total += len(part)
+            await target.commit((), records=[RecordChange(r.kind, r.key, r.value, ANY, r.tags, r.expires) for r in part])
+    for kind in await target.record_kinds():
+        async for part in _records(target, kind):
+            gone = [RecordChange(r.kind, r.key, None) for r in part if await source.record(r.kind, r.key) is None]
+            if gone:
+                await target.commit((), records=gone)
+    return total
+
+
+async def _compare_records(source: ResourceStore, target: ResourceStore, moved: Moved) -> None:
+    for kind in await source.record_kinds():
+        async for part in _records(source, kind):
+            for mine in part:
+                theirs = await target.record(mine.kind, mine.key)
+                if theirs is None or (mine.value, mine.tags, mine.expires) != (theirs.value, theirs.tags, theirs.expires):
+                    moved.differences.append(f"record {mine.kind}")
+
+
+async def _records(store: ResourceStore, kind: str) -> AsyncIterator[list[Record]]:
+    """The records of a kind, in parts."""
+    after = ""
+    while part := await store.records(kind, after=after, limit=BATCH):
+        yield part
+        after = part[-1].key
 
 
 async def _same_root(source: ResourceStore, target: ResourceStore) -> None:

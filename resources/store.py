@@ -284,6 +284,9 @@ class ResourceStore(Protocol):
     async def records(self, kind: str, *, tag: str | None = None, after: str = "", limit: int = 1000) -> list[Record]:
         """Records of a kind (that have the tag) with keys above `after`, in the order of their keys, none that has expired."""
 
+    async def record_kinds(self) -> list[str]:
+        """The kinds that there are records of (perhaps none that has not expired), in order. For moving; it may take a while."""
+
     def scan(
         self, types: Sequence[str], *, until: int, after: int = 0, shard: tuple[int, int] = (0, 1)
     ) -> AsyncIterator[list[Version]]:

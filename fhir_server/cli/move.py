@@ -29,7 +29,7 @@ def move_command(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Copy a whole store to another kind: every version, deletion and AuditEvent as it is, then compare both to the byte.
+    """Copy a whole store to another kind: every version, deletion, AuditEvent and record as it is, then compare both to the byte.
 
     An interrupted move goes on where it was. Stop the server first, or run the command once more after stopping it: it then copies
     what was written since. Afterwards point FHIR_STORE_URL at the new store; an Elasticsearch (FHIR_SEARCH_URL) fills itself
@@ -96,12 +96,19 @@ async def _opened(settings: Settings) -> AsyncIterator[ResourceStore]:
 def _report(moved: Moved, as_json: bool) -> None:
     total = sum(moved.compared.values())
     if as_json:
-        told = {"copied": moved.copied, "compared": total, "types": dict(sorted(moved.compared.items())), "digest": moved.digest}
+        told = {
+            "copied": moved.copied,
+            "compared": total,
+            "records": moved.records,
+            "types": dict(sorted(moved.compared.items())),
+            "digest": moved.digest,
+        }
         typer.echo(json.dumps({**told, "differences": moved.differences}, indent=2))
         return
     for place in moved.differences:
         err.print(f"[red]differs:[/] {escaped(place)}")
     if not moved.differences:
         out.print(
-            f"{moved.copied:,} versions copied; {total:,} of {len(moved.compared)} types are the same in both (digest {moved.digest})"
+            f"{moved.copied:,} versions copied; {total:,} of {len(moved.compared)} types are the same in both (digest {moved.digest});"
+            f" {moved.records:,} records"
         )

@@ -217,6 +217,10 @@ class MemoryStore:
         found = (self._record(kind, key) for key in keys)
         return [one for one in found if one is not None and (tag is None or tag in one.tags)][:limit]
 
+    async def record_kinds(self) -> list[str]:
+        """See ResourceStore.record_kinds."""
+        return sorted({kind for kind, _ in self._records})
+
     async def scan(
         self, types: Sequence[str], *, until: int, after: int = 0, shard: tuple[int, int] = (0, 1)
     ) -> AsyncIterator[list[Version]]:

@@ -8,10 +8,18 @@ import apsw
 import msgspec
 import pytest
 from audit.conftest import SECRET, Tamper, command, examined, group, lived, put, tamper, verified
+from contracts.store_harness import EVENT, KINDS, Setting, setting
 from joserfc.jwk import OKPKey
 
+from fhir_server.auditing.checkpoints import Checkpoints
+from fhir_server.auditing.findings import Report
+from fhir_server.auditing.keys import public_keys, signing_key
 from fhir_server.auditing.statements import change_for, sign, unverified
+from fhir_server.auditing.verify import Verifier
+from fhir_server.moving import move
+from resources.instants import now
 from resources.stores.sqlite import SqliteStore
+from smart_auth.sealing import Sealer
 
 
 def changed(position: int) -> Tamper:
@@ -273,6 +281,29 @@ def test_what_nobody_signed_yet_is_counted(tmp_path: Path) -> None:
     assert (report["wrong"], report["unsigned"], report["checkpoints"]) == (0, 2, 1)
     asyncio.run(lived(tmp_path, 1))
     assert examined(tmp_path)["unsigned"] == 0
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "mongo", "postgres"])
+def test_a_store_that_was_moved_verifies(history: Path, tmp_path: Path, kind: str) -> None:
+    """Bytes and positions are the same, and checkpoints and keys come along; it goes on as another writer."""
+    (tmp_path / "to").mkdir()
+
+    async def test(place: Setting) -> None:
+        source, target = SqliteStore(history / "fhir.db"), KINDS[kind].make(place)
+        await source.open()
+        await target.open()
+        await move(source, target, lambda what, at, end: None)
+        await source.close()
+        await target.commit((), events=[EVENT])
+        checkpoints = Checkpoints(target, await signing_key(target, Sealer(SECRET), None), now, 60)
+        assert await checkpoints.make()
+        keys, doubtful = await public_keys(target, Sealer(SECRET))
+        report = await Verifier(target, keys, {}, Report()).run(lambda at, end: None)
+        await target.close()
+        assert (report.findings, doubtful, report.linked, report.checkpoints, report.writers) == ([], [], 25, 7, 4)
+
+    with setting(kind, tmp_path / "to") as place:
+        asyncio.run(test(place))
 
 
 def test_what_is_no_store_or_key_is_said_in_one_line(tmp_path: Path) -> None:

@@ -138,3 +138,16 @@ def test_two_changes_of_one_record_are_a_mistake(run: Callable[[Test], None]) ->
             await store.commit((), records=[RecordChange("a", "b", b""), RecordChange("a", "b", None)])
 
     run(test)
+
+
+def test_the_kinds_of_records_are_listed(run: Callable[[Test], None]) -> None:
+    """Each once, in order; none where there are no records."""
+
+    async def test(store: ResourceStore, clock: Clock) -> None:
+        assert await store.record_kinds() == []
+        await store.commit((), records=[RecordChange(kind, key, b"") for kind in ("user", "client") for key in ("a", "b")])
+        assert await store.record_kinds() == ["client", "user"]
+        await store.commit((), records=[RecordChange("user", "a", None), RecordChange("user", "b", None)])
+        assert await store.record_kinds() == ["client"]
+
+    run(test)

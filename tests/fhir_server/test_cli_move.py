@@ -17,7 +17,7 @@ import pytest
 from contracts.store_harness import EVENT, KINDS, change, removal, setting
 from robustness.running import Server, clean_environment, interruptible
 
-from resources.store import ResourceStore
+from resources.store import RecordChange, ResourceStore
 from resources.stores.sqlite import SqliteStore
 
 COMMAND = [sys.executable, "-m", "fhir_server", "move"]
@@ -42,6 +42,8 @@ async def fill(store: ResourceStore, count: int) -> None:
         await store.commit([change(f"{n}", f"name{n}") for n in range(start, min(start + 100, count))], events=[EVENT])
     await store.commit([change("0", "changed")], events=[EVENT])
     await store.commit([removal("1")], events=[EVENT])
+    await store.commit((), records=[RecordChange("client", f"c{n}", b"{}", tags=("app",)) for n in range(600)])
+    await store.commit((), records=[RecordChange("user", "anna", b"\x00\xff", expires=9_000_000_000_000_000)])
     await store.close()
 
 
@@ -64,9 +66,37 @@ def test_everything_arrives_and_a_second_run_finds_nothing_to_do(source: str, ta
     """Versions, deletions and events are copied, counted by type and compared; the digest is the same whichever way one looks."""
     code, first, _ = move(source, target, tmp_path)
     assert (code, first["copied"], first["compared"], first["differences"]) == (0, 509, 509, [])
+    assert first["records"] == 601
     assert first["types"] == {"AuditEvent": 7, "Patient": 502}
     code, second, _ = move(source, target, tmp_path)
     assert (code, second["copied"], second["digest"]) == (0, 0, first["digest"])
+
+
+def test_records_are_made_the_same(source: str, tmp_path: Path) -> None:
+    """What was changed or forgotten since the first run is so after the second; values, tags and times are as they were."""
+    assert move(source, f"sqlite:///{tmp_path / 'to.db'}", tmp_path)[0] == 0
+
+    async def forget() -> None:
+        store = SqliteStore(tmp_path / "from.db")
+        await store.open()
+        await store.commit((), records=[RecordChange("client", "c1", None), RecordChange("client", "c2", b"2")])
+        await store.close()
+
+    asyncio.run(forget())
+    code, second, _ = move(source, f"sqlite:///{tmp_path / 'to.db'}", tmp_path)
+    assert (code, second["records"], second["copied"]) == (0, 600, 0)
+
+    async def look() -> None:
+        store = SqliteStore(tmp_path / "to.db")
+        await store.open()
+        clients = await store.records("client", tag="app")
+        assert len(clients) == 598 and await store.record("client", "c1") is None
+        changed, user = await store.record("client", "c2"), await store.record("user", "anna")
+        assert changed is not None and changed.value == b"2"
+        assert user is not None and (user.value, user.expires) == (b"\x00\xff", 9_000_000_000_000_000)
+        await store.close()
+
+    asyncio.run(look())
 
 
 def test_the_stores_may_be_given_by_variables(source: str, tmp_path: Path) -> None:

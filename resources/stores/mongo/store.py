@@ -186,6 +186,11 @@ class MongoStore:
         with self._errors.clear(), pymongo.timeout(ANSWER):
             return await listed(self._database[RECORDS], kind, tag, after, limit, self._clock())
 
+    async def record_kinds(self) -> list[str]:
+        """See ResourceStore.record_kinds."""
+        with self._errors.clear(), pymongo.timeout(ANSWER):
+            return sorted(await self._database[RECORDS].distinct("kind"))
+
     async def scan(
         self, types: Sequence[str], *, until: int, after: int = 0, shard: tuple[int, int] = (0, 1)
     ) -> AsyncIterator[list[Version]]:

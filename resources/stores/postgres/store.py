@@ -243,6 +243,10 @@ class PostgresStore:
         """See ResourceStore.records."""
         return await self._writer.records.listed(self._connections, kind, tag, after, limit, self._clock())
 
+    async def record_kinds(self) -> list[str]:
+        """See ResourceStore.record_kinds."""
+        return sorted(row[0] for row in await self._connections.fetch(f"SELECT DISTINCT kind FROM {self._schema}.record"))
+
     def scan(
         self, types: Sequence[str], *, until: int, after: int = 0, shard: tuple[int, int] = (0, 1)
     ) -> AsyncIterator[list[Version]]:

@@ -33,6 +33,11 @@ def read(connection: apsw.Connection, kind: str, key: str, now: int) -> Record |
     return live(_stored(connection, (kind, key)), now)
 
 
+def kinds(connection: apsw.Connection) -> list[str]:
+    """The kinds of all records."""
+    return [kind for (kind,) in rows(connection, "SELECT DISTINCT kind FROM record ORDER BY kind")]
+
+
 def listed(connection: apsw.Connection, kind: str, tag: str | None, after: str, limit: int, now: int) -> list[Record]:
     """See ResourceStore.records."""
     found = (

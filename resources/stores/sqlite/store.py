@@ -26,6 +26,7 @@ from resources.stores.participant import Participant
 from resources.stores.sqlite.count import count_history
 from resources.stores.sqlite.maintenance import Maintenance
 from resources.stores.sqlite.read import Reader
+from resources.stores.sqlite.records import kinds
 from resources.stores.sqlite.schema import connect, migrate
 from resources.stores.sqlite.types import Types
 from resources.stores.sqlite.write import CHUNK, Writer
@@ -372,6 +373,11 @@ class SqliteStore:
         """See ResourceStore.records."""
         with _clear():
             return self._reader.records(kind, tag, after, limit, self._clock())
+
+    async def record_kinds(self) -> list[str]:
+        """See ResourceStore.record_kinds."""
+        with _clear():
+            return kinds(self._reading)
 
     async def scan(
         self, types: Sequence[str], *, until: int, after: int = 0, shard: tuple[int, int] = (0, 1)
