@@ -4,6 +4,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
+from granting import Browser
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from walking import BACK, App, Smart, answered, challenge
@@ -214,3 +215,23 @@ def test_nothing_that_is_sent_makes_it_stumble(
     assert answer.status_code in (303, 400)
     if answer.status_code == 303:
         assert answer.headers["location"].startswith((BACK + "?", "/oauth/consent?request="))
+
+
+def test_after_signing_in_again_the_app_gets_its_code(smart: Smart) -> None:
+    """prompt=login ends with a code, and auth_time is that of the new sign-in."""
+    browser, app = Browser(smart.root), App(smart.root, scope="openid user/Patient.rs")
+    browser.sign_in(browser.http.get("/oauth/sign-in"), "doc")
+    asked = browser.follow(browser.http.get("/oauth/authorize", params=app.request(prompt="login")))
+    told = answered(browser.decide(browser.sign_in(asked, "doc")))
+    assert app.exchange(told["code"]).status_code == 200
+    browser.http.close()
+
+
+def test_a_trusted_app_is_let_in_without_asking(smart: Smart) -> None:
+    """An app that the operator answers for, started from the EHR with prompt=none: a code at once, for a patient whom the user may see."""
+    app = App(smart.root, "confidential", client="walk-trusted", scope="launch openid patient/Patient.rs")
+    launch = smart.launch(app, patient="anna")
+    told = answered(smart.authorize(app, prompt="none", launch=launch))
+    assert app.exchange(told["code"]).json()["patient"] == "anna"
+    stand_alone = App(smart.root, "confidential", client="walk-trusted", scope="launch/patient openid patient/Patient.rs")
+    assert answered(smart.authorize(stand_alone, "desk", prompt="none"))["error"] == "consent_required"

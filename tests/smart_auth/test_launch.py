@@ -108,3 +108,37 @@ def test_no_more_is_granted_than_app_and_role_may_have(smart: Smart, client: str
     """What is asked for, within what the app is registered for, what there is, and what the user's role has."""
     body = smart.tokens(App(smart.root, client=client, scope=asked), user)
     assert sorted(body["scope"].split(" ")) == sorted(granted.split(" "))
+
+
+def test_the_context_of_a_launch_is_granted_too(smart: Smart) -> None:
+    """Whoever unticks `launch` and all that is about the patient keeps patient, visit and the rest of the launch from the app."""
+    app = App(smart.root, scope="launch openid user/Patient.rs patient/Patient.rs")
+    launch = smart.launch(app, patient="anna", encounter="visit", intent="secret-intent")
+    page = smart.authorize(app, launch=launch)
+    told = answered(smart.browser("doc").decide(page, ["openid", "user/Patient.rs"]))
+    body = app.exchange(told["code"]).json()
+    assert body["scope"] == "openid user/Patient.rs"
+    assert not {"patient", "encounter", "intent"} & set(body)
+
+
+def test_what_happens_is_recorded(smart: Smart) -> None:
+    """A consent, tokens, and tokens that were refused each leave an AuditEvent that names the app, and no code or token."""
+    app = App(smart.root, client="walk-other", scope="openid launch/patient patient/Patient.rs")
+    code = smart.code(app)
+    auditor = auditing(smart)
+    token = app.exchange(code).json()["access_token"]
+    assert app.exchange("BAD_CODE").status_code == 400
+    found = httpx.get(
+        f"{smart.base}/AuditEvent", params={"_count": 3, "_sort": "-_lastUpdated"}, headers={"Authorization": f"Bearer {auditor}"}
+    )
+    assert found.status_code == 200, found.text
+    texts = [entry["resource"].get("outcomeDesc", "") for entry in found.json()["entry"]]
+    assert any("authorization_code): invalid_grant" in text for text in texts)
+    assert any(text.startswith("tokens were issued to App walk-other") for text in texts)
+    assert code not in found.text and token not in found.text
+
+
+def auditing(smart: Smart) -> str:
+    """A token of the auditor."""
+    token: str = smart.tokens(App(smart.root, scope="user/AuditEvent.rs"), "auditor")["access_token"]
+    return token

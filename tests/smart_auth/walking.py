@@ -63,6 +63,7 @@ CLIENTS = (
     _client("walk-native", "public", redirect_uris=("http://127.0.0.1/cb", "http://[::1]:1234/cb?a=b", "com.example.app:/cb")),
     _client("walk-web", "confidential", redirect_uris=("http://127.0.0.1/cb",)),
     _client("walk-little", "public", scopes="launch/patient openid patient/Observation.rs patient/Patient.r"),
+    _client("walk-trusted", "confidential", trusted=True),
     _client("walk-off", "public", disabled=True),
 )
 
