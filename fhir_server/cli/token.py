@@ -31,7 +31,10 @@ def token(
     if any(each.level == "patient" for each in read.resources) and not patient:
         fail("scopes that begin with patient/ are about one patient: name it with --patient ID")
     _check(read)
-    typer.echo(asyncio.run(_token(load_settings(), read.text, ttl, patient)))
+    settings = load_settings()
+    if settings.auth_issuer:
+        fail(f"this server takes the access tokens of {settings.auth_issuer} (FHIR_AUTH_ISSUER) and none of its own: get one there")
+    typer.echo(asyncio.run(_token(settings, read.text, ttl, patient)))
 
 
 def _check(scopes: Scopes) -> None:

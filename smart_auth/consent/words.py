@@ -138,7 +138,8 @@ def sentence(scope: ResourceScope, whose: str, what: str = "") -> str:
     names a part of the type (a category) in place of the whole."""
     does = doing(scope.letters)
     if scope.type == "*":
-        return f"{does} everything {whose or 'in your record'}"
+        in_record = f"in the record {whose}" if whose and scope.level == "patient" else whose or "in your record"
+        return f"{does} everything {in_record}"
     thing = what or name_of(scope.type)
     condition = "" if what or not scope.narrowed else f", only where {_condition(scope)}"
     if scope.type in _OF_NOBODY:

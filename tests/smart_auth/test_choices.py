@@ -149,6 +149,7 @@ def test_the_page_shows_again_what_was_chosen() -> None:
             "See, add, change and delete your laboratory results, vital signs and other observations",
         ),
         ("patient/*.rs", "", "See everything in your record"),
+        ("patient/*.rs", "of Anna Smith", "See everything in the record of Anna Smith"),
         ("user/*.read", "of the patients you care for", "See everything of the patients you care for"),
         ("patient/Observation.s", "", "Search your laboratory results, vital signs and other observations"),
         ("user/Practitioner.rs", "of the patients you care for", "See doctors, nurses and other staff"),
