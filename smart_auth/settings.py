@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
+from smart_auth.brands.bundle import read_brands
 from smart_auth.client_keys.addresses import Allowed
 from smart_auth.outside.settings import OutsideSettings
 
@@ -59,7 +60,25 @@ class SignInSettings(OutsideSettings):
         " mail; an administrator makes the links.",
     )
     mail_from: str = _setting("fhir-server@localhost", "The sender of that mail.", max_length=320)
+    brand_file: Path | None = _setting(
+        None,
+        "A JSON file with the Bundle of Organizations and Endpoints (SMART's user-access brands) by which users find this server in apps;"
+        " published at `/oauth/brands`.",
+    )
+    brand_name: str = _setting(
+        "", "Without such a file: the name by which users know the organization, published as its only brand. Empty: none.", max_length=200
+    )
+    brand_url: str = _setting(
+        "", "The organization's web site, for its brand. Empty: the address of this server.", pattern=r"^(https?://[!-~]{1,500})?$"
+    )
     style_file: Path | None = _setting(None, "A JSON file to serve as SMART style (`smart_style_url`) in place of the default one.")
+
+    @field_validator("brand_file")
+    @classmethod
+    def _brands(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            read_brands(value)
+        return value
 
     @field_validator("jwks_uri_allow")
     @classmethod

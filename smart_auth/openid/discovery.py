@@ -5,6 +5,8 @@ https://hl7.org/fhir/smart-app-launch/STU2.2/conformance.html
 
 from typing import Any, Final
 
+from smart_auth.app_state import endpoints as app_state
+from smart_auth.brands import endpoint as brands
 from smart_auth.keys import ALGORITHMS, public_keys
 from smart_auth.service import Service
 from smart_auth.settings import SignInSettings
@@ -75,7 +77,8 @@ def _metadata(service: Service) -> dict[str, Any]:
 
 async def smart_configuration(service: Service, request: WebRequest) -> WebResponse:
     """GET [base]/.well-known/smart-configuration: JSON, whatever Accept says."""
-    return as_json({**_metadata(service), "capabilities": CAPABILITIES}, headers=_CACHED)
+    optional = {**app_state.advertised(service.urls.issuer), **brands.advertised(service.urls, service.settings)}
+    return as_json({**_metadata(service), "capabilities": CAPABILITIES, **optional}, headers=_CACHED)
 
 
 async def authorization_server(service: Service, request: WebRequest) -> WebResponse:

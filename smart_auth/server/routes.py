@@ -1,5 +1,7 @@
 """The addresses that apps and services call."""
 
+from smart_auth.app_state.endpoints import ROUTES as APP_STATE
+from smart_auth.brands.endpoint import brands
 from smart_auth.registration.register import register
 from smart_auth.server.authorize import authorize
 from smart_auth.server.introspect import introspect
@@ -16,4 +18,6 @@ ROUTES = (
     WebRoute("POST", "/oauth/revoke", revoke, cors=True),
     WebRoute("POST", "/oauth/register", register, cors=True, most=100_000),
     WebRoute("POST", "/oauth/launch", launch, cors=True),
+    WebRoute("GET", "/oauth/brands", brands, cors=True),
+    *APP_STATE,
 )

@@ -106,6 +106,9 @@ TOKENS: Mapping[str, Access] = {
         extra={"intent": "reconcile-medications", "need_patient_banner": False},
     ),
     "blind": by_user(USERS[1], "openid user/Observation.rs"),
+    "keeper": by_user(USERS[1], "smart/app-state user/Patient.rs", "public", patient="anna"),
+    "keeper for anna": by_user(USERS[0], "smart/app-state patient/*.rs", "public", patient="anna"),
+    "other keeper": by_user(USERS[1], "smart/app-state user/Patient.rs", "server", patient="anna"),
     "chief": by_user(USERS[2], "openid user/*.cruds"),
 }  # fmt: skip
 

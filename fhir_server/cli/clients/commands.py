@@ -14,6 +14,7 @@ from fhir_server.cli.clients.adding import Asked, new_client
 from fhir_server.cli.show import fail
 from fhir_server.config import Settings, load_settings
 from resources.store import Conflict, RecordChange
+from smart_auth.app_state.endpoints import forget_state
 from smart_auth.clients import KIND, Client, Stored, all_clients, kept, rotated, stored_client, told
 from smart_auth.registration.ending import end_tokens
 from smart_auth.service import Service
@@ -178,6 +179,7 @@ async def _remove(settings: Settings, id: str) -> None:
         gone = RecordChange(KIND, id, None, found.revision)
         await service.commit(gone, happening=told(f"the client {found.client.name} was removed", found.client))
         await end_tokens(service, id, "fhir-server client")
+        await forget_state(service, id)
 
 
 async def _stored(service: Service, id: str) -> Stored:

@@ -1,0 +1,250 @@
+"""/app-state/Basic: what an app keeps for a user, for access tokens with the scope `smart/app-state`.
+
+Each app sees, for each user, its own state only. Its subject is the user (`fhirUser`), the patient of the token's context, or nobody.
+Changes need If-Match; one that comes too late is answered with 412 (https://hl7.org/fhir/R4/http.html#concurrency).
+"""
+
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import msgspec
+
+from resources.instants import instant_text
+from resources.outcomes import FhirError, bad_request, error, not_found, operation_outcome, precondition_failed
+from resources.store import ABSENT, Conflict, RecordChange
+from smart_auth.access import Access
+from smart_auth.app_state.documents import LARGEST, Basic, bundle, read_basic, stamped
+from smart_auth.errors import OAuthError
+from smart_auth.happenings import Happening
+from smart_auth.openid.subjects import subject_of
+from smart_auth.scopes import parse_scopes
+from smart_auth.server.bearer import bearer, insufficient
+from smart_auth.service import Service
+from smart_auth.tokens import digest
+from smart_auth.web import NO_STORE, WebRequest, WebResponse, WebRoute
+
+KIND: Final = "app-state"
+SCOPE: Final = "smart/app-state"
+PATH: Final = "/app-state"
+MOST: Final = 50
+"""Documents of one app for one user."""
+_ETAG: Final = re.compile(r'(?:W/)?"([0-9]{1,18})"', re.ASCII)
+_FHIR: Final = "application/fhir+json"
+_CODES: Final = {401: "login", 403: "forbidden"}
+
+
+class State(msgspec.Struct, frozen=True):
+    """What is kept of one document: whose it is (an app for a user), which version, what it is found by, and its bytes."""
+
+    owner: str
+    version: int
+    coding: str
+    about: str
+    body: msgspec.Raw
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Whose token it is: the app for the user (`owner`), and whom its state may be about, as absolute and relative references."""
+
+    access: Access
+    owner: str
+    subjects: frozenset[str]
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(State).decode
+Handler = Callable[[Service, Caller, WebRequest], Awaitable[WebResponse]]
+
+
+def _fhir(handler: Handler) -> Callable[[Service, WebRequest], Awaitable[WebResponse]]:
+    """The endpoint of a handler: who calls is looked up, and what is refused is told as FHIR tells it."""
+
+    @wraps(handler)
+    async def endpoint(service: Service, request: WebRequest) -> WebResponse:
+        try:
+            return await handler(service, await _caller(service, request), request)
+        except OAuthError as refusal:
+            failure = error(refusal.status, _CODES.get(refusal.status, "invalid"), refusal.description, **refusal.headers)
+        except FhirError as refusal:
+            failure = refusal
+        return WebResponse(failure.status, operation_outcome(failure.issues), _FHIR, {**NO_STORE, **failure.headers})
+
+    return endpoint
+
+
+async def _caller(service: Service, request: WebRequest) -> Caller:
+    access = await bearer(service, request)
+    if SCOPE not in parse_scopes(access.scopes).words or not access.role:
+        raise insufficient(f"the access token of a user with the scope {SCOPE} is needed")
+    owner = digest(f"{access.client} {await subject_of(service, access.subject)}")
+    about = [each for each in (access.fhir_user, f"Patient/{access.patient}" if access.patient else "") if each]
+    names = frozenset((*about, *(f"{base}/{each}" for base in service.urls.bases for each in about)))
+    return Caller(access, owner, names)
+
+
+@_fhir
+async def create(service: Service, caller: Caller, request: WebRequest) -> WebResponse:
+    """POST /app-state/Basic: 201 with the document as it is kept."""
+    document = read_basic(request.body)
+    if document.id or document.meta.version:
+        raise bad_request("A new document has neither id nor meta.versionId: the server gives them")
+    _check_subject(caller, document)
+    if len(await service.store.records(KIND, tag=_tag(caller), limit=MOST)) >= MOST:
+        raise error(422, "too-costly", f"An app keeps at most {MOST} documents for a user: change or delete one")
+    id = secrets.token_hex(16)
+    return await _kept(service, caller, document, id, 1, ABSENT, "kept state of its own", request, 201)
+
+
+@_fhir
+async def update(service: Service, caller: Caller, request: WebRequest) -> WebResponse:
+    """PUT /app-state/Basic/{id}, with If-Match: 200 with the document as it is kept."""
+    document = read_basic(request.body)
+    id = request.names["id"]
+    if document.id != id:
+        raise bad_request("The document's id must be that of the address")
+    state, revision = await _current(service, caller, request)
+    if (document.coding, document.about) != (state.coding, state.about):
+        raise precondition_failed("code and subject of a document do not change: create another one")
+    return await _kept(service, caller, document, id, state.version + 1, revision, "changed state of its own", request, 200)
+
+
+@_fhir
+async def delete(service: Service, caller: Caller, request: WebRequest) -> WebResponse:
+    """DELETE /app-state/Basic/{id}, with If-Match: 204."""
+    state, revision = await _current(service, caller, request)
+    change = RecordChange(KIND, request.names["id"], None, revision)
+    await _committed(service, change, _happening(caller, "deleted state of its own", state.coding, request))
+    return WebResponse(204, headers=NO_STORE)
+
+
+@_fhir
+async def read(service: Service, caller: Caller, request: WebRequest) -> WebResponse:
+    """GET /app-state/Basic/{id}."""
+    found = await _find(service, caller, request.names["id"])
+    if found is None:
+        raise not_found("There is no such document")
+    return _answer(bytes(found[0].body), found[0].version)
+
+
+@_fhir
+async def search(service: Service, caller: Caller, request: WebRequest) -> WebResponse:
+    """GET /app-state/Basic?code={system}|{code}&subject={reference}, or &subject:missing=true: a Bundle of the app's own documents."""
+    asked = request.single()
+    unknown = set(asked) - {"code", "subject", "subject:missing", "_format"}
+    if unknown or asked.get("subject:missing", "true") not in ("true", "false"):
+        raise bad_request("Documents are searched by code, subject and subject:missing (true, false)", code="not-supported")
+    about = asked.get("subject")
+    missing = asked.get("subject:missing")
+    entries = []
+    for record in await service.store.records(KIND, tag=_tag(caller), limit=MOST):
+        state = _decode(record.value)
+        fits = asked.get("code", state.coding) == state.coding and (about is None or about == state.about)
+        if fits and (missing is None or (missing == "true") == (not state.about)):
+            entries.append((_url(service, record.key), bytes(state.body)))
+    url = f"{service.urls.issuer}{PATH}/Basic?{urlencode(asked)}"
+    return WebResponse(200, bundle(url, entries), _FHIR, NO_STORE)
+
+
+def _check_subject(caller: Caller, document: Basic) -> None:
+    if document.about and document.about not in caller.subjects:
+        raise error(403, "forbidden", "The subject is neither the user nor the patient that the access token is for")
+
+
+async def _find(service: Service, caller: Caller, id: str) -> tuple[State, int] | None:
+    """The caller's own document and its record's revision; another's is as if it were not there."""
+    record = await service.store.record(KIND, id) if 0 < len(id) <= 64 else None
+    state = _decode(record.value) if record is not None else None
+    if record is None or state is None or state.owner != caller.owner:
+        return None
+    return state, record.revision
+
+
+async def _current(service: Service, caller: Caller, request: WebRequest) -> tuple[State, int]:
+    """The document that If-Match names. Raises FhirError 428 without it, 412 where it is not the current one."""
+    given = request.headers.get("if-match")
+    if given is None:
+        raise error(428, "required", 'A change needs the version that it is made to: If-Match: W/"1"')
+    match = _ETAG.fullmatch(given.strip())
+    found = await _find(service, caller, request.names["id"])
+    if found is None or match is None or int(match[1]) != found[0].version:
+        raise _stale()
+    return found
+
+
+async def _kept(
+    service: Service,
+    caller: Caller,
+    document: Basic,
+    id: str,
+    version: int,
+    expect: int,
+    what: str,
+    request: WebRequest,
+    status: int,
+) -> WebResponse:
+    body = stamped(document, id, version, instant_text(service.clock()))
+    state = State(caller.owner, version, document.coding, document.about, msgspec.Raw(body))
+    change = RecordChange(KIND, id, _encode(state), expect, (_tag(caller), f"client:{caller.access.client}"))
+    await _committed(service, change, _happening(caller, what, document.coding, request))
+    return _answer(body, version, status, {"Location": _url(service, id)} if status == 201 else {})
+
+
+async def _committed(service: Service, change: RecordChange, happening: Happening) -> None:
+    try:
+        await service.commit(change, happening=happening)
+    except Conflict:
+        raise _stale() from None
+
+
+def _stale() -> FhirError:
+    return precondition_failed("The document is not there, or in another version than If-Match says: read it again")
+
+
+def _answer(body: bytes, version: int, status: int = 200, headers: dict[str, str] | None = None) -> WebResponse:
+    return WebResponse(status, body, _FHIR, {**NO_STORE, "ETag": f'W/"{version}"', **(headers or {})})
+
+
+def _tag(caller: Caller) -> str:
+    return f"owner:{caller.owner}"
+
+
+def _url(service: Service, id: str) -> str:
+    return f"{service.urls.issuer}{PATH}/Basic/{id}"
+
+
+def _happening(caller: Caller, what: str, coding: str, request: WebRequest) -> Happening:
+    access = caller.access
+    return Happening(
+        "client",
+        f"{access.client_name or access.client} {what} ({coding[:200]})",
+        subject=access.subject,
+        client=access.client,
+        address=request.address,
+        about=(f"client/{access.client}",),
+        patient=f"Patient/{access.patient}" if access.patient else "",
+    )
+
+
+async def forget_state(service: Service, client: str) -> None:
+    """Forget all that an app has kept, where the app is removed. Raises StoreUnavailable."""
+    while found := await service.store.records(KIND, tag=f"client:{client}", limit=MOST):
+        await service.store.commit((), records=[RecordChange(KIND, record.key, None) for record in found])
+
+
+_ONE: Final = f"{PATH}/Basic/{{id}}"
+ROUTES: Final[tuple[WebRoute, ...]] = (
+    WebRoute("POST", f"{PATH}/Basic", create, cors=True, most=LARGEST),
+    WebRoute("GET", f"{PATH}/Basic", search, cors=True),
+    WebRoute("GET", _ONE, read, cors=True),
+    WebRoute("PUT", _ONE, update, cors=True, most=LARGEST),
+    WebRoute("DELETE", _ONE, delete, cors=True),
+)
+
+
+def advertised(issuer: str) -> dict[str, Any]:
+    """What SMART's configuration says of it."""
+    return {"associated_endpoints": [{"url": f"{issuer}{PATH}", "capabilities": ["smart-app-state"]}]}
