@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, field_validator
 from smart_auth.brands.bundle import read_brands
 from smart_auth.client_keys.addresses import Allowed
 from smart_auth.outside.settings import OutsideSettings
+from smart_auth.roles import ROLES
 
 
 def _setting(default: Any, help: str, **limits: Any) -> Any:
@@ -66,7 +67,9 @@ class SignInSettings(OutsideSettings):
         " published at `/oauth/brands`.",
     )
     brand_name: str = _setting(
-        "", "Without such a file: the name by which users know the organization, published as its only brand. Empty: none.", max_length=200
+        "",
+        "Without such a file: the name by which users know the organization, published as its only brand. Empty: none.",
+        max_length=200,
     )
     brand_url: str = _setting(
         "", "The organization's web site, for its brand. Empty: the address of this server.", pattern=r"^(https?://[!-~]{1,500})?$"
@@ -84,6 +87,14 @@ class SignInSettings(OutsideSettings):
     @classmethod
     def _readable(cls, value: str) -> str:
         Allowed.read(value)
+        return value
+
+    @field_validator("mfa_roles")
+    @classmethod
+    def _known_roles(cls, value: str) -> str:
+        for role in value.split():
+            if role not in ROLES:
+                raise ValueError(f"{role} is no role; roles are {', '.join(ROLES)}")
         return value
 
     @field_validator("smtp_url")

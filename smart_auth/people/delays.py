@@ -8,6 +8,7 @@ keep its owner out. Names that nobody has are counted alike.
 import secrets
 from base64 import urlsafe_b64decode
 from contextlib import suppress
+from ipaddress import ip_address, ip_network
 from typing import Final
 
 import msgspec
@@ -74,7 +75,7 @@ async def attempt(service: Service, request: WebRequest, what: str, name: str) -
     device = known_device(service, request, name)
     counters = [(digest(f"{what}\0{name}\0{device}"), FREE)]
     if not device:
-        counters.append((digest(f"address\0{request.address}"), FREE_ADDRESS))
+        counters.append((_place(request), FREE_ADDRESS))
     await _check(service, [key for key, _ in counters])
     for key, free in counters:
         await _count(service, key, free)
@@ -85,7 +86,7 @@ async def forgive(service: Service, request: WebRequest, tried: Attempt) -> None
     """Take back one count of the address: the try succeeded. (Taking back all would let a guesser sign in as somebody between guesses.)"""
     if not tried.at_address:
         return None
-    key = digest(f"address\0{request.address}")
+    key = _place(request)
     for _ in range(_TRIES):
         record = await service.store.record(KIND, key)
         if record is None:
@@ -122,6 +123,15 @@ async def _count(service: Service, key: str, free: int) -> None:
         with suppress(Conflict):
             return await service.commit(change)
     raise _wait(service, service.clock() + 1_000_000)
+
+
+def _place(request: WebRequest) -> str:
+    """The counter of the caller's address. One customer has a whole /64 of IPv6."""
+    try:
+        address = ip_address(request.address.partition("%")[0])
+    except ValueError:
+        return digest(f"address\0{request.address}")
+    return digest(f"address\0{ip_network((address, 64), strict=False) if address.version == 6 else address}")
 
 
 def _wait(service: Service, until: int) -> OAuthError:

@@ -81,7 +81,7 @@ async def make_link(service: Service, user: User, minutes: int, happening: Happe
 
 async def _sent(service: Service, text: str, address: str) -> None:
     user = await _meant(service, text)
-    if user is None or user.disabled or not user.email:
+    if user is None or user.disabled or user.outside or not user.email:  # who signs in elsewhere gets no password here
         return
     happening = Happening("credentials", "password reset asked for", subject=user.name, address=address)
     link = await make_link(service, user, MINUTES, happening)

@@ -66,21 +66,21 @@ class People:
 
 
 @contextmanager
-def people(folder: Path, count: int = 300, **settings: Any) -> Iterator[People]:
-    """A running server with `count` users, and a few whose role needs a second factor."""
+def people(folder: Path, count: int = 300, needing: int = 60, **settings: Any) -> Iterator[People]:
+    """A running server with `count` users, and `needing` whose role needs a second factor."""
     clock = Clock()
     chosen = {"auth": "smart", "password_memory": 19, "mfa_roles": "auditor", "rate_limit_sign_in": "off"} | settings
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(instants, "now", clock)
         running = Running(folder, **chosen)
-        plain, needing = [f"user{n}" for n in range(count)], [f"auditor{n}" for n in range(60)]
+        plain, strict = [f"user{n}" for n in range(count)], [f"auditor{n}" for n in range(needing)]
         users = [User(name, "front-desk", email=f"{name}@example.org") for name in plain]
-        users += [User(name, "auditor", email=f"{name}@example.org") for name in needing]
+        users += [User(name, "auditor", email=f"{name}@example.org") for name in strict]
         with ThreadPoolExecutor(1) as thread:  # where a browser is driven, this one has a loop already
             thread.submit(asyncio.run, _kept(running.app._settings, users)).result()
         running.start()
         try:
-            yield People(running, clock, iter(plain), iter(needing))
+            yield People(running, clock, iter(plain), iter(strict))
         finally:
             running.stop()
 

@@ -34,7 +34,7 @@ def test_there_are_forms() -> None:
 
 @pytest.mark.parametrize("path", POSTS)
 def test_forged_forms(crowd: People, path: str) -> None:
-    """[K] A form without its token, with a wrong one, with another browser's, or from another site is refused with 403."""
+    """A form without its token, with a wrong one, with another browser's, or from another site is refused with 403."""
     http, root, right = prepared(crowd, path)
     fields = {"username": "user0", "password": PASSWORD}
     others = Found(crowd.browser().get(SIGN_IN).text).fields(SIGN_IN)["csrf"]
@@ -54,7 +54,7 @@ def test_forged_forms(crowd: People, path: str) -> None:
 
 @pytest.mark.parametrize("path", POSTS)
 def test_forms_without_cookies(crowd: People, path: str) -> None:
-    """[K] A right token without the browser that it belongs to is refused."""
+    """A right token without the browser that it belongs to is refused."""
     _, root, right = prepared(crowd, path)
     answer = httpx.post(f"{root}{path}", data={"csrf": right, "username": "user0", "password": PASSWORD})
     assert answer.status_code == (200 if path == "/oauth/logout" else 403)
@@ -75,7 +75,7 @@ def test_forms_that_are_none(crowd: People, path: str) -> None:
 
 @pytest.mark.parametrize("path", [row.path for row in ROUTES])
 def test_headers_of_every_page(crowd: People, path: str) -> None:
-    """[K] No page can be put into a frame, sniffed, cached, or made to run scripts or send forms elsewhere; errors included."""
+    """No page can be put into a frame, sniffed, cached, or made to run scripts or send forms elsewhere; errors included."""
     browser = crowd.browser()
     answers = [browser.http.post(path, data={})] if path in POSTS else []
     if path in GETS:

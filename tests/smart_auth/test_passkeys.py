@@ -124,7 +124,7 @@ FORGED: dict[str, Callable[[Key, str], str]] = {
 
 @pytest.mark.parametrize("how", FORGED)
 def test_forged(crowd: People, how: str) -> None:
-    """[K] What the user's key did not sign for this very sign-in at this very site is refused like a wrong code."""
+    """What the user's key did not sign for this very sign-in at this very site is refused like a wrong code."""
     name, key = with_key(crowd)
     browser, page, options = proving(crowd, name)
     answer = browser.send(page, PROVE, credential=FORGED[how](key, options))
@@ -132,7 +132,7 @@ def test_forged(crowd: People, how: str) -> None:
 
 
 def test_a_challenge_serves_once(crowd: People) -> None:
-    """[K] After an answer, right or wrong, the challenge is gone: not even the right key can answer it again."""
+    """After an answer, right or wrong, the challenge is gone: not even the right key can answer it again."""
     name, key = with_key(crowd)
     browser, page, options = proving(crowd, name)
     good = key.signed(options)
@@ -143,7 +143,7 @@ def test_a_challenge_serves_once(crowd: People) -> None:
 
 
 def test_somebody_elses_passkey(crowd: People) -> None:
-    """[K] A user's passkey signs nobody else in."""
+    """A user's passkey signs nobody else in."""
     _, mine = with_key(crowd)
     name, _ = with_key(crowd)
     browser, page, options = proving(crowd, name)

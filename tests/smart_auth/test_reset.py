@@ -5,12 +5,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email.message import Message
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message as Received
+from aiosmtpd.smtp import AuthResult
 from people import PASSWORD, SIGN_IN, Browser, Found, People, people, said
 from robustness.running import free_port
 
@@ -104,7 +106,7 @@ def test_by_mail_address(post: Post) -> None:
 
 
 def test_a_link_counts_once(post: Post) -> None:
-    """[K] A link that was used, that a newer one replaced, or that is half an hour old sets nothing."""
+    """A link that was used, that a newer one replaced, or that is half an hour old sets nothing."""
     name, browser = post.crowd.user(), post.crowd.browser()
     ask(browser, name)
     first = post.link()
@@ -143,7 +145,7 @@ def test_links_that_were_made_up(post: Post, token: str) -> None:
 
 
 def test_nobody_learns_who_has_an_account(post: Post) -> None:
-    """[K] The answer is the same for names and addresses that nobody has; only the owner gets mail."""
+    """The answer is the same for names and addresses that nobody has; only the owner gets mail."""
     answers = []
     for text in (post.crowd.user(), "nobody", "nobody@example.org", "a@b\r\nBcc: everybody@example.org"):
         browser = post.crowd.browser()
@@ -182,15 +184,36 @@ def test_without_a_mail_server(crowd: People) -> None:
     assert answer.status_code == 200 and "Ask whoever runs it" in answer.text
 
 
-def test_a_mail_server_that_is_down(tmp_path: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_mail_server_that_is_down(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The answer is the same, and the log says that mail fails, without saying whose."""
-    with people(tmp_path / "down", 1, smtp_url=f"smtp://127.0.0.1:{free_port()}") as made:
+    with people(tmp_path / "down", 1, needing=0, smtp_url=f"smtp://127.0.0.1:{free_port()}") as made:
         assert DONE in ask(made.browser(), "user0").text
         deadline = time.monotonic() + 10
         while "a mail could not be sent" not in caplog.text:
             assert time.monotonic() < deadline
             time.sleep(0.01)
     assert "user0" not in caplog.text and PASSWORD not in caplog.text
+
+
+def test_a_mail_server_with_a_password(tmp_path: Path) -> None:
+    """User and password of the URL, with what is encoded in them, are what the mail server is told."""
+    told: list[Any] = []
+
+    def authenticate(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
+        told.append(data)
+        return AuthResult(success=True)
+
+    inbox, port = Inbox(), free_port()
+    options = {"auth_require_tls": False, "authenticator": authenticate}
+    controller = Controller(inbox, hostname="127.0.0.1", port=port, **options)
+    controller.start()
+    try:
+        with people(tmp_path / "guarded", 1, needing=0, smtp_url=f"smtp://me%40clinic:p%3Aw@127.0.0.1:{port}") as made:
+            ask(made.browser(), "user0")
+            Post(made, inbox).link()
+    finally:
+        controller.stop()
+    assert [(each.login, each.password) for each in told] == [(b"me@clinic", b"p:w")]
 
 
 @pytest.mark.parametrize("url", ["http://mail", "mail:25", "smtp://", "smtp:mail"])

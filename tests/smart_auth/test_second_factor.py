@@ -8,6 +8,8 @@ import pyotp
 import pytest
 from people import SIGN_IN, Browser, Found, People, said
 
+from smart_auth.settings import SignInSettings
+
 PROVE = "/oauth/second-factor"
 FIRST = "/oauth/second-factor/set-up"
 ADD = "/account/second-factor"
@@ -75,7 +77,7 @@ def test_clocks_may_differ_a_little(crowd: People, slots: int, good: bool) -> No
 
 
 def test_a_code_counts_once(crowd: People) -> None:
-    """[K] The code that signed one browser in signs no other one in, nor does an earlier one; the one that set the app up is used too."""
+    """The code that signed one browser in signs no other one in, nor does an earlier one; the one that set the app up is used too."""
     name = crowd.user()
     _, app, _ = with_app(crowd, name)
     browser, page = proving(crowd, name)
@@ -89,7 +91,7 @@ def test_a_code_counts_once(crowd: People) -> None:
 
 
 def test_a_code_counts_once_at_the_same_moment(crowd: People) -> None:
-    """[K] Of browsers that send the same code at once, one is signed in."""
+    """Of browsers that send the same code at once, one is signed in."""
     name = crowd.user()
     _, app, _ = with_app(crowd, name)
     crowd.clock.later(90)
@@ -102,7 +104,7 @@ def test_a_code_counts_once_at_the_same_moment(crowd: People) -> None:
 
 
 def test_a_recovery_code_counts_once(crowd: People) -> None:
-    """[K] A recovery code, however it is typed, signs in once; the page tells how many are left."""
+    """A recovery code, however it is typed, signs in once; the page tells how many are left."""
     name = crowd.user()
     _, _, codes = with_app(crowd, name)
     browser, page = proving(crowd, name)
@@ -160,7 +162,7 @@ def test_the_second_page_does_not_wait_for_ever(crowd: People) -> None:
 
 
 def test_the_session_changes_with_the_second_factor(crowd: People) -> None:
-    """[K] The cookie of the half of sign-in that a password opens is not the one of the session."""
+    """The cookie of the half of sign-in that a password opens is not the one of the session."""
     name = crowd.user()
     _, app, _ = with_app(crowd, name)
     crowd.clock.later(90)
@@ -234,3 +236,9 @@ def test_the_key_is_not_stored_in_the_clear(crowd: People) -> None:
     assert name.encode() in stored
     for secret in (app.secret, codes[0], codes[0].replace("-", ""), browser.cookies()["fhir-session"]):
         assert secret.encode() not in stored
+
+
+def test_roles_are_spelt_right() -> None:
+    """A role that there is not stops the start: a slip of the pen must not leave a role without its second factor."""
+    with pytest.raises(ValueError, match="practicioner is no role; roles are patient, practitioner"):
+        SignInSettings(mfa_roles="admin practicioner")

@@ -1,15 +1,22 @@
 """Signing in with a name and a password: what is told to whom, how guessing is slowed, what a session is."""
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from people import PASSWORD, SIGN_IN, Browser, Found, People, people, said
 
+from fhir_server.app import open_service
+from fhir_server.config import Settings
 from smart_auth.people import passwords
+from smart_auth.people.delays import _place
+from smart_auth.users import User, find_user
+from smart_auth.web import WebRequest
 
 WRONG = "The user name or the password is wrong."
 
@@ -65,7 +72,7 @@ def verifications(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 def test_nobody_learns_who_has_an_account(crowd: People, verifications: list[str]) -> None:
-    """[K] A name that nobody has and a wrong password give one answer (status, headers, cookies, page), after the same work."""
+    """A name that nobody has and a wrong password give one answer (status, headers, cookies, page), after the same work."""
     answers: list[tuple[int, dict[str, str], str]] = []
     for name in (crowd.user(), "somebody else"):
         browser = crowd.browser()
@@ -150,8 +157,42 @@ def test_an_address_that_guesses_at_many_names_has_to_wait(crowd: People) -> Non
     assert crowd.browser().sign_in("guess 99", "wrong").status_code == 400
 
 
+@pytest.mark.parametrize(
+    "address, other, same",
+    [
+        ("2001:db8:1:2::5", "2001:db8:1:2:ffff::9", True),
+        ("2001:db8:1:2::5", "2001:db8:1:3::5", False),
+        ("192.0.2.1", "192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("fe80::1%eth0", "fe80::1", True),
+        ("", "unknown", False),
+    ],
+)
+def test_what_counts_as_one_address(address: str, other: str, same: bool) -> None:
+    """A network of IPv6 as one customer has it (/64) is one address, for whoever has one has 2^64 of them."""
+    places = {_place(WebRequest("POST", "/", address=each)) for each in (address, other)}
+    assert (len(places) == 1) is same
+
+
+def test_hashes_are_made_anew(tmp_path: Path) -> None:
+    """Once another cost is set, a user's next sign-in brings the stored hash to it; the password stays as it is."""
+    folder = tmp_path / "rehashed"
+    for memory in (19, 20):
+        with people(folder, 1 if memory == 19 else 0, password_memory=memory, needing=0) as made:
+            made.browser().entered("user0")
+            stored = asyncio.run(_user(made.running.app._settings))
+        assert stored.password.startswith(f"$argon2id$v=19$m={memory * 1024},t=3,p=1$") and stored.signed_in > 0
+
+
+async def _user(settings: Settings) -> User:
+    async with open_service(settings) as service:
+        found = await find_user(service.store, "user0")
+        assert found is not None
+        return found
+
+
 def test_a_session_is_new_with_each_sign_in(crowd: People) -> None:
-    """[K] A session that somebody put into the browser is not the one that signs in, and the earlier one is over."""
+    """A session that somebody put into the browser is not the one that signs in, and the earlier one is over."""
     name, browser = crowd.user(), crowd.browser()
     browser.http.cookies.set("fhir-session", "chosen-by-somebody-else-0123456789012345678", domain="127.0.0.1")
     browser.sign_in(name)
@@ -203,7 +244,7 @@ def test_cookies(crowd: People) -> None:
     ],
 )
 def test_no_way_out(crowd: People, query: str) -> None:
-    """[K] What is to follow sign-in is an id, never an address: anything else is refused, and no redirect leaves the server."""
+    """What is to follow sign-in is an id, never an address: anything else is refused, and no redirect leaves the server."""
     browser = crowd.browser()
     answer = browser.http.get(SIGN_IN, params={"request": query, "next": query, "notice": query})
     assert answer.status_code == 400 and "location" not in answer.headers and "evil" not in answer.text
@@ -259,7 +300,7 @@ def test_nobody_ends_the_sessions_of_others(crowd: People) -> None:
     assert target.signed_in
 
 
-def test_https_cookies(tmp_path: Any) -> None:
+def test_https_cookies(tmp_path: Path) -> None:
     """Where browsers come over https, cookies are Secure and bound to this very host (`__Host-`)."""
     with people(tmp_path / "https", 1, base_url="https://fhir.example.org/fhir") as made:
         answer = httpx.get(f"{made.running.root}{SIGN_IN}")
