@@ -1,6 +1,6 @@
 """What the user has let apps do, for the account page: in words, with the means to end it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -11,7 +11,7 @@ from smart_auth.consent.words import sentence, word
 from smart_auth.errors import OAuthError
 from smart_auth.people.sessions import check_csrf, signed_in
 from smart_auth.scopes import parse_scopes
-from smart_auth.server.authorizations import Authorization, authorizations_of, find_authorization, revoke_authorization
+from smart_auth.server.authorizations import Authorization, authorizations_of, revoke_all
 from smart_auth.service import Service
 from smart_auth.users import User
 from smart_auth.web import WebRequest, WebResponse, redirect
@@ -20,48 +20,61 @@ _DAY = 86_400_000_000
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """One consent as the page shows it. `lines` say what it allows, `since` is a day, `used` a coarse sentence, `patient` a name or ""."""
+    """One app as the page shows it, with all that the user has allowed it. `id` is the client's, `lines` say what it may do, `since` is a
+    day, `used` a coarse sentence, `patients` are the names of others whose records it is about."""
 
     id: str
     client: str
     lines: tuple[str, ...]
     since: str
     used: str
-    patient: str = ""
+    patients: tuple[str, ...] = ()
 
 
 async def grants_of(service: Service, user: User) -> Sequence[Grant]:
-    """What the user has granted and not ended, newest first. Raises StoreUnavailable."""
-    return [await _shown(service, user, each) for each in await authorizations_of(service, user.name)]
+    """The apps that have access with this user's account, the one last allowed first. Raises StoreUnavailable."""
+    by_client: dict[str, list[Authorization]] = {}
+    for each in await authorizations_of(service, user.name):
+        by_client.setdefault(each.client, []).append(each)
+    return [await _shown(service, user, found) for found in by_client.values()]
 
 
 async def revoke(service: Service, request: WebRequest) -> WebResponse:
-    """POST /account/apps: end the access with this `id`, at once. One of somebody else's is treated as one that is not there."""
+    """POST /account/apps: end all that the user has allowed the client with this `id`, at once."""
     found = await signed_in(service, request)
     if found is None:
         raise OAuthError("forbidden", "You are no longer signed in. Sign in again.", 403)
     session, user = found
     check_csrf(service, request, session)
-    granted = await find_authorization(service, request.single().get("id", ""))
-    if granted is not None and granted.user == user.name:
-        why = "its user ended it at the account page"
-        await revoke_authorization(service, granted.id, by=user.name, why=why, address=request.address)
+    client = request.single().get("id", "")
+    if client:
+        await revoke_all(service, user=user.name, client=client, by=user.name, why="its user ended it at the account page")
     return redirect("/account#apps")
 
 
-async def _shown(service: Service, user: User, granted: Authorization) -> Grant:
-    patient = await service.directory.person(f"Patient/{granted.patient}") if granted.patient else None
-    whose, scopes = Whose(user, patient), parse_scopes(granted.scopes)
-    lines = [sentence(scope, whose(scope), category_name(scope)) for scope in scopes.resources]
-    other = patient is not None and patient.reference != user.fhir_user
+async def _shown(service: Service, user: User, granted: Sequence[Authorization]) -> Grant:
+    """`granted` are of one client, newest first."""
+    lines: dict[str, None] = {}
+    patients: dict[str, str] = {}
+    for each in granted:
+        patient = await service.directory.person(f"Patient/{each.patient}") if each.patient else None
+        lines |= dict.fromkeys(_lines(each, Whose(user, patient)))
+        if patient is not None and patient.reference != user.fhir_user:
+            patients[patient.reference] = patient.name
     return Grant(
-        granted.id,
-        granted.client_name or granted.client,
-        (*lines, *map(word, scopes.words)),
-        instant_text(granted.created)[:10],
-        _used(granted.used, service.clock()),
-        patient.name if patient is not None and other else "",
+        granted[0].client,
+        granted[0].client_name or granted[0].client,
+        tuple(lines),
+        instant_text(min(each.created for each in granted))[:10],
+        _used(max(each.used for each in granted), service.clock()),
+        tuple(patients.values()),
     )
+
+
+def _lines(granted: Authorization, whose: Whose) -> Iterator[str]:
+    scopes = parse_scopes(granted.scopes)
+    yield from (sentence(scope, whose(scope), category_name(scope)) for scope in scopes.resources)
+    yield from map(word, scopes.words)
 
 
 def _used(at: int, now: int) -> str:

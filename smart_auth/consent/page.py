@@ -95,7 +95,7 @@ def _page(
         status=400 if problem else 200,
         form_targets=form_targets(waits.pending),
         client=client.name,
-        site=parts.netloc or f"{parts.scheme}:",
+        site=parts.netloc.rpartition("@")[2] or f"{parts.scheme}:",
         unknown=bool(client.registered),
         user=waits.user,
         patient=patient,

@@ -1,6 +1,7 @@
 """Requests to an issuer that the operator trusts: bounded in time and size, without redirects. No stranger chooses the URL."""
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Mapping
 from functools import cache
@@ -13,6 +14,8 @@ import msgspec
 from resources.store import StoreUnavailable
 from smart_auth.client_keys.jwks_uri import loopback
 
+_log = logging.getLogger("fhir_server")
+
 SECONDS = 5.0
 """A request takes no longer, from the look-up of the name to the last byte."""
 LARGEST = 262_144
@@ -21,6 +24,15 @@ LARGEST = 262_144
 
 class IssuerUnavailable(StoreUnavailable):
     """The issuer, or what it publishes, cannot be had now: 503. Nobody is let in meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__("The server that says who somebody is cannot be reached or asked now; try again shortly")
+
+
+def unavailable(why: str) -> IssuerUnavailable:
+    """What to raise. The reason goes to the log of whoever runs this server: strangers need not know of our neighbours."""
+    _log.error("an issuer cannot be used: %s", why)
+    return IssuerUnavailable()
 
 
 class Refused(Exception):
@@ -59,15 +71,15 @@ async def fetched(
             async for part in answer.aiter_bytes():
                 body += part
                 if len(body) > LARGEST:
-                    raise IssuerUnavailable(f"{host} answers more than {LARGEST} bytes")
+                    raise unavailable(f"{host} answers more than {LARGEST} bytes")
     except TimeoutError:
-        raise IssuerUnavailable(f"{host} did not answer within {SECONDS:.0f} seconds") from None
+        raise unavailable(f"{host} did not answer within {SECONDS:.0f} seconds") from None
     except (OSError, ValueError, httpx.HTTPError, httpx.InvalidURL) as failure:
-        raise IssuerUnavailable(f"{host} cannot be reached: {type(failure).__name__}") from None
+        raise unavailable(f"{host} cannot be reached: {type(failure).__name__}") from None
     if 400 <= answer.status_code < 500:
         raise Refused(answer.status_code, _error(bytes(body)))
     if answer.status_code != 200:
-        raise IssuerUnavailable(f"{host} answers {answer.status_code}")
+        raise unavailable(f"{host} answers {answer.status_code}")
     return bytes(body), answer.headers.get("cache-control", "")
 
 
@@ -78,7 +90,7 @@ def read_object(body: bytes, url: str) -> dict[str, Any]:
     except (msgspec.DecodeError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise IssuerUnavailable(f"{urlsplit(url).hostname} answers something that is no JSON object")
+        raise unavailable(f"{urlsplit(url).hostname} answers something that is no JSON object")
     return found
 
 

@@ -12,7 +12,7 @@ from joserfc.errors import JoseError
 from msgspec.json import decode
 
 from smart_auth.client_keys.jwks import Jwk, UnusableKeys, read_published
-from smart_auth.outside.fetching import IssuerUnavailable, Refused, check_url, fetched, read_object
+from smart_auth.outside.fetching import IssuerUnavailable, Refused, check_url, fetched, read_object, unavailable
 
 ALGORITHMS: Final = {
     "RS256": ("RSA", None),
@@ -44,7 +44,7 @@ class _Document:
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock, self._lock = clock, asyncio.Lock()
         self._value: Any = None
-        self._at, self._failed, self._why = -_KEPT, -_RETRY, ""
+        self._at, self._failed = -_KEPT, -_RETRY
 
     async def get(self, fetch: Callable[[], Any], *, newer: bool = False) -> Any:
         """What `fetch` gave last; `newer`: not what is older than a few seconds. Raises IssuerUnavailable."""
@@ -54,11 +54,11 @@ class _Document:
             if now - self._at < kept:
                 return self._value
             if now - self._failed < _RETRY:
-                raise IssuerUnavailable(self._why)
+                raise IssuerUnavailable
             try:
                 self._value = await fetch()
-            except IssuerUnavailable as failure:
-                self._failed, self._why = now, str(failure)
+            except IssuerUnavailable:
+                self._failed = now
                 raise
             self._at = now
             return self._value
@@ -81,11 +81,11 @@ class Issuer:
         """The URL of `token_endpoint` and the like. Raises IssuerUnavailable where it publishes none that is safe."""
         url = (await self.metadata()).get(name)
         if not isinstance(url, str):
-            raise IssuerUnavailable(f"{self.url} publishes no {name}")
+            raise unavailable(f"{self.url} publishes no {name}")
         try:
             check_url(url, name)
         except ValueError as problem:
-            raise IssuerUnavailable(str(problem)) from None
+            raise unavailable(str(problem)) from None
         return url
 
     async def verified(self, token: str, *, types: tuple[str, ...]) -> Claims:
@@ -132,7 +132,7 @@ class Issuer:
         try:
             return read_published((await fetched(url))[0])
         except (UnusableKeys, Refused) as problem:
-            raise IssuerUnavailable(f"{self.url} publishes no keys: {problem}") from None
+            raise unavailable(f"{self.url} publishes no keys: {problem}") from None
 
     async def _fetch_metadata(self) -> Claims:
         root = self.url.removesuffix("/")
@@ -146,10 +146,10 @@ class Issuer:
             try:
                 body, _ = await fetched(url)
             except Refused as refusal:
-                raise IssuerUnavailable(f"{self.url} does not say where its endpoints are: {refusal}") from None
+                raise unavailable(f"{self.url} does not say where its endpoints are: {refusal}") from None
         found = read_object(body, url)
         if found.get("issuer") != self.url:
-            raise IssuerUnavailable(f"{self.url} calls itself otherwise; the setting must be exactly what it says as `issuer`")
+            raise unavailable(f"{self.url} calls itself otherwise; the setting must be exactly what it says as `issuer`")
         return found
 
 

@@ -4,6 +4,7 @@
 A JWT counts until it expires: whoever needs it to end earlier lets the server ask (`FHIR_AUTH_INTROSPECTION`).
 """
 
+import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any, Final
 
 from smart_auth.access import Access
 from smart_auth.outside.claims import Mapped, context_id, text, values
-from smart_auth.outside.fetching import IssuerUnavailable, Refused, fetched, read_object
+from smart_auth.outside.fetching import Refused, fetched, read_object, unavailable
 from smart_auth.outside.issuer import LONGEST, Issuer, Untrusted, is_instant
 from smart_auth.scopes import MOST, Scopes, parse_scopes
 from smart_auth.tokens import digest
@@ -31,6 +32,8 @@ NAMES: Final = {
 _TYPES = ("at+jwt", "application/at+jwt", "jwt")
 _OF_ID_TOKENS = ("nonce", "at_hash", "c_hash")
 _MOST_KEPT = 10_000
+_AT_ONCE = 32
+"""Introspections: made-up tokens must not flood the issuer."""
 _LONGEST_SUBJECT = 255
 _SECOND = 1_000_000
 
@@ -60,6 +63,7 @@ class OutsideTokens:
     def __init__(self, issuer: Issuer, trust: Trust, clock: Callable[[], int]) -> None:
         self.issuer, self._trust, self._clock = issuer, trust, clock
         self._known: OrderedDict[str, tuple[Access | None, int]] = OrderedDict()
+        self._asking = asyncio.Semaphore(_AT_ONCE)
 
     async def find(self, token: str) -> Access | None:
         """What the token stands for; None for one that does not count. Raises IssuerUnavailable (503)."""
@@ -103,9 +107,10 @@ class OutsideTokens:
     async def _asked(self, token: str) -> Access | None:
         url, form = self._trust.introspection, {"token": token, "token_type_hint": "access_token"}
         try:
-            body, _ = await fetched(url, form=form, auth=self._trust.client)
+            async with self._asking:
+                body, _ = await fetched(url, form=form, auth=self._trust.client)
         except Refused as refusal:  # we are refused, not the token
-            raise IssuerUnavailable(f"The issuer does not answer this server's introspection: {refusal}") from None
+            raise unavailable(f"introspection is refused: {refusal}") from None
         claims = read_object(body, url)
         expires = claims.get("exp")
         if claims.get("active") is not True or claims.get("iss", self.issuer.url) != self.issuer.url:
