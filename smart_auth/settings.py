@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from smart_auth.brands.bundle import read_brands
 from smart_auth.client_keys.addresses import Allowed
+from smart_auth.openid.style_file import read_style
 from smart_auth.outside.settings import OutsideSettings
 from smart_auth.roles import ROLES
 
@@ -81,6 +82,13 @@ class SignInSettings(OutsideSettings):
     def _brands(cls, value: Path | None) -> Path | None:
         if value is not None:
             read_brands(value)
+        return value
+
+    @field_validator("style_file")
+    @classmethod
+    def _style(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            read_style(value)
         return value
 
     @field_validator("jwks_uri_allow")

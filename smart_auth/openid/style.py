@@ -1,12 +1,9 @@
 """How apps should look here: `smart_style_url` of a token response
 (https://hl7.org/fhir/smart-app-launch/STU2.2/scopes-and-launch-context.html#styling)."""
 
-from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
+from smart_auth.openid.style_file import read_style
 from smart_auth.service import Service
 from smart_auth.web import WebRequest, WebResponse, as_json
 
@@ -28,10 +25,4 @@ STYLE: Final[dict[str, Any]] = {
 async def style(service: Service, request: WebRequest) -> WebResponse:
     """GET /oauth/style.json, for anybody."""
     path = service.settings.style_file
-    return as_json(STYLE if path is None else _from_file(path), headers={"Cache-Control": "public, max-age=300"})
-
-
-@cache
-def _from_file(path: Path) -> dict[str, Any]:
-    """The style of FHIR_STYLE_FILE, read once."""
-    return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    return as_json(STYLE if path is None else read_style(path), headers={"Cache-Control": "public, max-age=300"})

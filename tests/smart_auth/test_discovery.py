@@ -1,11 +1,15 @@
 """How apps find the authorization server: SMART's document, OAuth's (RFC 8414), the CapabilityStatement."""
 
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 from walking import Smart
+
+from fhir_server.config import SettingsError, load_settings
+from smart_auth.openid.style_file import read_style
 
 STANDALONE = (
     "launch-standalone client-public client-confidential-symmetric client-confidential-asymmetric sso-openid-connect "
@@ -128,3 +132,22 @@ def test_the_style(smart: Smart) -> None:
     answer = httpx.get(f"{smart.root}/oauth/style.json")
     assert answer.status_code == 200 and answer.headers["content-type"] == "application/json"
     assert {"color_background", "color_text", "dim_font_size", "font_family_body"} <= set(answer.json())
+
+
+@pytest.mark.parametrize(
+    "content, problem", [(None, "cannot be read"), (b"[]", "no JSON object"), (b"{", "no JSON object"), (b"x" * 70_000, "longer")]
+)
+def test_a_style_file_that_is_none(tmp_path: Path, content: bytes | None, problem: str) -> None:
+    """The start is refused, with a sentence that says why."""
+    path = tmp_path / "style.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SettingsError, match=f"FHIR_STYLE_FILE.*{problem}"):
+        load_settings({"style_file": path})
+
+
+def test_a_style_of_ones_own(tmp_path: Path) -> None:
+    """FHIR_STYLE_FILE is read once."""
+    path = tmp_path / "style.json"
+    path.write_text('{"color_text": "#000000"}', encoding="utf-8")
+    assert read_style(path) == {"color_text": "#000000"} and load_settings({"style_file": path}).style_file == path
