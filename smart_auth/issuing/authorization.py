@@ -20,6 +20,9 @@ CODE: Final = "authorization-code"
 REFRESH: Final = "refresh-token"
 OF_GRANT: Final = (ACCESS_TOKEN, REFRESH, CODE)
 """Kinds of records tagged `grant:ID`."""
+REUSE_NOTICED: Final = 30 * 86_400_000_000
+"""Microseconds for which a code or refresh token that was used is kept, so that its second use is noticed; after that it is unknown, and
+refused all the same. Without a bound an app that refreshes every hour would leave thousands."""
 _PAGE = 500
 
 

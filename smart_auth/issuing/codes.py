@@ -17,7 +17,7 @@ import msgspec
 from resources.store import ABSENT, Conflict, RecordChange
 from smart_auth.clients import Client
 from smart_auth.errors import OAuthError, invalid_client, invalid_grant, invalid_request
-from smart_auth.issuing.authorization import CODE, Authorization, find_authorization, revoke_authorization
+from smart_auth.issuing.authorization import CODE, REUSE_NOTICED, Authorization, find_authorization, revoke_authorization
 from smart_auth.issuing.authorization import KIND as AUTHORIZATION
 from smart_auth.issuing.tokens import Issued, issue_for, person_of, token_response
 from smart_auth.openid.id_token import claims_of, id_token
@@ -76,7 +76,8 @@ async def redeem(service: Service, proof: Proof, form: Mapping[str, str], addres
         raise invalid_grant(_REFUSED)
     issued = issue_for(service, proof.client, user, authorization, address=address)
     told = await _told(service, proof.client, user, authorization, code)
-    spent = msgspec.structs.replace(spent, expires=issued.authorization.expires)
+    until = min(issued.authorization.expires, service.clock() + REUSE_NOTICED)
+    spent = msgspec.structs.replace(spent, expires=until)
     try:
         await service.commit(spent, *issued.changes, *proof.records, happening=issued.happening)
     except Conflict as lost:

@@ -11,7 +11,7 @@ import msgspec
 
 from resources.store import Conflict, RecordChange
 from smart_auth.errors import OAuthError, invalid_client, invalid_grant, invalid_request, invalid_scope
-from smart_auth.issuing.authorization import REFRESH, Authorization, find_authorization, revoke_authorization
+from smart_auth.issuing.authorization import REFRESH, REUSE_NOTICED, Authorization, find_authorization, revoke_authorization
 from smart_auth.issuing.tokens import Refresh, issue_for, person_of, token_response
 from smart_auth.narrowing import covered
 from smart_auth.people.sessions import KIND as SESSION
@@ -50,7 +50,8 @@ async def refresh(service: Service, proof: Proof, form: Mapping[str, str], addre
     if not issued.access.scopes:
         raise invalid_scope("nothing of what was granted is allowed any more")
     value = _encode(msgspec.structs.replace(held, used=True))
-    spent = RecordChange(REFRESH, record.key, value, record.revision, record.tags, record.expires)
+    until = min(record.expires, service.clock() + REUSE_NOTICED)
+    spent = RecordChange(REFRESH, record.key, value, record.revision, record.tags, until)
     try:
         await service.commit(spent, *issued.changes, *proof.records, happening=issued.happening)
     except Conflict as lost:
