@@ -9,7 +9,7 @@ from fhir_server.interactions.patch import patch
 from fhir_server.interactions.read import read
 from fhir_server.interactions.update import update
 from fhir_server.interactions.vread import vread
-from fhir_server.operations import everything, lastn, meta, reindex, validate
+from fhir_server.operations import access_log, everything, lastn, meta, reindex, validate
 from fhir_server.rest.routing import Route
 
 COMPARTMENTS = ("Patient", "Encounter", "Practitioner", "RelatedPerson", "Device")
@@ -67,6 +67,14 @@ OPERATIONS = (
     Route(
         "POST", "[type]/[id]/$everything", "operation", everything.everything, body="fhir", access="rs", types=("Patient",),
         definition=everything.DEFINITION,
+    ),
+    Route(
+        "GET", "[type]/[id]/$access-log", "operation", access_log.access_log, access="r", types=("Patient",),
+        definition=access_log.DEFINITION,
+    ),
+    Route(
+        "POST", "[type]/[id]/$access-log", "operation", access_log.access_log, body="fhir", access="r", types=("Patient",),
+        definition=access_log.DEFINITION,
     ),
 )  # fmt: skip
 

@@ -43,3 +43,10 @@ def _shown(decision: Decision, letters: str) -> tuple[Reach | None, Reach | None
         return decision.read if "r" in letters else decision.search, decision.search
     known = decision.any("rsud")
     return decision.read if "r" in letters else known, known
+
+
+def whole(ctx: Context) -> Context:
+    """The Context without the caller's decision: for an operation that shows of it what its own rules say, and for nothing else."""
+    store = ctx.store.whole if isinstance(ctx.store, SeenStore) else ctx.store
+    index = ctx.index.whole if isinstance(ctx.index, SeenIndex) else ctx.index
+    return replace(ctx, store=store, index=index, decision=None)
