@@ -32,6 +32,14 @@ class Visit:
     day: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Who looks at a page, as `access` bounds it, from which network address."""
+
+    access: Access
+    address: str
+
+
 class Directory(Protocol):
     """What the pages need to know of FHIR resources.
 
@@ -45,16 +53,16 @@ class Directory(Protocol):
         """The Patients that whom the reference names is, or stands for: a Patient itself, the one that a RelatedPerson names, those that a
         Person links to, each once."""
 
-    async def patients(self, text: str, most: int, viewer: Access) -> Sequence[Person]:
+    async def patients(self, text: str, most: int, viewer: Viewer) -> Sequence[Person]:
         """The first Patients whose name, birth date, identifier or id is `text` ("": whoever comes first)."""
 
-    async def patient(self, id: str, viewer: Access) -> Person | None:
+    async def patient(self, id: str, viewer: Viewer) -> Person | None:
         """The Patient, or None where there is none that the viewer may see."""
 
-    async def visits(self, patient: str, most: int, viewer: Access) -> Sequence[Visit]:
+    async def visits(self, patient: str, most: int, viewer: Viewer) -> Sequence[Visit]:
         """The newest Encounters of the Patient with this id."""
 
-    async def seen(self, reference: str, viewer: Access, narrowed: Mapping[str, str]) -> bool:
+    async def seen(self, reference: str, viewer: Viewer, narrowed: Mapping[str, str]) -> bool:
         """Whether the viewer may find the document, with these search parameters too (an Encounter's `patient`)."""
 
     def types(self) -> frozenset[str]:

@@ -9,14 +9,13 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from fhir_server.access.narrowing import problem
 from fhir_server.access.own import own_patients
 from fhir_server.context import Context
 from fhir_server.messages import FhirRequest, Identity
 from fhir_server.perform import answer
 from resources.outcomes import FhirError
-from search.parse import parse
-from smart_auth.access import Access
-from smart_auth.service import Person, Visit
+from smart_auth.service import Person, Viewer, Visit
 
 _decode = msgspec.json.Decoder().decode
 _LONGEST = 100
@@ -41,7 +40,7 @@ class StoredDirectory:
         found = [await self.person(f"Patient/{id}") for id in ids]
         return tuple(each for each in found if each is not None)
 
-    async def patients(self, text: str, most: int, viewer: Access) -> Sequence[Person]:
+    async def patients(self, text: str, most: int, viewer: Viewer) -> Sequence[Person]:
         """See Directory.patients: a date (YYYY-MM-DD) is a birth date, one word may be an id or an identifier, words are those of names."""
         found: dict[str, Person] = {}
         for search in _searches(" ".join(text[:_LONGEST].split())):
@@ -50,17 +49,17 @@ class StoredDirectory:
                     found.setdefault(document["id"], _person(document))
         return tuple(found.values())
 
-    async def patient(self, id: str, viewer: Access) -> Person | None:
+    async def patient(self, id: str, viewer: Viewer) -> Person | None:
         """See Directory.patient."""
         found = await self._search("Patient", [("_id", _escaped(id)), ("_count", "1")], viewer)
         return _person(found[0]) if found else None
 
-    async def visits(self, patient: str, most: int, viewer: Access) -> Sequence[Visit]:
+    async def visits(self, patient: str, most: int, viewer: Viewer) -> Sequence[Visit]:
         """See Directory.visits."""
         search = [("subject", f"Patient/{_escaped(patient)}"), ("_sort", "-date"), ("_count", str(most))]
         return tuple(_visit(document) for document in await self._search("Encounter", search, viewer))
 
-    async def seen(self, reference: str, viewer: Access, narrowed: Mapping[str, str]) -> bool:
+    async def seen(self, reference: str, viewer: Viewer, narrowed: Mapping[str, str]) -> bool:
         """See Directory.seen."""
         type, _, id = reference.partition("/")
         search = [("_id", _escaped(id)), *((name, _escaped(value)) for name, value in narrowed.items()), ("_count", "1")]
@@ -72,12 +71,7 @@ class StoredDirectory:
 
     def problem(self, type: str, pairs: Sequence[tuple[str, str]]) -> str | None:
         """See Directory.problem."""
-        try:
-            self._ctx.parameters.of(type)
-            parse(type, pairs, parameters=self._ctx.parameters, base_url=self._ctx.settings.bases)
-        except (KeyError, FhirError) as refusal:
-            return str(refusal)
-        return None
+        return problem(type, pairs, self._ctx.settings.bases)
 
     async def _document(self, reference: str) -> Document | None:
         type, _, id = reference.partition("/")
@@ -86,10 +80,11 @@ class StoredDirectory:
         version = await self._ctx.store.read(type, id)
         return _decode(version.body) if version is not None and version.body is not None else None
 
-    async def _search(self, type: str, pairs: Sequence[tuple[str, str]], viewer: Access) -> list[Document]:
+    async def _search(self, type: str, pairs: Sequence[tuple[str, str]], viewer: Viewer) -> list[Document]:
         """The documents that a search of the viewer finds; none where it is refused. Raises FhirError 503."""
         query = urlencode([*pairs, ("_total", "none")])
-        who = Identity(viewer.subject, viewer.client, access=viewer)
+        access = viewer.access
+        who = Identity(access.subject, access.client, viewer.address, access)
         base = self._ctx.settings.base
         try:
             result = await answer(self._ctx, who, FhirRequest("GET", type, query, base=base))

@@ -14,7 +14,7 @@ from smart_auth.roles import most
 from smart_auth.scopes import ResourceScope, Scopes, parse_scopes, within
 from smart_auth.server.authorizations import grantable
 from smart_auth.server.pending import Pending, about_a_patient, changed, find_pending
-from smart_auth.service import Person, Service
+from smart_auth.service import Person, Service, Viewer
 from smart_auth.users import User
 from smart_auth.web import WebRequest, WebResponse, redirect
 
@@ -33,6 +33,7 @@ class Waiting:
     revision: int
     session: Session
     user: User
+    address: str
 
     @property
     def grantable(self) -> Scopes:
@@ -64,7 +65,7 @@ async def waiting(service: Service, request: WebRequest, id: str) -> Waiting | W
         raise OAuthError(
             "access_denied", "This was started by somebody else who uses this browser: go back to the app and start again", 403
         )
-    return Waiting(pending, revision, session, user)
+    return Waiting(pending, revision, session, user, request.address)
 
 
 async def choose(service: Service, waits: Waiting, **chosen: Any) -> None:
@@ -77,10 +78,11 @@ async def choose(service: Service, waits: Waiting, **chosen: Any) -> None:
         raise invalid_request("This was answered in another window: go back to the app and start again") from None
 
 
-def viewer(service: Service, user: User) -> Access:
-    """What the user may see on the pages themselves: the patients and visits that the role, and whatever else is decided, allows."""
-    now = service.clock()
-    return Access(user.name, PAGE, _SCOPES, now + _MINUTE, now, user.role, fhir_user=user.fhir_user, user_name=user.shown)
+def viewer(service: Service, waits: Waiting) -> Viewer:
+    """The user on the pages themselves: sees the patients and visits that the role, and whatever else is decided, allows."""
+    user, now = waits.user, service.clock()
+    access = Access(user.name, PAGE, _SCOPES, now + _MINUTE, now, user.role, fhir_user=user.fhir_user, user_name=user.shown)
+    return Viewer(access, waits.address)
 
 
 async def own_patients(service: Service, user: User) -> Sequence[Person]:
@@ -97,7 +99,7 @@ async def reachable(service: Service, waits: Waiting, id: str) -> Person | None:
     """The patient with this id, or None where the user may not start apps for them. Raises StoreUnavailable."""
     if waits.for_patients_only:
         return next((one for one in await own_patients(service, waits.user) if one.reference == f"Patient/{id}"), None)
-    return await service.directory.patient(id, viewer(service, waits.user)) if may_look(waits.user, "Patient") else None
+    return await service.directory.patient(id, viewer(service, waits)) if may_look(waits.user, "Patient") else None
 
 
 class Whose:

@@ -62,7 +62,7 @@ async def _patients(service: Service, waits: Waiting, text: str) -> WebResponse:
         return _page(service, waits, found, "", search=False, more=False)
     if not may_look(waits.user, "Patient"):
         raise OAuthError("access_denied", "This app needs a patient, and your role does not reach patients' records.", 403)
-    found = await service.directory.patients(text, MOST + 1, viewer(service, waits.user))
+    found = await service.directory.patients(text, MOST + 1, viewer(service, waits))
     return _page(service, waits, found[:MOST], text, search=True, more=len(found) > MOST)
 
 
@@ -93,7 +93,7 @@ async def _known_visits(service: Service, waits: Waiting) -> tuple[Visit, ...]:
     who = waits.pending.patient
     if not who or not (may_look(waits.user, "Encounter") and await reachable(service, waits, who)):
         return ()
-    return tuple(await service.directory.visits(who, MOST, viewer(service, waits.user)))
+    return tuple(await service.directory.visits(who, MOST, viewer(service, waits)))
 
 
 async def _visited(service: Service, waits: Waiting, id: str) -> WebResponse:

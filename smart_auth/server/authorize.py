@@ -174,7 +174,7 @@ async def _without_asking(service: Service, request: WebRequest, client: Client,
     found = await signed_in(service, request)
     if found is None or not pending.fresh(found[0]) or (pending.for_user and pending.for_user != found[1].name):
         raise OAuthError("login_required", "the user has to sign in")
-    waits = Waiting(pending, 0, *found)
+    waits = Waiting(pending, 0, *found, request.address)
     if not (waits.lacks_patient or pending.needs_encounter) and await skips(service, client, waits):
         patient, encounter = pending.patient, pending.encounter
     else:

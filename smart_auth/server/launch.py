@@ -20,7 +20,7 @@ from smart_auth.happenings import Happening
 from smart_auth.registration.redirect_uris import check_launch_uri
 from smart_auth.scopes import parse_scopes
 from smart_auth.server.bearer import bearer, insufficient
-from smart_auth.service import Service
+from smart_auth.service import Service, Viewer
 from smart_auth.tokens import digest
 from smart_auth.users import find_user
 from smart_auth.web import WebRequest, WebResponse, as_json
@@ -105,7 +105,7 @@ async def launch(service: Service, request: WebRequest) -> WebResponse:
     client = await find_client(service.store, asked.client_id)
     if client is None or client.type == "backend":
         raise invalid_request("client_id is not that of an app")
-    await _check_seen(service, access, asked)
+    await _check_seen(service, Viewer(access, request.address), asked)
     plain = secrets.token_urlsafe(32)
     made = Launch(
         id=digest(plain),
@@ -165,7 +165,7 @@ def _read(body: bytes) -> _Asked:
     return asked
 
 
-async def _check_seen(service: Service, access: Access, asked: _Asked) -> None:
+async def _check_seen(service: Service, viewer: Viewer, asked: _Asked) -> None:
     """What is named must be there for the caller: nobody learns by a launch what they could not read."""
     wanted: list[tuple[str, Mapping[str, str]]] = []
     if asked.patient:
@@ -174,7 +174,7 @@ async def _check_seen(service: Service, access: Access, asked: _Asked) -> None:
         wanted.append((f"Encounter/{asked.encounter}", {"patient": f"Patient/{asked.patient}"}))
     wanted += [(_reference(service, each.reference), {}) for each in asked.fhir_context or () if each.reference]
     for reference, narrowed in wanted:
-        if not await service.directory.seen(reference, access, narrowed):
+        if not await service.directory.seen(reference, viewer, narrowed):
             raise invalid_request(f"{reference} is not there, or not for you to see")
 
 

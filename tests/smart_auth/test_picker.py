@@ -163,4 +163,4 @@ def test_who_was_shown_is_recorded(browser: Browser) -> None:
     token = browser.redeem(browser.decide(again))["access_token"]
     events = browser.read("AuditEvent?_count=50&_sort=-date&subtype=search-type", token).json()["entry"]
     found = [event["resource"] for event in events if "chief" in str(event["resource"]["agent"])]
-    assert any("Patient/anna" in str(event["entity"]) for event in found)
+    assert any("Patient/anna" in str(event["entity"]) and "127.0.0.1" in str(event["agent"]) for event in found)
