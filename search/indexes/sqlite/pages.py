@@ -48,13 +48,19 @@ def search_in_turn(reader: Reader, codes: Codebook, queries: Sequence[Query], co
     for number in _promising(reader, codes, queries, first):
         reader.on_time()
         if len(keys) == count:
-            return Result(keys, (number,), None)
+            if queries[number].allowed is None or _finds(reader, codes, queries[number]):
+                return Result(keys, (number,), None)
+            continue  # a link to a page on which nothing can be seen would tell that something is there
         at = tuple(place) if number == first and place else None
         page = search(reader, codes, replace(queries[number], count=count - len(keys), cursor=at, total="none"))
         keys += page.keys
         if page.cursor is not None:
             return Result(keys, (number, *page.cursor), None)
     return Result(keys, None, None)
+
+
+def _finds(reader: Reader, codes: Codebook, query: Query) -> bool:
+    return bool(search(reader, codes, replace(query, count=1, cursor=None, total="none")).keys)
 
 
 def _promising(reader: Reader, codes: Codebook, queries: Sequence[Query], first: int) -> list[int]:
