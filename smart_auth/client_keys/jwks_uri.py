@@ -93,12 +93,13 @@ class RemoteKeys:
     async def find(self, url: str, algorithm: str, kid: str | None) -> Jwk | None:
         """The key at `url` that a signature is checked with; fetched again, once, where none fits what is kept. Raises Unreachable."""
         kept = self._of(url)
-        seen = len(kept.keys), kept.until
+        seen = kept.until
+        if self._clock() < seen and (key := fitting(kept.keys, algorithm, kid)) is not None:
+            return key  # whoever has a key that is known need not wait for a fetch that somebody else has brought about
         async with kept.lock:  # one fetch at a time: the others find what it brought
             fresh = self._clock() < kept.until
-            key = fitting(kept.keys, algorithm, kid) if fresh else None
-            if key is not None or (fresh and seen != (len(kept.keys), kept.until)):
-                return key
+            if fresh and kept.until != seen:
+                return fitting(kept.keys, algorithm, kid)
             now = self._clock()
             if not kept.may_fetch(now):
                 if fresh:

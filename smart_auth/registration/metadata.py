@@ -9,6 +9,7 @@ from smart_auth.client_keys.jwks import UnusableKeys, read_jwks
 from smart_auth.client_keys.jwks_uri import check_url
 from smart_auth.clients import AuthMethod
 from smart_auth.errors import OAuthError
+from smart_auth.keys import ALGORITHMS
 from smart_auth.registration.redirect_uris import check_launch_uri, check_redirect_uri
 
 MOST_URIS: Final = 20
@@ -67,6 +68,8 @@ def read_metadata(body: bytes, *, local: bool) -> Metadata:
     _check_keys(read, local)
     if _UNSEEN.search("".join((read.client_name, *read.contacts, read.software_id, read.software_version))):
         raise unfit("client_name and other texts must not have characters that cannot be seen")
+    if read.id_token_signed_response_alg and read.id_token_signed_response_alg not in ALGORITHMS:
+        raise unfit(f"id_token_signed_response_alg must be one of {', '.join(ALGORITHMS)}")
     if read.response_types not in ([], ["code"]):
         raise unfit("response_types must be code alone")
     return read

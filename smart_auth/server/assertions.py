@@ -14,7 +14,7 @@ from resources.store import ABSENT, RecordChange
 from smart_auth.client_keys.jwks import ALGORITHMS, LONGEST_KID, Jwk, fitting
 from smart_auth.client_keys.jwks_uri import Unreachable
 from smart_auth.clients import Client, find_client
-from smart_auth.errors import invalid_client
+from smart_auth.errors import OAuthError, invalid_client
 from smart_auth.service import Service
 from smart_auth.tokens import digest
 
@@ -54,6 +54,15 @@ async def proved_by_assertion(service: Service, form: Mapping[str, str]) -> tupl
     if await service.store.record(KIND, record.key) is not None:
         raise invalid_client(REPLAYED)
     return client, (record,)
+
+
+def claimed_by(assertion: str) -> str:
+    """Whose assertion it says to be, "" where it says nothing that can be read. As yet unproved."""
+    try:
+        subject = _read(assertion)[1].get("sub")
+    except OAuthError:
+        return ""
+    return subject if isinstance(subject, str) else ""
 
 
 def _read(assertion: str) -> tuple[dict[str, Any], dict[str, Any]]:

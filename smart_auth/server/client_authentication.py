@@ -3,6 +3,7 @@
 What a stranger learns is the same for an unknown client, a disabled one and a wrong secret, and so is the work.
 """
 
+import re
 from base64 import b64decode
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -10,13 +11,16 @@ from urllib.parse import unquote_plus
 
 from resources.store import Conflict, RecordChange
 from smart_auth.clients import Client, find_client, has_secret
-from smart_auth.errors import invalid_client, invalid_request
-from smart_auth.server.assertions import REPLAYED, proved_by_assertion
+from smart_auth.errors import OAuthError, invalid_client, invalid_request
+from smart_auth.happenings import Happening
+from smart_auth.server.assertions import REPLAYED, claimed_by, proved_by_assertion
 from smart_auth.service import Service
 from smart_auth.web import WebRequest
 
 _LONGEST = 1_024
 """Characters of an id or a secret, however it is sent."""
+_NAME = re.compile(r"[A-Za-z0-9._~ -]{1,128}", re.ASCII)
+"""What of a claimed client_id is put into the audit."""
 _WRONG = "the client is unknown, or what it proves itself by is wrong"
 
 
@@ -47,6 +51,23 @@ async def authenticate(service: Service, request: WebRequest, form: Mapping[str,
 async def prove(service: Service, request: WebRequest, form: Mapping[str, str]) -> Proof:
     """Like `authenticate`, for callers that commit `Proof.records` themselves, with what they give out."""
     form = {name: value for name, value in form.items() if value}  # RFC 6749, 3.2: without a value is as if omitted
+    try:
+        return await _proof(service, request, form)
+    except OAuthError as refusal:
+        if refusal.error == "invalid_client":
+            await service.commit(happening=_refused(request, form, refusal))
+        raise
+
+
+def _refused(request: WebRequest, form: Mapping[str, str], refusal: OAuthError) -> Happening:
+    """That somebody was not the client they said to be, for the audit."""
+    pairs = _basic_pairs(request.headers.get("authorization", ""))
+    claimed = claimed_by(form.get("client_assertion", "")) or form.get("client_id", "") or (pairs[0][0] if pairs else "")
+    client = claimed if _NAME.fullmatch(claimed) else ""
+    return Happening("token", f"a client was refused: {refusal.description}", "4", client=client, address=request.address)
+
+
+async def _proof(service: Service, request: WebRequest, form: Mapping[str, str]) -> Proof:
     basic = request.headers.get("authorization")
     asserted = "client_assertion" in form or "client_assertion_type" in form
     if sum((basic is not None, asserted, "client_secret" in form)) > 1:

@@ -104,3 +104,12 @@ def test_nobody_learns_which_clients_there_are(oauth: OAuth, way: str) -> None:
         answer("keyed", "x"),
     ]
     assert all(each == told[0] for each in told)
+
+
+def test_the_event_of_a_refusal(oauth: OAuth) -> None:
+    """Who failed to prove which client they are is recorded, without what they tried."""
+    oauth.post("revoke", TOKEN, headers=pair("watched-client", "a-wrong-secret"))
+    oauth.post("revoke", {**TOKEN, "client_id": "<watched>", "client_secret": "a-wrong-secret"})
+    found = oauth.http.get("/fhir/AuditEvent?_sort=-_lastUpdated&_count=10", headers=oauth.bearer("chief")).text
+    assert "a client was refused" in found and "watched-client" in found
+    assert "a-wrong-secret" not in found and "<watched>" not in found

@@ -117,6 +117,22 @@ def test_one_fetch_for_many(oauth: OAuth, publisher: Publisher) -> None:
     assert len(publisher.hosts) == 1
 
 
+def test_a_known_key_does_not_wait(oauth: OAuth, publisher: Publisher) -> None:
+    """[H14] While the URL is asked for an unknown kid, and is slow, a client with a known key goes on."""
+    publisher.body = public(key("published"))
+    service(oauth, publisher, "patient")
+    assert asks(oauth, "patient", key("published")).status_code == 200
+    publisher.wait = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(asks, oauth, "patient", key("strange"))
+        while len(publisher.hosts) < 2:
+            time.sleep(0.01)
+        assert asks(oauth, "patient", key("published")).status_code == 200
+        assert not waiting.done()
+        publisher.wait.set()
+        refused(waiting.result(), "invalid_client")
+
+
 PRIVATE = (
     "10.0.0.1", "172.16.5.4", "192.168.1.1", "127.0.0.1", "127.8.8.8", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
     "255.255.255.255", "192.0.0.192", "198.18.0.1", "240.0.0.1", "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "fd00:ec2::254",

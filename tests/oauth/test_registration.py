@@ -130,6 +130,7 @@ BAD: dict[str, Any] = {
     "password grant": {"grant_types": ["authorization_code", "password"]},
     "refresh alone": {"grant_types": ["refresh_token"]},
     "response type token": {"response_types": ["token"]},
+    "id_token without signature": {"id_token_signed_response_alg": "none"},
     "page that runs": {"client_uri": "javascript:alert(1)"},
     "logo over http": {"logo_uri": "http://diary.example/logo.png"},
     "scope of a service": {"scope": "system/*.rs"},
