@@ -5,7 +5,9 @@ in which the user has signed in before (a sealed cookie says so) has a counter o
 keep its owner out. Names that nobody has are counted alike.
 """
 
+import asyncio
 import secrets
+import time
 from base64 import urlsafe_b64decode
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
@@ -32,6 +34,8 @@ _FORGOTTEN = 3_600_000_000
 """Microseconds after the end of the last wait when failures no longer count."""
 _DEVICE_DAYS = 180
 _TRIES = 20
+_PATIENCE = 3.0
+"""Seconds for which a try is held where each wait is a short one."""
 
 
 class _Failures(msgspec.Struct, frozen=True):
@@ -71,14 +75,19 @@ def known_device(service: Service, request: WebRequest, name: str) -> str:
 
 async def attempt(service: Service, request: WebRequest, what: str, name: str) -> Attempt:
     """Count a try at `what` (`password`, `code`) against the name ("" for one that cannot be anybody's). Raises OAuthError 429 with
-    Retry-After where it has to wait; such a try does not count."""
+    Retry-After where it has to wait; such a try does not count.
+
+    A second is waited here: it may be that other tries, which are being looked at, are right (somebody signs in with several browsers at
+    once), and then nobody has to wait."""
     device = known_device(service, request, name)
     counters = [(digest(f"{what}\0{name}\0{device}"), FREE)]
     if not device:
         counters.append((_place(request), FREE_ADDRESS))
-    await _check(service, [key for key, _ in counters])
-    for key, free in counters:
-        await _count(service, key, free)
+    patience = time.monotonic() + _PATIENCE
+    while (until := await _counted(service, counters)) is not None:
+        if until - service.clock() > 1_000_000 or time.monotonic() > patience:
+            raise _wait(service, until)
+        await asyncio.sleep(0.05)
     return Attempt((RecordChange(KIND, counters[0][0], None),), not device)
 
 
@@ -101,28 +110,27 @@ async def forgive(service: Service, request: WebRequest, tried: Attempt) -> None
     return None
 
 
-async def _check(service: Service, keys: list[str]) -> None:
-    for key in keys:
-        record = await service.store.record(KIND, key)
-        if record is not None and _decode(record.value).until > service.clock():
-            raise _wait(service, _decode(record.value).until)
-
-
-async def _count(service: Service, key: str, free: int) -> None:
-    """One more failure, exactly once however many come at a time. Raises OAuthError 429 where others have brought on a wait meanwhile."""
+async def _counted(service: Service, counters: list[tuple[str, int]]) -> int | None:
+    """One more failure for each counter (its key, and how many are free), exactly once however many come at a time, or for none of them:
+    then the instant until which to wait (microseconds)."""
     for _ in range(_TRIES):
-        now = service.clock()
-        record = await service.store.record(KIND, key)
-        failures = _decode(record.value) if record is not None else _Failures(0, 0)
-        if failures.until > now:
-            raise _wait(service, failures.until)
-        count = failures.count + 1
-        until = now + min(2 ** min(count - free, 20), LONGEST) * 1_000_000 if count >= free else now
-        revision = record.revision if record is not None else ABSENT
-        change = RecordChange(KIND, key, _encode(_Failures(count, until)), revision, (), until + _FORGOTTEN)
+        changes = []
+        for key, free in counters:
+            now, record = service.clock(), await service.store.record(KIND, key)
+            failures = _decode(record.value) if record is not None else _Failures(0, 0)
+            if failures.until > now:
+                return failures.until
+            changes.append(_one_more(key, failures, free, now, record.revision if record is not None else ABSENT))
         with suppress(Conflict):
-            return await service.commit(change)
-    raise _wait(service, service.clock() + 1_000_000)
+            await service.commit(*changes)
+            return None
+    return service.clock() + 1_000_000
+
+
+def _one_more(key: str, failures: _Failures, free: int, now: int, revision: int) -> RecordChange:
+    count = failures.count + 1
+    until = now + min(2 ** min(count - free, 20), LONGEST) * 1_000_000 if count >= free else now
+    return RecordChange(KIND, key, _encode(_Failures(count, until)), revision, (), until + _FORGOTTEN)
 
 
 def _place(request: WebRequest) -> str:

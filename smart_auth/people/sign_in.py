@@ -11,6 +11,7 @@ from smart_auth.pages.rendering import page
 from smart_auth.people import delays, passwords
 from smart_auth.people.browser import Form, check_browser
 from smart_auth.people.sessions import begin, current, ended
+from smart_auth.server.pending import load_pending
 from smart_auth.service import Service
 from smart_auth.users import User, find_user, kept, normalised
 from smart_auth.web import Cookie, WebRequest, WebResponse, redirect
@@ -20,7 +21,9 @@ NOTICES: Final = {
     "password": "Your password is changed. Sign in with the new one.",
 }
 """What the page can be asked to say above the form: names, so that no link puts words into it."""
+CONFLICT: Final = "conflict"
 WRONG: Final = "The user name or the password is wrong."
+_TRIES = 20
 _REQUEST = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 
 
@@ -28,7 +31,16 @@ async def show(service: Service, request: WebRequest) -> WebResponse:
     """GET /oauth/sign-in?request=ID. `request` is what the app asked for, to go on with; without it the account page follows."""
     fields = request.single()
     notice = NOTICES.get(fields.get("notice", ""), "")
-    return await _page(service, request, asked_for(fields), notice=notice)
+    asked = asked_for(fields)
+    return await _page(service, request, asked, await _hinted(service, asked), notice=notice)
+
+
+async def _hinted(service: Service, asked: str) -> str:
+    """The user name that the app believes in (`login_hint`), to be filled in; "" where it names none, or nothing waits any more."""
+    try:
+        return (await load_pending(service, asked)).login_hint if asked else ""
+    except OAuthError:
+        return ""
 
 
 async def sign_in(service: Service, request: WebRequest) -> WebResponse:
@@ -50,7 +62,7 @@ async def sign_in(service: Service, request: WebRequest) -> WebResponse:
         return await _page(service, request, asked, form.get("username", ""), OAuthError("access_denied", WRONG, 400))
     user = await _rehashed(service, user, form["password"])
     await delays.forgive(service, request, tried)
-    return await entered(service, request, user, asked, "pwd", cleared=tried.cleared)
+    return await _entered(service, request, user, asked, tried)
 
 
 async def _proven(service: Service, name: str, password: str) -> User | None:
@@ -58,6 +70,23 @@ async def _proven(service: Service, name: str, password: str) -> User | None:
     able = user is not None and not user.disabled
     right = await passwords.verified(service.settings, user.password if user is not None and able else "", password)
     return user if right else None
+
+
+async def _entered(service: Service, request: WebRequest, user: User, asked: str, tried: delays.Attempt) -> WebResponse:
+    """`entered`, also where the user signs in with several browsers at the same moment."""
+    for _ in range(_TRIES):
+        try:
+            return await entered(service, request, user, asked, "pwd", cleared=tried.cleared)
+        except OAuthError as refusal:
+            now = await find_user(service.store, user.name)
+            if (
+                refusal.error != CONFLICT
+                or now is None
+                or now.having(revision=0, signed_in=0) != user.having(revision=0, signed_in=0)
+            ):
+                raise
+            user = now
+    raise _conflict()
 
 
 async def _rehashed(service: Service, user: User, password: str) -> User:
@@ -108,7 +137,11 @@ async def _committed(service: Service, *records: RecordChange, happening: Happen
     try:
         await service.commit(*records, happening=happening)
     except Conflict:
-        raise OAuthError("conflict", "Somebody changed or used this account at the same moment. Sign in again.", 409) from None
+        raise _conflict() from None
+
+
+def _conflict() -> OAuthError:
+    return OAuthError(CONFLICT, "Somebody changed or used this account at the same moment. Sign in again.", 409)
 
 
 def needs_second_factor(service: Service, user: User) -> bool:
