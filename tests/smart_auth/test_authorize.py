@@ -44,7 +44,7 @@ REFUSED: list[tuple[dict[str, str | None], str]] = [
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("change, error", REFUSED)
 def test_the_app_is_told_what_is_wrong(smart: Smart, change: dict[str, str | None], error: str, method: str) -> None:
-    """[B6, D7, D8] A redirect with the error of RFC 6749 (4.1.2.1), the state and the issuer, and never a code."""
+    """[B6, D7, D8, K3] A redirect with the error of RFC 6749 (4.1.2.1), the state and the issuer, and never a code."""
     app = App(smart.root)
     told = answered(smart.authorize(app, method=method, **change))
     assert told["error"] == error and "code" not in told
@@ -76,7 +76,7 @@ NOWHERE: list[dict[str, str | None]] = [
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("change", NOWHERE)
 def test_nobody_is_sent_to_an_address_that_is_not_registered(smart: Smart, change: dict[str, str | None], method: str) -> None:
-    """[B10] A page says so, without a redirect, whatever else is right or wrong."""
+    """[B10, K4] A page says so, without a redirect, whatever else is right or wrong."""
     for more in ({}, {"response_type": "token"}):
         answer = smart.authorize(App(smart.root), method=method, **(change | more))
         assert answer.status_code == 400 and "location" not in answer.headers
@@ -134,7 +134,7 @@ STATES = ["a b", "a+b", "%2B", "ä€😀", "a&code=x&iss=y", "<script>", "=", "
 
 @pytest.mark.parametrize("state", STATES)
 def test_the_state_comes_back_as_it_was_sent(smart: Smart, state: str) -> None:
-    """[B2] Character for character, with a code and with an error."""
+    """[B2, K5] Character for character, with a code and with an error."""
     app = App(smart.root, state=state, scope="openid user/Patient.rs")
     answer = smart.consented(smart.authorize(app))
     told = dict(parse_qsl(urlsplit(answer.headers["location"]).query, strict_parsing=True))
@@ -235,3 +235,10 @@ def test_a_trusted_app_is_let_in_without_asking(smart: Smart) -> None:
     assert app.exchange(told["code"]).json()["patient"] == "anna"
     stand_alone = App(smart.root, "confidential", client="walk-trusted", scope="launch/patient openid patient/Patient.rs")
     assert answered(smart.authorize(stand_alone, "desk", prompt="none"))["error"] == "consent_required"
+
+
+def test_the_name_that_the_app_believes_in_is_filled_in(smart: Smart) -> None:
+    """login_hint, as a text and never as markup."""
+    app = App(smart.root, scope="openid user/Patient.rs")
+    page = smart.authorize(app, prompt="login", login_hint='"><b>anna')
+    assert 'value="&#34;&gt;&lt;b&gt;anna"' in page.text

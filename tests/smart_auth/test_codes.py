@@ -59,7 +59,7 @@ OTHERS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("change", OTHERS)
 def test_a_code_is_bound_to_its_redirect_uri(smart: Smart, change: dict[str, Any]) -> None:
-    """[B11, D8] The address must be repeated exactly, and the code is spent by trying."""
+    """[B11, D8, K4] The address must be repeated exactly, and the code is spent by trying."""
     app = App(smart.root, scope=SCOPE)
     code = smart.code(app)
     refused(app.exchange(code, **change), "invalid_grant")
@@ -75,7 +75,7 @@ def test_a_code_is_bound_to_its_client(smart: Smart) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_code_that_is_used_again_ends_what_came_of_it(smart: Smart, kind: str) -> None:
-    """[D8] The second use is refused, and access and refresh token of the first are good for nothing from then on."""
+    """[D8, K1] The second use is refused, and access and refresh token of the first are good for nothing from then on."""
     app = App(smart.root, kind, scope=SCOPE)
     code = smart.code(app)
     tokens = app.exchange(code).json()
@@ -98,7 +98,7 @@ def test_of_eight_uses_at_once_one_counts(smart: Smart, kind: str) -> None:
 
 
 def test_a_code_lives_a_minute(smart: Smart) -> None:
-    """[B11, D8] After that it is refused."""
+    """[B11, D8, K2] After that it is refused."""
     app = App(smart.root, scope=SCOPE)
     code = smart.code(app)
 

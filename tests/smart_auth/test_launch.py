@@ -142,3 +142,10 @@ def auditing(smart: Smart) -> str:
     """A token of the auditor."""
     token: str = smart.tokens(App(smart.root, scope="user/AuditEvent.rs"), "auditor")["access_token"]
     return token
+
+
+def test_an_app_that_stands_alone_is_told_no_further_context(smart: Smart) -> None:
+    """[C5] `fhirContext` is there only where an EHR gave one, so that apps of earlier versions, which knew it as texts, never meet it."""
+    assert "fhirContext" not in smart.tokens(App(smart.root))
+    app = App(smart.root, scope=EHR)
+    assert "fhirContext" not in smart.tokens(app, launch=smart.launch(app, patient="anna"))

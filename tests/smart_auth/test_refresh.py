@@ -2,13 +2,19 @@
 
 import uuid
 
+import httpx
+import msgspec
 import pytest
 from granting import PASSWORD, Browser, Form, alone, answered
 from walking import KINDS, STANDALONE, App, Smart, at_once, refused
 
+from resources.store import RecordChange
+from smart_auth.access import Access
 from smart_auth.people import administration
 from smart_auth.server.authorizations import authorizations_of, revoke_authorization
 from smart_auth.service import Service
+from smart_auth.tokens import KIND as ACCESS_TOKEN
+from smart_auth.tokens import digest
 from smart_auth.users import User, kept
 
 
@@ -63,7 +69,7 @@ def test_of_eight_refreshes_at_once_one_counts(smart: Smart, kind: str) -> None:
 
 
 def test_another_clients_refresh_token(smart: Smart) -> None:
-    """It is refused, and stays good for its own client."""
+    """[K12] It is refused, and stays good for its own client."""
     app = App(smart.root)
     given = smart.tokens(app)["refresh_token"]
     refused(App(smart.root, client="walk-other").refresh(given), "invalid_grant")
@@ -87,7 +93,7 @@ WIDER = [
 
 @pytest.mark.parametrize("scope", WIDER)
 def test_a_refresh_never_widens(smart: Smart, scope: str) -> None:
-    """invalid_scope for anything that the user has not granted, and the refresh token is not spent by it."""
+    """[K13] invalid_scope for anything that the user has not granted, and the refresh token is not spent by it."""
     app = App(smart.root)
     given = smart.tokens(app)["refresh_token"]
     refused(app.refresh(given, scope=scope), "invalid_scope")
@@ -123,7 +129,7 @@ def test_online_access_ends_with_the_sign_in(smart: Smart, scope: str, after: in
 
 
 def test_revoked_by_the_user(smart: Smart) -> None:
-    """[E7, E8] What a user takes back has ended: access token 401, refresh token refused."""
+    """[E7, E8, K14] What a user takes back has ended: access token 401, refresh token refused."""
     app = App(smart.root, scope="offline_access user/Patient.rs")
     tokens = smart.tokens(app, "chief")
 
@@ -179,3 +185,23 @@ def test_the_store_has_no_token(smart: Smart) -> None:
         for path in smart.settings.data_dir.iterdir():
             if path.is_file():
                 assert tokens[name].encode() not in path.read_bytes()
+
+
+def test_an_access_token_expires(smart: Smart) -> None:
+    """[K14] From that instant on it is 401 at the FHIR interface and at userinfo, while the refresh token is good."""
+    app = App(smart.root, scope="openid offline_access user/Patient.rs")
+    tokens = smart.tokens(app)
+    assert tokens["expires_in"] == 3600
+
+    async def an_hour_later(service: Service) -> None:
+        record = await service.store.record(ACCESS_TOKEN, digest(tokens["access_token"]))
+        assert record is not None and 0 < record.expires - service.clock() <= 3_600_000_000
+        older = msgspec.structs.replace(msgspec.json.decode(record.value, type=Access), expires=service.clock())
+        change = RecordChange(ACCESS_TOKEN, record.key, msgspec.json.encode(older), record.revision, record.tags, record.expires)
+        await service.commit(change)
+
+    smart.at_store(an_hour_later)
+    assert smart.read("Patient/anna", tokens["access_token"]).status_code == 401
+    headers = {"Authorization": f"Bearer {tokens['access_token']}"}
+    assert httpx.get(f"{smart.root}/oauth/userinfo", headers=headers).status_code == 401
+    assert app.refresh(tokens["refresh_token"]).status_code == 200
