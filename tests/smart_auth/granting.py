@@ -90,10 +90,10 @@ Result = TypeVar("Result")
 
 
 @contextmanager
-def granting(folder: Path, **settings: Any) -> Iterator[Running]:
+def granting(folder: Path, *, apps: Sequence[Client] = APPS, **settings: Any) -> Iterator[Running]:
     """A running server with all of the above."""
     running = Running(folder, auth="smart", password_memory=19, **settings)
-    token = alone(_prepared(running.app._settings))
+    token = alone(_prepared(running.app._settings, apps))
     running.start()
     try:
         with httpx.Client(base_url=f"{running.root}/fhir/", headers={"Authorization": f"Bearer {token}"}, timeout=60) as client:
@@ -112,12 +112,12 @@ def alone(work: Coroutine[Any, Any, Result]) -> Result:
         return thread.submit(asyncio.run, work).result()
 
 
-async def _prepared(settings: Settings) -> str:
+async def _prepared(settings: Settings, apps: Sequence[Client]) -> str:
     async with open_service(settings) as service:
         password = await hashed(service.settings, PASSWORD)
         now = service.clock()
         token, record = issue(Access("tests", "tests", "system/*.cruds", now + 3_600_000_000, now))
-        await service.commit(record, *map(kept_client, APPS), *(kept_user(user.having(password=password)) for user in USERS))
+        await service.commit(record, *map(kept_client, apps), *(kept_user(user.having(password=password)) for user in USERS))
         return token
 
 
