@@ -14,7 +14,8 @@ from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
-from fhir_server.auditing.agents import Flow, agents
+from fhir_server.access.purposes import BREAK_GLASS
+from fhir_server.auditing.agents import Flow, agents, reason_of
 from fhir_server.auditing.happenings import event_of
 from fhir_server.auditing.patients import patients_of
 from fhir_server.messages import FhirRequest, Identity
@@ -76,6 +77,13 @@ _HEAD = (
 )
 _HEADS = {code: _HEAD % (_SUBTYPE % (code.encode(), code.encode()), action.encode()) for code, action in ACTIONS.items()}
 _HEADS[NONE] = _HEAD % (b"", b"E")
+_OVERRIDE = b'{"system":"http://dicom.nema.org/resources/ontology/DCM","code":"110127","display":"Emergency Override Started"}'
+_EMERGENCIES = {
+    code: head.replace(b'"subtype":[', b'"subtype":[%b,' % _OVERRIDE) if code else _HEAD % (b'"subtype":[%b],' % _OVERRIDE, b"E")
+    for code, head in _HEADS.items()
+}
+"""The same where somebody broke the glass: auditors find these by their second subtype."""
+_PURPOSE = b'"purposeOfEvent":%b,'
 _META = b'"meta":{"profile":["https://profiles.ihe.net/ITI/BALP/StructureDefinition/IHE.BasicAudit.%b"]},'
 _METAS = {name: (_META % name.encode(), _META % b"Patient%b" % name.encode()) for name in set(PROFILES.values())}
 
@@ -167,8 +175,13 @@ class Audit:
         entities: list[bytes],
     ) -> bytes:
         entity = b',"entity":[%b]' % b",".join(entities) if entities else b""
+        head, purpose = _HEADS[interaction], b""
+        if request.trail.purpose:
+            purpose = _PURPOSE % _json([reason_of(request.trail.purpose, request.trail.reason)])
+            if request.trail.purpose == BREAK_GLASS:
+                head = _EMERGENCIES[interaction]
         part = agents(who, FLOWS.get(interaction, "query"), request.trail.purpose, self._observer)
-        return _HEADS[interaction] % (meta, instant_text(now).encode(), outcome, why, part, self._source, entity)
+        return head % (meta, instant_text(now).encode(), outcome, purpose + why, part, self._source, entity)
 
 
 def _profile(who: Identity, interaction: str, asked: list[bytes], data: int, patients: int) -> bytes:

@@ -30,11 +30,17 @@ class Identity:
 class Trail:
     """What is known of the record of one request. `recorded`: its AuditEvent is in a commit. `interaction`: what the body turned the
     request into (a transaction, where the row of the table says batch). `purpose`: what the caller wants it for, a code of
-    http://terminology.hl7.org/CodeSystem/v3-ActReason (`BTG`), "" where nobody said."""
+    http://terminology.hl7.org/CodeSystem/v3-ActReason (`BTG`), "" where nobody said; `reason` why, in the
+    caller's words."""
 
     recorded: bool = False
     interaction: str = ""
     purpose: str = ""
+    reason: str = ""
+
+    def of_entry(self) -> "Trail":
+        """A trail for an entry of this request's Bundle, which is for the same purpose."""
+        return Trail(purpose=self.purpose, reason=self.reason)
 
 
 class FhirRequest(msgspec.Struct, frozen=True):

@@ -5,9 +5,11 @@ it (a patient's consents) or widens it (an emergency). A new step is a line ther
 """
 
 from fhir_server.access.decision import NOTHING, WHOLE, Decision
+from fhir_server.access.following import Consents
 from fhir_server.access.granting import PATIENT, decision_of
 from fhir_server.access.judging import Judge
 from fhir_server.access.own import own_patients
+from fhir_server.access.purposes import BREAK_GLASS, asked_for, check_breaker
 from fhir_server.messages import FhirRequest, Identity
 from resources.store import ResourceStore
 
@@ -21,13 +23,22 @@ class Deciding:
     def __init__(self, store: ResourceStore, base_url: tuple[str, ...], judge: Judge) -> None:
         self._store, self._base_url = store, base_url
         self.judge = judge
+        self._consents = Consents(store, base_url)
 
     async def decide(self, who: Identity, request: FhirRequest) -> Decision:
-        """What the caller may do with documents in this request, or entry of a batch. Raises StoreUnavailable."""
+        """What the caller may do with documents in this request, or entry of a batch; notes in its trail what it is for.
+
+        Raises FhirError 400 for a purpose of use that is none, 403 for who must not break the glass; StoreUnavailable.
+        """
         if who.anonymous:
             return NOBODY
-        access = who.access
+        access, trail = who.access, request.trail
+        trail.purpose, trail.reason = asked_for(request.headers)
         if access is None:
             return WHOLE
         own = await own_patients(self._store, access.fhir_user) if access.role == PATIENT else ()
-        return decision_of(access, own, self._base_url)
+        decision = decision_of(access, own, self._base_url)
+        if trail.purpose == BREAK_GLASS:
+            check_breaker(who)
+            return decision
+        return await self._consents.narrowed(decision, access, trail.purpose)

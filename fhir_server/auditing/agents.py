@@ -41,6 +41,11 @@ REASONS = {
 _json = msgspec.json.Encoder().encode
 
 
+def reason_of(purpose: str, words: str = "") -> dict[str, Any]:
+    """A purpose of use (a code of v3-ActReason) as a CodeableConcept, with what the caller said of it."""
+    return coded(_REASON, purpose, REASONS.get(purpose, purpose)) | ({"text": words} if words else {})
+
+
 def coded(system: str, code: str, display: str) -> dict[str, Any]:
     """A CodeableConcept."""
     return {"coding": [{"system": system, "code": code, "display": display}]}
@@ -54,7 +59,7 @@ def agents(who: Identity, flow: Flow, purpose: str, observer: str) -> bytes:
     app = client_agent(client, who.client, who.access.client_name if who.access is not None else "", who.address)
     app["requestor"] = person is None
     if purpose:
-        (person or app)["purposeOfUse"] = [coded(_REASON, purpose, REASONS.get(purpose, purpose))]
+        (person or app)["purposeOfUse"] = [reason_of(purpose)]
     return _json([each for each in (person, app, _server(server, observer)) if each is not None])[1:-1]
 
 

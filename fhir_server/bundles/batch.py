@@ -73,7 +73,7 @@ def _groups(entries: tuple[Entry, ...]) -> Iterator[list[Entry]]:
 async def _carry_out(ctx: Context, who: Identity, request: FhirRequest, entry: Entry, prefer: str) -> bytes:
     """One entry's response. Never raises FhirError: what goes wrong is the entry's answer."""
     headers = {**entry.headers, "prefer": prefer, "x-request-id": request.headers.get("x-request-id", "")}
-    asked = FhirRequest(entry.method, entry.path, entry.query, entry.body, headers, request.base)
+    asked = FhirRequest(entry.method, entry.path, entry.query, entry.body, headers, request.base, trail=request.trail.of_entry())
     try:
         if entry.fault is not None:
             raise entry.fault

@@ -142,7 +142,9 @@ async def _with_reads(ctx: Context, who: Identity, request: FhirRequest, todo: l
 
 
 async def _read(ctx: Context, who: Identity, request: FhirRequest, entry: Entry) -> bytes:
-    asked = FhirRequest(entry.method, entry.path, entry.query, headers=entry.headers, base=request.base)
+    asked = FhirRequest(
+        entry.method, entry.path, entry.query, headers=entry.headers, base=request.base, trail=request.trail.of_entry()
+    )
     try:
         return answers.of_result(asked, await answer(ctx, who, asked))
     except FhirError as failure:
