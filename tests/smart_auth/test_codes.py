@@ -91,7 +91,7 @@ def test_of_eight_uses_at_once_one_counts(smart: Smart, kind: str) -> None:
     app = App(smart.root, kind, scope=SCOPE)
     code = smart.code(app)
     form = {"grant_type": "authorization_code", "code": code, "redirect_uri": BACK, "code_verifier": app.verifier}
-    answers = alone(at_once(f"{smart.root}/oauth/token", [app.proved(form) for _ in range(8)]))
+    answers = alone(at_once([f"{smart.root}/oauth/token"] * 8, [app.proved(form) for _ in range(8)]))
     assert sorted(answer.status_code for answer in answers) == [200] + [400] * 7
     won = next(answer.json() for answer in answers if answer.status_code == 200)
     assert smart.read("Patient/anna", won["access_token"]).status_code == 401

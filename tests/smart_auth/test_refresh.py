@@ -61,7 +61,7 @@ def test_of_eight_refreshes_at_once_one_counts(smart: Smart, kind: str) -> None:
     app = App(smart.root, kind)
     given = smart.tokens(app)["refresh_token"]
     form = {"grant_type": "refresh_token", "refresh_token": given}
-    answers = alone(at_once(f"{smart.root}/oauth/token", [app.proved(form) for _ in range(8)]))
+    answers = alone(at_once([f"{smart.root}/oauth/token"] * 8, [app.proved(form) for _ in range(8)]))
     assert sorted(answer.status_code for answer in answers) == [200] + [400] * 7
     won = next(answer.json() for answer in answers if answer.status_code == 200)
     assert smart.read("Patient/anna", won["access_token"]).status_code == 401

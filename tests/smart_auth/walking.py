@@ -77,10 +77,10 @@ def refused(answer: httpx.Response, *errors: str) -> None:
     assert answer.headers["content-type"] == "application/json"
 
 
-async def at_once(url: str, requests: list[dict[str, Any]]) -> list[httpx.Response]:
-    """The answers to these requests, all sent at the same time."""
+async def at_once(urls: list[str], requests: list[dict[str, Any]]) -> list[httpx.Response]:
+    """The answers to these requests, each to its URL, all sent at the same time."""
     async with httpx.AsyncClient(timeout=30) as http:
-        return list(await asyncio.gather(*(http.post(url, **request) for request in requests)))
+        return list(await asyncio.gather(*(http.post(url, **request) for url, request in zip(urls, requests, strict=True))))
 
 
 @dataclass
