@@ -50,6 +50,14 @@ class Judge:
                 return True
         return allows((), grants, self._document(grants, type, id, body, instant))
 
+    def other_records(self, reach: Reach, type: str, id: str, body: bytes, instant: int) -> set[str]:
+        """The patients in whose compartments a document lies beside those of the grants; none where a grant is bound to no compartment."""
+        grants = reach.of(type)
+        mine = {grant.compartment.patient for grant in grants if grant.compartment is not None}
+        if not mine or any(grant.compartment is None and not grant.free for grant in grants):
+            return set()
+        return {*self._document(grants, type, id, body, instant).entry.patients} - mine
+
     def _document(self, grants: Grants, type: str, id: str, body: bytes, instant: int) -> Document:
         plan, read = self._reading(grants, type)
         values: dict[str, list[Value]] = {}

@@ -39,6 +39,12 @@ def administration(decision: Decision) -> FhirError:
     return _refused("system/SearchParameter.cu", text)
 
 
+def unscored() -> FhirError:
+    """How often a word stands in documents of others would show in the scores."""
+    text = "_sort=_score needs access to all documents: scores tell how rare a word is among all there are; sort by a date"
+    return FhirError(403, [Issue("error", "forbidden", text)])
+
+
 def _refused(scope: str, text: str) -> FhirError:
     challenge = f'{REALM}, error="insufficient_scope", scope="{scope}"'
     return FhirError(403, [Issue("error", "forbidden", text)], {"WWW-Authenticate": challenge})

@@ -4,10 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fhir_server.access.decision import Reach
+from fhir_server.access.refusals import unscored
+from fhir_server.access.types import OF_AUDITORS
 from resources.store import Key
 from search.index import Included, Latest, Result, SearchIndex
 from search.parameter import SearchParameter
+from search.parameters import registry
 from search.query import Compartment, Grants, Include, Query, types_of
+from search.text.scoring import scored
 
 
 class SeenIndex:
@@ -17,13 +21,13 @@ class SeenIndex:
         self._whole, self._reach = whole, reach
 
     @property
-    def whole(self) -> SearchIndex:
+    def behind(self) -> SearchIndex:
         """What this is a view of: for another view, and for nothing else."""
         return self._whole
 
     async def search(self, query: Query) -> Result:
-        """See SearchIndex.search."""
-        return await self._whole.search(self._narrowed(query))
+        """See SearchIndex.search. Without scores: how rare a word is counts in them, among all documents that there are."""
+        return replace(await self._whole.search(self._narrowed(query)), scores=())
 
     async def search_in_turn(self, queries: Sequence[Query], *, count: int, cursor: tuple[object, ...] | None = None) -> Result:
         """See SearchIndex.search_in_turn."""
@@ -62,8 +66,14 @@ class SeenIndex:
     def _narrowed(self, query: Query) -> Query:
         """The query with the grants of all types that it looks at: its own, and those that its chains and sort keys lead to."""
         _only_ours(query.allowed)
+        if scored(query) and not self._all_words():
+            raise unscored()
         types = {query.type, *types_of(query.clauses), *(via.target for key in query.sort for via in key.via)}
         return replace(query, allowed=self._reach.among(sorted(types)))
+
+    def _all_words(self) -> bool:
+        """Whether everything that has words is within reach."""
+        return all(self._reach.whole(type) for type in registry().types if type != OF_AUDITORS)
 
 
 def _only_ours(allowed: Grants | None) -> None:

@@ -44,7 +44,7 @@ class SeenStore:
         self._fresh: set[str] = set()
 
     @property
-    def whole(self) -> ResourceStore:
+    def behind(self) -> ResourceStore:
         """What this is a view of: for another view, and for nothing else."""
         return self._whole
 
@@ -180,13 +180,30 @@ class SeenStore:
         reach = self._decision.letter(letter)
         if change.draft is not None and not self._may_become(reach, change):
             raise NotGranted(outside(self._decision, letter, change.type), number)
-        if letter == "c" or reach is None or reach.whole(change.type):
+        if reach is None or reach.whole(change.type):
+            return change
+        if letter == "c":
+            self._refuse_other_records(number, letter, change, reach, None)
             return change
         if not reach.of(change.type):
             raise NotGranted(insufficient(self._decision, letter, change.type), number)
         if await self._seen(reach, current) is None:
             raise await self._unreached(number, change, current, letter)
+        self._refuse_other_records(number, letter, change, reach, current)
         return self._bound(change, current)
+
+    def _refuse_other_records(self, number: int, letter: str, change: Change, reach: Reach, current: Version | None) -> None:
+        """Raises NotGranted for a document that would also come to lie in the record of a patient who is not within reach, and in whose it
+        does not lie now: a patient who is the performer of an Observation cannot make it another patient's."""
+        if change.draft is None:
+            return
+        instant = now()
+        body = change.draft.stamp(1, instant_text(instant))
+        others = self._judge.other_records(reach, change.type, change.id, body, instant)
+        if others and current is not None and current.body is not None:
+            others -= self._judge.other_records(reach, change.type, change.id, current.body, current.instant)
+        if others:
+            raise NotGranted(outside(self._decision, letter, change.type), number)
 
     def _may_become(self, reach: Reach | None, change: Change) -> bool:
         assert change.draft is not None

@@ -18,8 +18,8 @@ def seen(ctx: Context, decision: Decision, letters: str) -> Context:
     """
     if decision.everything:
         return ctx if letters else replace(ctx, decision=decision)
-    store = ctx.store.whole if isinstance(ctx.store, SeenStore) else ctx.store
-    index = ctx.index.whole if isinstance(ctx.index, SeenIndex) else ctx.index
+    store = ctx.store.behind if isinstance(ctx.store, SeenStore) else ctx.store
+    index = ctx.index.behind if isinstance(ctx.index, SeenIndex) else ctx.index
     view = SeenStore(store, ctx.deciding.judge, decision, *_shown(decision, letters), ctx.new_id)
     found = index if decision.search is None else cast(SearchIndex, SeenIndex(index, decision.search))
     return replace(
@@ -47,6 +47,6 @@ def _shown(decision: Decision, letters: str) -> tuple[Reach | None, Reach | None
 
 def whole(ctx: Context) -> Context:
     """The Context without the caller's decision: for an operation that shows of it what its own rules say, and for nothing else."""
-    store = ctx.store.whole if isinstance(ctx.store, SeenStore) else ctx.store
-    index = ctx.index.whole if isinstance(ctx.index, SeenIndex) else ctx.index
+    store = ctx.store.behind if isinstance(ctx.store, SeenStore) else ctx.store
+    index = ctx.index.behind if isinstance(ctx.index, SeenIndex) else ctx.index
     return replace(ctx, store=store, index=index, decision=None)
