@@ -58,24 +58,23 @@ class StoredTokens:
 
     async def find(self, token: str) -> Access | None:
         """See Tokens.find."""
-        now = self._clock()
-        known = self._known.get(token)
-        if known is not None and now < known[1]:
-            return known[0] if now < known[0].expires else None
         if len(token) > _LONGEST:
             return None
-        record = await self._store.record(KIND, digest(token))
+        now, hashed = self._clock(), digest(token)
+        known = self._known.get(hashed)
+        if known is not None and now < known[1]:
+            return known[0] if now < known[0].expires else None
+        record = await self._store.record(KIND, hashed)
         if record is None:
-            self._known.pop(token, None)
+            self._known.pop(hashed, None)
             return None
         access = _decode(record.value)
-        self._known[token] = access, now + KEPT
-        self._known.move_to_end(token)
+        self._known[hashed] = access, now + KEPT
+        self._known.move_to_end(hashed)
         if len(self._known) > _MOST:
             self._known.popitem(last=False)
         return access if now < access.expires else None
 
     def forget(self, hashed: str) -> None:
         """See Tokens.forget."""
-        for token in [token for token in self._known if digest(token) == hashed]:
-            del self._known[token]
+        self._known.pop(hashed, None)
