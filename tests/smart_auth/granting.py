@@ -90,14 +90,16 @@ Result = TypeVar("Result")
 
 
 @contextmanager
-def granting(folder: Path, *, apps: Sequence[Client] = APPS, **settings: Any) -> Iterator[Running]:
+def granting(
+    folder: Path, *, apps: Sequence[Client] = APPS, documents: Sequence[dict[str, Any]] = DOCUMENTS, **settings: Any
+) -> Iterator[Running]:
     """A running server with all of the above."""
     running = Running(folder, auth="smart", password_memory=19, **settings)
     token = alone(_prepared(running.app._settings, apps))
     running.start()
     try:
         with httpx.Client(base_url=f"{running.root}/fhir/", headers={"Authorization": f"Bearer {token}"}, timeout=60) as client:
-            for document in DOCUMENTS:
+            for document in documents:
                 answer = client.put(f"{document['resourceType']}/{document['id']}", json=document)
                 assert answer.status_code == 201, answer.text
         yield running

@@ -1,17 +1,33 @@
 """The choice of a patient and of a visit for apps that are not started from a record."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
 from api.conftest import Running
-from granting import Browser, Form, answered, granting, scopes
+from granting import DOCUMENTS, Browser, Form, answered, granting, scopes
+
+from fhir_server.access.following import CHECKED
 
 ASKED = "launch/patient patient/Patient.rs patient/Observation.rs"
 
 
+OPTED_OUT = {
+    "resourceType": "Consent",
+    "id": "carl",
+    "status": "active",
+    "scope": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/consentscope", "code": "patient-privacy"}]},
+    "category": [{"coding": [{"system": "http://loinc.org", "code": "59284-0"}]}],
+    "patient": {"reference": "Patient/dora"},
+    "policyRule": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "OPTOUT"}]},
+}
+HIDDEN = ({"resourceType": "Patient", "id": "dora", "name": [{"family": "Smith"}]}, OPTED_OUT)
+
+
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with granting(tmp_path_factory.mktemp("picker")) as running:
+    with granting(tmp_path_factory.mktemp("picker"), documents=(*DOCUMENTS, *HIDDEN)) as running:
+        time.sleep(2 * CHECKED)  # from then on the consent counts
         yield running
 
 
@@ -164,3 +180,14 @@ def test_who_was_shown_is_recorded(browser: Browser) -> None:
     events = browser.read("AuditEvent?_count=50&_sort=-date&subtype=search-type", token).json()["entry"]
     found = [event["resource"] for event in events if "chief" in str(event["resource"]["agent"])]
     assert any("Patient/anna" in str(event["entity"]) and "127.0.0.1" in str(event["agent"]) for event in found)
+
+
+@pytest.mark.parametrize("user", ["doc", "desk"])
+def test_who_must_not_be_seen_cannot_be_picked(browser: Browser, user: str) -> None:
+    """A patient who has opted out is in no list, found by nothing that is typed, and refused like one that does not exist."""
+    page = browser.asked(ASKED, user)
+    assert "dora" not in shown(page)
+    for text in ("dora", "Smith", ""):
+        assert "dora" not in browser.choose(page, search=text).text.replace('value="dora"', "")
+    refused = [browser.choose(page, patient=id) for id in ("dora", "nobody")]
+    assert [each.status_code for each in refused] == [403, 403] and refused[0].text == refused[1].text
