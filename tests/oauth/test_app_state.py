@@ -8,9 +8,12 @@ from uuid import uuid4
 import httpx
 import pytest
 from api.conftest import problem
-from oauth.world import OAuth
+from oauth.world import USERS, OAuth, by_user
+from typer.testing import CliRunner
 
+from fhir_server.cli.application import application
 from smart_auth.app_state import endpoints
+from smart_auth.clients import Client
 
 FHIR = {"Content-Type": "application/fhir+json"}
 CODE = {"system": "https://app.example", "code": "preferences"}
@@ -186,6 +189,20 @@ def test_no_more_than_so_many(oauth: OAuth, monkeypatch: pytest.MonkeyPatch) -> 
     kept_one = ask(oauth, "POST", body=document(), caller="other keeper")
     assert kept_one.status_code == 201
     assert ask(oauth, "POST", body=document(), caller="other keeper").status_code == 422
+
+
+def test_it_ends_with_the_app(oauth: OAuth, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[J4] What an app has kept is forgotten where the app is removed."""
+    client = Client("passing", "Passing app", "public", "smart/app-state", "none", ("https://app.example/back",))
+    oauth.stored(client)
+    token = oauth.issued(by_user(USERS[1], "smart/app-state", "passing"))
+    made = ask(oauth, "POST", body=document(), caller=token).json()
+    assert ask(oauth, "GET", f"Basic/{made['id']}", caller=token).status_code == 200
+    monkeypatch.setenv("FHIR_DATA_DIR", str(oauth.settings.data_dir))
+    assert CliRunner().invoke(application, ["client", "remove", "passing"]).exit_code == 0
+    oauth.stored(client)
+    token = oauth.issued(by_user(USERS[1], "smart/app-state", "passing"))
+    assert ask(oauth, "GET", f"Basic/{made['id']}", caller=token).status_code == 404
 
 
 def test_other_searches(oauth: OAuth) -> None:

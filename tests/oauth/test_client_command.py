@@ -11,6 +11,7 @@ from oauth.world import SECRET, USERS, OAuth, key, public, refused
 from typer.testing import CliRunner, Result
 
 from fhir_server.cli.application import application
+from fhir_server.config import SettingsError, load_settings
 
 APP = (
     "--name",
@@ -213,3 +214,20 @@ def test_the_event(oauth: OAuth, run: Any) -> None:
     run("remove", id)
     found = oauth.http.get("/fhir/AuditEvent?_sort=-_lastUpdated&_count=50", headers=oauth.bearer("chief")).text
     assert "the client Diary was added (confidential)" in found and "the client Diary was removed" in found
+
+
+WRONG = {
+    "FHIR_JWKS_URI_ALLOW": "10.0.0.0/99",
+    "FHIR_BRAND_FILE": "nothing.json",
+    "FHIR_BRAND_URL": "javascript:alert(1)",
+    "FHIR_BACKEND_TOKEN_TTL": "3600",
+    "FHIR_REGISTRATION": "everybody",
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_setting_that_cannot_be(run: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A wrong value stops every command with a line that names the variable."""
+    monkeypatch.setenv(name, WRONG[name])
+    with pytest.raises(SettingsError, match=name):
+        load_settings()

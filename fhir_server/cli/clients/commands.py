@@ -176,10 +176,14 @@ async def _remove(settings: Settings, id: str) -> None:
 
     async with open_service(settings) as service:
         found = await _stored(service, id)
-        gone = RecordChange(KIND, id, None, found.revision)
-        await service.commit(gone, happening=told(f"the client {found.client.name} was removed", found.client))
+        off = msgspec.structs.replace(
+            found.client, disabled=True
+        )  # so that an interrupted removal can be repeated, and lets nobody in
+        await service.commit(kept(off, found.revision))
         await end_tokens(service, id, "fhir-server client")
         await forget_state(service, id)
+        gone = RecordChange(KIND, id, None)
+        await service.commit(gone, happening=told(f"the client {found.client.name} was removed", found.client))
 
 
 async def _stored(service: Service, id: str) -> Stored:
