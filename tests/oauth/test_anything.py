@@ -42,7 +42,7 @@ def _is_an_error(answer: Any) -> None:
 
 @pytest.mark.parametrize("endpoint", ["token", "introspect", "revoke"])
 def test_any_form(oauth: OAuth, endpoint: str) -> None:
-    """[D9, H7, K] Any parameters with any values."""
+    """[D9, H7] Any parameters with any values."""
 
     @some
     @given(st.dictionaries(st.sampled_from(KNOWN) | st.text(max_size=10), VALUES, max_size=6))
@@ -55,7 +55,7 @@ def test_any_form(oauth: OAuth, endpoint: str) -> None:
 
 
 def test_any_assertion(oauth: OAuth) -> None:
-    """[H3, K] Any header and claims, in the form of a JWT."""
+    """[H3] Any header and claims, in the form of a JWT."""
     headers = st.dictionaries(
         st.sampled_from(("alg", "kid", "typ", "jku", "jwk", "crit", "b64", "x5c", "x5u", "zip", "enc")), JSON, max_size=5
     )
@@ -74,7 +74,7 @@ def test_any_assertion(oauth: OAuth) -> None:
 
 
 def test_any_authorization_header(oauth: OAuth) -> None:
-    """[D9, K] Any bytes as id and secret, any scheme."""
+    """[D9] Any bytes as id and secret, any scheme."""
 
     @some
     @given(st.sampled_from(("Basic", "basic", "Bearer", "x", "")), st.binary(max_size=60), st.booleans())
@@ -88,7 +88,7 @@ def test_any_authorization_header(oauth: OAuth) -> None:
 
 @pytest.mark.parametrize("endpoint, caller", [("register", ""), ("launch", "doc")])
 def test_any_json(oauth: OAuth, endpoint: str, caller: str) -> None:
-    """[J1, K] Any JSON as metadata of a client, or as the context of a launch."""
+    """[J1] Any JSON as metadata of a client, or as the context of a launch."""
     names = (
         "client_name",
         "redirect_uris",

@@ -85,7 +85,7 @@ CLAIMS: dict[str, Claims] = {
 
 @pytest.mark.parametrize("name", CLAIMS)
 def test_a_claim_that_is_wrong(oauth: OAuth, name: str) -> None:
-    """[H8, H13, K] An assertion that is signed well, but of which one claim is missing, wrong, too old or too long good."""
+    """[H8, H13, K7, K8, K9] An assertion that is signed well, but of which one claim is missing, wrong, too old or too long good."""
     claims = dict(CLAIMS[name])
     for each, value in claims.items():
         if isinstance(value, str) and value[:1] in "+-" and value[1:].isdigit():
@@ -96,14 +96,14 @@ def test_a_claim_that_is_wrong(oauth: OAuth, name: str) -> None:
 
 
 def test_aud_may_be_an_array(oauth: OAuth) -> None:
-    """[K] The token URL may be one of several."""
+    """[K9] The token URL may be one of several."""
     audience = ["https://elsewhere.example/token", oauth.token_url]
     assert oauth.post("token", oauth.service_form(oauth.assertion("backend", aud=audience))).status_code == 200
 
 
 @pytest.mark.parametrize("exp, fits", [(299, True), (300, True), (320, False), (-3, True), (-8, False)])
 def test_how_long_an_assertion_is_good(oauth: OAuth, exp: int, fits: bool) -> None:
-    """[H13, K] Up to five minutes, and a few seconds for clocks that differ."""
+    """[H13, K7, K8] Up to five minutes, and a few seconds for clocks that differ."""
     answer = oauth.post("token", oauth.service_form(oauth.assertion("backend", exp=int(time.time()) + exp)))
     assert (answer.status_code == 200) is fits, answer.text
 
@@ -126,7 +126,7 @@ HEADERS: dict[str, Claims] = {
 
 @pytest.mark.parametrize("name", HEADERS)
 def test_a_header_that_is_wrong(oauth: OAuth, name: str) -> None:
-    """[H8, K] What the header says of keys counts for nothing but for choosing among those registered."""
+    """[H8, K11] What the header says of keys counts for nothing but for choosing among those registered."""
     usual = {"alg": "ES384", "kid": "backend", "typ": "JWT"}
     header, claims = usual | HEADERS[name], _claims(oauth)
     message = ".".join(_b64(json.dumps(part).encode()) for part in (header, claims))
@@ -141,7 +141,7 @@ def _signature(message: bytes) -> bytes:
 
 
 def test_a_signature_over_any_header_is_right_here(oauth: OAuth) -> None:
-    """[K] The signatures of the test above are genuine: with a header that is right the same way of signing is let in."""
+    """[H4] The signatures of the test above are genuine: with a header that is right the same way of signing is let in."""
     parts = ({"alg": "ES384", "kid": "backend", "typ": "JWT", "x-unknown": 1}, _claims(oauth))
     message = ".".join(_b64(json.dumps(part).encode()) for part in parts)
     answer = oauth.post("token", oauth.service_form(f"{message}.{_b64(_signature(message.encode()))}"))
@@ -149,7 +149,7 @@ def test_a_signature_over_any_header_is_right_here(oauth: OAuth) -> None:
 
 
 def test_a_key_that_the_header_brings_along(oauth: OAuth) -> None:
-    """[K] `jwk` in the header is a stranger's key, whoever signs with it."""
+    """[H8] `jwk` in the header is a stranger's key, whoever signs with it."""
     stranger = key("stranger")
     header = {"jwk": stranger.as_dict(private=False), "kid": "backend"}
     refused(oauth.post("token", oauth.service_form(oauth.assertion("backend", stranger, header=header))), "invalid_client")
@@ -164,7 +164,7 @@ def test_the_key_of_another_client(oauth: OAuth) -> None:
 
 @pytest.mark.parametrize("algorithm", ["none", "None", "NONE", ""])
 def test_no_signature(oauth: OAuth, algorithm: str) -> None:
-    """[K] alg=none, however it is written."""
+    """[K10] alg=none, however it is written."""
     assertion = _unsigned({"alg": algorithm, "kid": "backend", "typ": "JWT"}, _claims(oauth))
     refused(oauth.post("token", oauth.service_form(assertion)), "invalid_client")
 
@@ -172,7 +172,7 @@ def test_no_signature(oauth: OAuth, algorithm: str) -> None:
 @pytest.mark.parametrize("algorithm, hash", [("HS256", hashlib.sha256), ("HS384", hashlib.sha384)])
 @pytest.mark.parametrize("secret", ["pem", "jwk"])
 def test_the_public_key_as_a_secret(oauth: OAuth, algorithm: str, hash: Any, secret: str) -> None:
-    """[K] A MAC with the public key as its secret."""
+    """[K10] A MAC with the public key as its secret."""
     signer = key("backend-rsa", "RSA")
     known = signer.as_pem(private=False) if secret == "pem" else json.dumps(signer.as_dict(private=False)).encode()
     header, claims = {"alg": algorithm, "kid": "backend-rsa", "typ": "JWT"}, _claims(oauth)
@@ -219,7 +219,7 @@ def test_another_kind_of_assertion(oauth: OAuth, kind: str) -> None:
 
 
 def test_used_once(oauth: OAuth) -> None:
-    """[H13, K] A second use of the same jti is refused, also in an assertion made anew."""
+    """[H13, K6] A second use of the same jti is refused, also in an assertion made anew."""
     first = oauth.assertion("backend", jti="only-once")
     assert oauth.post("token", oauth.service_form(first)).status_code == 200
     refused(oauth.post("token", oauth.service_form(first)), "invalid_client")
@@ -228,7 +228,7 @@ def test_used_once(oauth: OAuth) -> None:
 
 
 def test_used_many_times_at_once(oauth: OAuth) -> None:
-    """[K] Of eight uses of one assertion at the same moment one succeeds."""
+    """[K6] Of eight uses of one assertion at the same moment one succeeds."""
     form = oauth.service_form(oauth.assertion("backend"))
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: oauth.post("token", form), range(8)))

@@ -74,7 +74,7 @@ WRONG: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_who_is_not(oauth: OAuth, name: str) -> None:
-    """[D2, D9, K] Everybody else: 401, with WWW-Authenticate where Basic was tried; 400 for two ways at once."""
+    """[D2, D9] Everybody else: 401, with WWW-Authenticate where Basic was tried; 400 for two ways at once."""
     headers, form, error = WRONG[name]
     answer = oauth.post("revoke", {**TOKEN, **form}, headers=headers)
     refused(answer, error, 401 if error == "invalid_client" else 400)
@@ -89,7 +89,7 @@ def _seen(answer: httpx.Response) -> Any:
 
 @pytest.mark.parametrize("way", ["basic", "post"])
 def test_nobody_learns_which_clients_there_are(oauth: OAuth, way: str) -> None:
-    """[K] An unknown client, a disabled one, one without a secret and a wrong secret are answered alike."""
+    """[D2] An unknown client, a disabled one, one without a secret and a wrong secret are answered alike."""
 
     def answer(id: str, secret: str) -> Any:
         if way == "basic":

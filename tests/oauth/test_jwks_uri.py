@@ -83,7 +83,7 @@ def test_a_new_key(oauth: OAuth, publisher: Publisher) -> None:
 
 
 def test_a_jku_that_is_not_registered(oauth: OAuth, publisher: Publisher) -> None:
-    """[H8, K] No other `jku` is asked, also not one on the same host."""
+    """[H8, K11] No other `jku` is asked, also not one on the same host."""
     publisher.body = public(key("published"))
     service(oauth, publisher, "careful")
     with publishing() as evil:
@@ -144,14 +144,14 @@ PRIVATE = (
 
 @pytest.mark.parametrize("address", PRIVATE)
 def test_no_way_into_the_own_network(address: str) -> None:
-    """[K] Whatever name leads to a private, local or reserved address: nobody is connected to."""
+    """[K11] Whatever name leads to a private, local or reserved address: nobody is connected to."""
     remote = RemoteKeys(Clock(), Allowed(), resolver=names(address))
     with pytest.raises(Unreachable, match="not one of the public Internet"):
         find(remote, "https://innocent.example/jwks")
 
 
 def test_one_private_address_among_others() -> None:
-    """[K] A name with a public and a private address is refused as a whole."""
+    """[K11] A name with a public and a private address is refused as a whole."""
     with pytest.raises(Unreachable, match="not one of the public Internet"):
         find(RemoteKeys(Clock(), Allowed(), resolver=names("93.184.216.34", "10.0.0.1")), "https://innocent.example/jwks")
 
@@ -166,7 +166,7 @@ def test_the_public_internet(address: str) -> None:
 
 @pytest.mark.parametrize("allowed", ["10.1.0.0/16", "keys.internal", "fd00::/8 10.1.2.3", "KEYS.internal"])
 def test_what_the_operator_allows(allowed: str) -> None:
-    """[K] FHIR_JWKS_URI_ALLOW names hosts and networks of one's own; others stay refused."""
+    """[K11] FHIR_JWKS_URI_ALLOW names hosts and networks of one's own; others stay refused."""
     known = Allowed.read(allowed)
     assert known.may_connect("keys.internal", ip_address("10.1.2.3"))
     assert not known.may_connect("other.internal", ip_address("10.2.2.3"))
@@ -180,7 +180,7 @@ def test_a_network_that_is_none(text: str) -> None:
 
 
 def test_a_name_that_changes_its_address(publisher: Publisher) -> None:
-    """[K] The connection goes to the address that was checked: the name is resolved once for each fetch (no DNS rebinding)."""
+    """[K11] The connection goes to the address that was checked: the name is resolved once for each fetch (no DNS rebinding)."""
     publisher.body = public(key("fresh"))
     resolver = names("127.0.0.1")
     remote = RemoteKeys(Clock(), Allowed(frozenset(), HERE.networks, loopback=True), resolver=resolver)
@@ -191,7 +191,7 @@ def test_a_name_that_changes_its_address(publisher: Publisher) -> None:
 
 
 def test_over_https(tmp_path: Path) -> None:
-    """[H14, K] The certificate is that of the name, though the connection goes to a checked address; another's is refused."""
+    """[H14, K11] The certificate is that of the name, though the connection goes to a checked address; another's is refused."""
     with publishing(serving_as(NAME, tmp_path)) as publisher:
         publisher.body = public(key("fresh"))
         trusted = RemoteKeys(Clock(), HERE, resolver=names("127.0.0.1"), tls=trusting(NAME))
@@ -221,7 +221,7 @@ ANSWERS: dict[str, tuple[Any, int, dict[str, str]]] = {
 
 @pytest.mark.parametrize("name", ANSWERS)
 def test_an_answer_that_is_no_use(publisher: Publisher, name: str) -> None:
-    """[H14, K] Redirects are not followed, and what is no small set of public keys is not taken."""
+    """[H14, K11] Redirects are not followed, and what is no small set of public keys is not taken."""
     publisher.body, publisher.status, publisher.headers = ANSWERS[name]
     with pytest.raises(Unreachable):
         find(RemoteKeys(Clock(), HERE), publisher.url())

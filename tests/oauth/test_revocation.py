@@ -19,7 +19,7 @@ def refreshed(oauth: OAuth, token: str) -> int:
 
 @pytest.mark.parametrize("hint", ["", "access_token", "refresh_token", "nonsense"])
 def test_an_access_token(oauth: OAuth, hint: str) -> None:
-    """[E7, E14] It is good for nothing at once, whatever the hint; the refresh token of its grant is."""
+    """[E7, E14, K14] It is good for nothing at once, whatever the hint; the refresh token of its grant is."""
     access, refresh = oauth.granted(ANNA, "server")
     assert reads(oauth, access) == 200
     form = {"token": access} | ({"token_type_hint": hint} if hint else {})
@@ -61,7 +61,7 @@ def test_twice(oauth: OAuth) -> None:
 
 
 def test_a_token_of_another_client(oauth: OAuth) -> None:
-    """[E14, K] It is refused, and the token stays as good as it was."""
+    """[E14] It is refused, and the token stays as good as it was."""
     access, refresh = oauth.granted(ANNA, "server")
     for token in (access, refresh):
         refused(oauth.post("revoke", {"token": token, "client_id": "public"}), "invalid_grant", 400)
@@ -92,7 +92,7 @@ def test_what_is_missing(oauth: OAuth) -> None:
 
 
 def test_the_refresh_token_of_another_client(oauth: OAuth) -> None:
-    """[E13, K] A refresh token is bound to its client, however well another one proves itself."""
+    """[E13, K12] A refresh token is bound to its client, however well another one proves itself."""
     _, refresh = oauth.granted(ANNA, "server")
     form = {"grant_type": "refresh_token", "refresh_token": refresh}
     refused(oauth.post("token", {**form, "client_id": "public"}), "invalid_grant", 400)
@@ -103,7 +103,7 @@ def test_the_refresh_token_of_another_client(oauth: OAuth) -> None:
 
 @pytest.mark.parametrize("client", ["public", "server", "keyed"])
 def test_a_refresh_token_needs_offline_access(oauth: OAuth, client: str) -> None:
-    """[E13] It is given for offline_access, and gives no more than was granted."""
+    """[E13, K13] It is given for offline_access, and gives no more than was granted."""
     assert oauth.granted(ANNA, client, "openid patient/*.rs")[1] == ""
     _, refresh = oauth.granted(ANNA, client, "offline_access patient/Patient.rs")
     form = {"grant_type": "refresh_token", "refresh_token": refresh}
