@@ -1,7 +1,7 @@
 """What patients' consents keep from a caller, taken from what the caller's token allows.
 
 A record that is denied as a whole is left out of a grant by the patient's id (`Grant.without`). One that is denied in part is left out
-too, and comes back by a grant for that patient's compartment alone, with what remains as clauses.
+too, and what remains comes back by a second grant, with clauses: one for all patients who deny the same.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,13 +13,18 @@ from fhir_server.access.decision import LETTERS, Decision, Letter, Reach
 from fhir_server.access.types import BY_PATIENT, OF_AUDITORS
 from search.compartments import linking
 from search.parameters import registry
-from search.query import Clause, Compartment, Grant, Grants, Modifier, Term
+from search.query import Clause, Grant, Grants, Modifier, Term
 from search.values import ReferenceValue, TokenValue
 
 MOST_WAYS = 32
 """Ways in which a document may be left by several denials with exceptions; with more the patient's documents of the type are denied."""
 
+MOST_ALIKE = 100
+"""Different ways in which patients deny part of a type; beyond that the documents of the type are denied as a whole, or each search
+would have to tell them all apart."""
+
 Clauses = tuple[Clause, ...]
+Ways = tuple[Clauses, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,37 +66,50 @@ def _reach(reach: Reach | None, whole: frozenset[str], partly: Mapping[str, Sequ
 
 
 def _grants(type: str, grants: Grants, whole: frozenset[str], partly: Mapping[str, Sequence[Kept]]) -> Grants:
+    if type not in BY_PATIENT and (type == OF_AUDITORS or (type != "Patient" and not linking("Patient", type, registry()))):
+        return grants  # it is of no patient; and whoever may see the record of accesses sees all of it
     touched = {patient: [k for k in each if k.part.of(type)] for patient, each in partly.items()}
     touched = {patient: each for patient, each in touched.items() if each}
     closed = whole.union(touched) if touched else whole
     if not closed:
         return grants
-    if type in BY_PATIENT:
-        found = [replace(grant, clauses=(*grant.clauses, _about(type, closed, Modifier.NOT))) for grant in grants]
-    elif type == "Patient" or (linking("Patient", type, registry()) and type != OF_AUDITORS):
-        found = [replace(grant, without=grant.without | closed) for grant in grants]
-    else:
-        return grants  # whoever may see the record of accesses sees all of it
-    for patient, each in touched.items():
-        for clauses in _ways(type, each):
-            found += [_back(grant, type, patient, clauses, closed) for grant in grants if _reaches(grant, patient)]
+    found = [_apart(grant, type, closed) for grant in grants]
+    for ways, patients in _alike(type, touched).items():
+        others = closed - patients
+        found += [_apart(replace(grant, clauses=(*grant.clauses, *way)), type, others) for way in ways for grant in grants]
     return tuple(found)
 
 
-def _reaches(grant: Grant, patient: str) -> bool:
-    return not grant.free and patient not in grant.without and grant.compartment in (None, Compartment(patient))
-
-
-def _back(grant: Grant, type: str, patient: str, clauses: Clauses, closed: frozenset[str]) -> Grant:
-    """A grant for what remains of one patient's."""
-    clauses = (*grant.clauses, *clauses)
+def _apart(grant: Grant, type: str, patients: frozenset[str]) -> Grant:
+    """The grant without what is these patients'."""
+    if not patients:
+        return grant
     if type in BY_PATIENT:
-        return replace(grant, clauses=(*clauses, _about(type, frozenset((patient,)), Modifier.NONE)))
-    return replace(grant, compartment=Compartment(patient), clauses=clauses, without=(grant.without | closed) - {patient})
+        return replace(grant, clauses=(*grant.clauses, _not_about(type, patients)))
+    return replace(grant, without=grant.without | patients if grant.without else patients)
 
 
-def _ways(type: str, kept: Sequence[Kept]) -> list[Clauses]:
-    """Clauses for documents of the type that nothing of this is kept of: one of the lists must hold."""
+def _alike(type: str, touched: Mapping[str, Sequence[Kept]]) -> dict[Ways, frozenset[str]]:
+    """Ways in which documents remain -> the patients for whom it is these: one grant each, however many patients."""
+    groups: dict[Ways, set[str]] = {}
+    single = {patient for patient, each in touched.items() if all(_single(kept) for kept in each)}
+    if single:  # ids tell documents apart without the patient
+        ids = frozenset(id for patient in single for kept in touched[patient] for id in kept.part.ids or ())
+        groups[_ways(type, [Kept(Part(ids=ids), ())])] = single
+    for patient, each in touched.items():
+        ways = () if patient in single else _ways(type, each)
+        if ways and (ways in groups or len(groups) < MOST_ALIKE):
+            groups.setdefault(ways, set()).add(patient)
+    return {ways: frozenset(patients) for ways, patients in groups.items()}
+
+
+def _single(kept: Kept) -> bool:
+    """Whether it is single documents that are kept, and nothing more."""
+    return kept.part.ids is not None and not kept.part.labels and not kept.exceptions
+
+
+def _ways(type: str, kept: Sequence[Kept]) -> Ways:
+    """Clauses for documents of the type that nothing of this is kept of: one of the lists must hold; of none, none does."""
     ways = [
         _outside(type, each.part) + [way for part in each.exceptions if part.of(type) for way in _inside(type, part)]
         for each in kept
@@ -99,7 +117,7 @@ def _ways(type: str, kept: Sequence[Kept]) -> list[Clauses]:
     count = 1
     for each in ways:
         count *= len(each)
-    return [tuple(dict.fromkeys(sum(way, ()))) for way in product(*ways)] if count <= MOST_WAYS else []
+    return tuple(tuple(dict.fromkeys(sum(way, ()))) for way in product(*ways)) if count <= MOST_WAYS else ()
 
 
 def _outside(type: str, part: Part) -> list[Clauses]:
@@ -123,7 +141,7 @@ def _named(type: str, part: Part, modifier: Modifier) -> Clause:
     return Clause(registry().of(type)["_id"], modifier, tuple(Term(TokenValue("", id)) for id in ids))
 
 
-def _about(type: str, patients: frozenset[str], modifier: Modifier) -> Clause:
-    """About one of these patients, or about none of them: for types outside of the compartment that name theirs."""
+def _not_about(type: str, patients: frozenset[str]) -> Clause:
+    """About none of these patients: for types outside of the compartment that name theirs."""
     terms = tuple(Term(ReferenceValue(f"Patient/{patient}")) for patient in sorted(patients))
-    return Clause(registry().of(type)["patient"], modifier, terms)
+    return Clause(registry().of(type)["patient"], Modifier.NOT, terms)

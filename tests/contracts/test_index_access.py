@@ -8,7 +8,7 @@ from contracts.filling import DOCUMENTS, Filled, asked, grant, key, rule, run
 from contracts.index_harness import all_pages
 
 from search.index import SearchIndex
-from search.query import Compartment, Grant, Grants, Include
+from search.query import Compartment, Grant, Grants, Include, Modifier
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,11 @@ def test_several_compartments(filled: Filled, text: str, patients: str, ids: str
     run(filled, test)
 
 
+NOT_ABOUT = Grant(
+    "Observation", None, tuple(replace(c, modifier=Modifier.NOT) for c in grant("Observation?subject=Patient/1").clauses)
+)
+"""What can be asked for by no parameter: a reference that leads elsewhere, or nowhere."""
+
 ALLOWED: list[tuple[str, Grants, str]] = [
     ("Observation", (), ""),
     ("Observation", (grant("Patient"),), ""),
@@ -82,6 +87,10 @@ ALLOWED: list[tuple[str, Grants, str]] = [
     ("Observation", (Grant("Observation", free=True), grant("Observation", "2")), "4 5"),
     ("Observation", (Grant("Observation", Compartment("1"), without=frozenset("2")),), "1 2 3"),
     ("Observation", (replace(grant("Observation?code=b"), without=frozenset("2")), grant("Observation", "2")), "3 4"),
+    ("Observation", (grant("Observation?_id:not=1,4"),), "2 3 5"),
+    ("Observation", (replace(grant("Observation?_id:not=1,3"), without=frozenset("2")),), "2 5"),
+    ("Observation", (grant("Observation?_security:not=http://none.test|R"),), "1 2 3 4 5"),
+    ("Observation", (NOT_ABOUT,), "4 5"),
     ("Patient", (grant("Patient?gender=male"), grant("Patient?name:contains=mit"), grant("Patient?_id=9")), "2 3"),
 ]
 

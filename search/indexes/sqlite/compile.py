@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from search.indexes.sqlite.custom.compiling import listed, presence
@@ -199,8 +200,16 @@ def _apart(without: frozenset[str], free: bool, book: Book) -> list[Predicate]:
         return [Predicate(9, check=lambda rows: all(r[0] != book.patient for r in rows))]
     if not without:
         return []
-    left = _inverted(_in_compartment(sorted(without), book))
-    return [left if len(without) <= _SOUGHT else Predicate(9, check=left.check)]
+    if len(without) <= _SOUGHT:
+        return [_inverted(_in_compartment(sorted(without), book))]
+    closed = _hashed(without)
+    return [Predicate(9, check=lambda rows: not any(r[0] == book.patient and r[1] in closed for r in rows))]
+
+
+@lru_cache(maxsize=16)
+def _hashed(patients: frozenset[str]) -> frozenset[int]:
+    """Worked out once for the many searches that leave out the same patients."""
+    return frozenset(hash64(f"Patient/{patient}") for patient in patients)
 
 
 def _by_id(terms: Sequence[Term], book: Book) -> Predicate:
