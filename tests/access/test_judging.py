@@ -37,10 +37,13 @@ def sampled() -> dict[str, list[dict[str, Any]]]:
 
 
 def _documents(path: Path) -> Iterator[dict[str, Any]]:
+    """The resources of the Bundles in a file, their references to one another as a server would have them."""
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         for line in lines:
-            whole = json.loads(line)
-            yield from (entry["resource"] for entry in whole.get("entry", ())) if whole["resourceType"] == "Bundle" else (whole,)
+            names = {each["fullUrl"]: each["resource"] for each in json.loads(line).get("entry", ()) if "fullUrl" in each}
+            for url, resource in names.items():
+                line = line.replace(f'"{url}"', f'"{resource["resourceType"]}/{resource["id"]}"')
+            yield from (entry["resource"] for entry in json.loads(line)["entry"])
 
 
 SAMPLES = sampled()
@@ -48,6 +51,7 @@ SAMPLES = sampled()
 
 def grants(type: str, documents: list[dict[str, Any]]) -> Iterator[Grants]:
     """Grants that hold for some of the documents: their patients, and values that they have."""
+    assert type not in ("Condition", "Encounter", "Observation") or EXTRACTOR.extract(type, documents[0]).patients
     patients = sorted({patient for document in documents for patient in EXTRACTOR.extract(type, document).patients})[:3]
     for patient in patients:
         yield (Grant(type, Compartment(patient)),)
