@@ -5,7 +5,7 @@ from smart_auth.happenings import Happening
 from smart_auth.issuing.authorization import revoke_all
 from smart_auth.openid.subjects import forgotten_subject
 from smart_auth.people import passwords
-from smart_auth.people.reset import BY_HAND_MINUTES, make_link
+from smart_auth.people.reset import BY_HAND_MINUTES, links_ended, make_link
 from smart_auth.people.sessions import all_ended
 from smart_auth.roles import ROLES
 from smart_auth.service import Service
@@ -22,7 +22,8 @@ async def add(service: Service, user: User, password: str, by: str) -> User:
     if not name:
         raise Refused("a user name has 1 to 100 visible characters")
     await _check(service, user)
-    user = user.having(name=name, password=await _hashed(service, password, name, user.email) if password else "")
+    hashed = await _hashed(service, password, name, user.email) if password else ""
+    user = user.having(name=name, password=hashed, sessions_from=service.clock())  # none of an earlier user of this name
     try:
         await service.commit(kept(user), happening=_happened(f"user added with the role {user.role}", user, by))
     except Conflict:
@@ -86,7 +87,8 @@ async def _done(service: Service, user: User, changed: User | None, text: str, b
     now = service.clock()
     records = (kept(changed.having(sessions_from=now)),) if changed is not None else (forgotten(user), forgotten_subject(user.name))
     try:
-        await service.commit(*records, *await all_ended(service, user.name), happening=_happened(text, user, by))
+        begun = (*await all_ended(service, user.name), *await links_ended(service, user.name))
+        await service.commit(*records, *begun, happening=_happened(text, user, by))
     except Conflict:
         raise Refused(f"{user.name} was changed by somebody else at this moment; try again") from None
 

@@ -6,6 +6,7 @@ from smart_auth.happenings import Happening
 from smart_auth.issuing.authorization import revoke_all
 from smart_auth.people import delays, passwords
 from smart_auth.people.account import account_page
+from smart_auth.people.reset import links_ended
 from smart_auth.people.sessions import all_ended, required
 from smart_auth.service import Service
 from smart_auth.users import kept
@@ -27,7 +28,7 @@ async def change(service: Service, request: WebRequest) -> WebResponse:
         return await account_page(service, session, user, problem=refused)
     changed = user.having(password=await passwords.hashed(service.settings, new))
     happening = Happening("credentials", "password changed", subject=user.name, address=request.address)
-    others = await all_ended(service, user.name, but=session.id)
+    others = (*await all_ended(service, user.name, but=session.id), *await links_ended(service, user.name))
     try:
         await service.commit(kept(changed), *others, *tried.cleared, happening=happening)
     except Conflict:

@@ -74,9 +74,13 @@ async def make_link(service: Service, user: User, minutes: int, happening: Happe
     token = secrets.token_urlsafe(32)
     expires = service.clock() + minutes * 60_000_000
     made = RecordChange(KIND, digest(token), user.name.encode(), ABSENT, (f"user:{user.name}",), expires)
-    earlier = await service.store.records(KIND, tag=f"user:{user.name}")
-    await service.commit(made, *(RecordChange(KIND, each.key, None) for each in earlier), happening=happening)
+    await service.commit(made, *await links_ended(service, user.name), happening=happening)
     return f"{service.urls.issuer}/oauth/reset?token={token}"
+
+
+async def links_ended(service: Service, name: str) -> list[RecordChange]:
+    """The changes that make all links of a user good for nothing."""
+    return [RecordChange(KIND, each.key, None) for each in await service.store.records(KIND, tag=f"user:{name}")]
 
 
 async def _sent(service: Service, text: str, address: str) -> None:

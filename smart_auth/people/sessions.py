@@ -12,6 +12,7 @@ import msgspec
 from resources.store import ANY, Conflict, Record, RecordChange
 from smart_auth.errors import OAuthError
 from smart_auth.people.browser import SESSION, check_form, cookie, cookie_of
+from smart_auth.sealing import WrongSecret
 from smart_auth.service import Service
 from smart_auth.tokens import digest
 from smart_auth.users import User, find_user
@@ -80,10 +81,13 @@ def ended(session: Session) -> RecordChange:
 
 
 def noted(service: Service, session: Session) -> dict[str, str]:
-    """What the session's note says, by name."""
+    """What the session's note says, by name; nothing where it was sealed with an earlier FHIR_SECRET."""
     if not session.note:
         return {}
-    return _decode_note(service.sealer.open(urlsafe_b64decode(session.note), f"session/{session.id}"))
+    try:
+        return _decode_note(service.sealer.open(urlsafe_b64decode(session.note), f"session/{session.id}"))
+    except WrongSecret:
+        return {}
 
 
 async def note(service: Service, session: Session, **values: str) -> Session:

@@ -125,6 +125,16 @@ def test_a_link_counts_once(post: Post) -> None:
     browser.entered(name, NEW)
 
 
+def test_a_link_ends_with_a_change_of_the_password(post: Post) -> None:
+    """Once the password is changed otherwise, links that are on their way set nothing."""
+    name, browser = post.crowd.user(), post.crowd.browser()
+    ask(browser, name)
+    link = post.link()
+    account = browser.entered(name).get("/account")
+    assert browser.send(account, "/account/password", current=PASSWORD, password=NEW).status_code == 303
+    assert browser.get(link).status_code == 400
+
+
 def test_a_link_with_a_password_that_may_not_be_chosen(post: Post) -> None:
     """A refused password does not use the link up."""
     name, browser = post.crowd.user(), post.crowd.browser()

@@ -2,12 +2,15 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pyotp
 import pytest
-from people import SIGN_IN, Browser, Found, People, said
+from people import SIGN_IN, Browser, Found, People, people, said
+from typer.testing import CliRunner
 
+from fhir_server.cli.application import application
 from smart_auth.settings import SignInSettings
 
 PROVE = "/oauth/second-factor"
@@ -243,3 +246,23 @@ def test_roles_are_spelt_right() -> None:
     """A role that there is not stops the start: a slip of the pen must not leave a role without its second factor."""
     with pytest.raises(ValueError, match="practicioner is no role; roles are patient, practitioner"):
         SignInSettings(mfa_roles="admin practicioner")
+
+
+def test_after_a_change_of_the_servers_secret(tmp_path: Path) -> None:
+    """What was sealed under another FHIR_SECRET is said to be out of use, pages go on working, and recovery codes still count."""
+    folder = tmp_path / "changed"
+    with people(folder, 1, needing=0, secret="a secret of sixteen characters") as made:
+        browser, app, codes = with_app(made, "user0")
+        browser.get(ADD)
+        cookies = browser.cookies()
+    environment = {"FHIR_DATA_DIR": str(folder), "FHIR_SECRET": "another secret of that length"}
+    assert CliRunner().invoke(application, ["audit", "rotate-key"], env=environment).exit_code == 0
+    with people(folder, 0, needing=0, secret="another secret of that length") as made:
+        old = made.browser()
+        for name, value in cookies.items():
+            old.http.cookies.set(name, value, domain="127.0.0.1")
+        assert old.get(ADD).status_code == 200
+        browser, page = proving(made, "user0")
+        answer = browser.send(page, PROVE, otp=app.at(made.clock.seconds))
+        assert answer.status_code == 503 and "a secret of this server was changed" in answer.text
+        assert browser.send(page, PROVE, otp=codes[0]).status_code == 303 and browser.signed_in
