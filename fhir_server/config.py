@@ -165,6 +165,10 @@ class Settings(ProtectionSettings):
             raise ValueError(
                 f"FHIR_SEARCH_URL: documents in {name} are searched by Elasticsearch; give its URL (http://… or https://…)"
             )
+        if self.auth == "smart" and not self.auth_issuer and self.base_url and urlsplit(self.base_url)[2:] != ("/fhir", "", ""):
+            raise ValueError(
+                "FHIR_BASE_URL: with sign-in it has the form https://HOST/fhir, for the pages of sign-in are beside it, at the root of HOST"
+            )
         if self.workers > 1 and self.in_memory:
             raise ValueError("FHIR_WORKERS: the store memory:// lives in one process; use FHIR_WORKERS=1 or a sqlite:/// store")
         return self

@@ -1,5 +1,6 @@
 """What is allowed and yet seldom meant: said when the server starts and by `check-config`."""
 
+from ipaddress import ip_address
 from urllib.parse import parse_qsl, urlsplit
 
 from fhir_server.config import Settings, is_loopback
@@ -18,7 +19,8 @@ def advice(settings: Settings) -> list[str]:
     if settings.store in ("mongodb", "postgresql"):
         if settings.secret is None:
             found.append(
-                "FHIR_SECRET is not set: a second server on this store would refuse this one's page links; give all the same"
+                "FHIR_SECRET is not set: a second server on this store would refuse this one's page links, and could open neither its"
+                " keys nor the second factors of users; give all the same"
             )
         if not settings.base_url:
             found.append("FHIR_BASE_URL is not set: absolute references to this server are known by FHIR_HOST and FHIR_PORT only")
@@ -27,12 +29,24 @@ def advice(settings: Settings) -> list[str]:
             "FHIR_HOST is not a loopback address and FHIR_BASE_URL is not https: tokens and records would travel unencrypted; give the"
             " server a certificate (FHIR_TLS_CERT), or name the https address of the proxy in front of it (FHIR_BASE_URL)"
         )
+    if settings.auth == "smart" and not settings.base_url and _nowhere(settings.host):
+        found.append(
+            f"FHIR_BASE_URL is not set: apps that sign in are told addresses at {settings.base.removesuffix('/fhir')}, which lead nowhere"
+        )
     if settings.workers > 1 and settings.rate_limit != "off" and not settings.redis_url:
         found.append(
             f"FHIR_WORKERS={settings.workers} without FHIR_REDIS_URL: each process counts requests for itself, so together they allow"
             f" {settings.workers} times what the rate limits say"
         )
     return found
+
+
+def _nowhere(host: str) -> bool:
+    """Whether it stands for all addresses of the machine, and so is none that anybody can go to."""
+    try:
+        return ip_address(host).is_unspecified
+    except ValueError:
+        return False
 
 
 def _exposed(url: str) -> bool:

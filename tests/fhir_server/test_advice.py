@@ -8,7 +8,7 @@ from fhir_server.cli.advice import advice
 from fhir_server.config import load_settings
 
 SEARCH = "http://127.0.0.1:9200"
-SETTLED = {"secret": "a" * 16, "base_url": "https://fhir.example.org"}
+SETTLED = {"secret": "a" * 16, "base_url": "https://fhir.example.org/fhir"}
 
 
 @pytest.mark.parametrize(
@@ -25,10 +25,11 @@ SETTLED = {"secret": "a" * 16, "base_url": "https://fhir.example.org"}
         ({"store_url": "mongodb+srv://db.example.org/x", "search_url": SEARCH, **SETTLED}, []),
         ({"store_url": "mongodb+srv://db.example.org/x?tls=false", "search_url": SEARCH, **SETTLED}, ["FHIR_STORE_URL"]),
         ({"store_url": "postgresql://127.0.0.1/x", "search_url": SEARCH}, ["FHIR_SECRET", "FHIR_BASE_URL"]),
-        ({"host": "0.0.0.0"}, ["FHIR_HOST"]),
-        ({"host": "0.0.0.0", "base_url": "https://fhir.example.org"}, []),
-        ({"host": "0.0.0.0", "base_url": "http://fhir.example.org"}, ["FHIR_HOST"]),
-        ({"host": "0.0.0.0", "tls_cert": "/etc/tls/cert.pem"}, []),
+        ({"host": "0.0.0.0"}, ["FHIR_HOST", "FHIR_BASE_URL"]),
+        ({"host": "192.0.2.1"}, ["FHIR_HOST"]),
+        ({"host": "0.0.0.0", "base_url": "https://fhir.example.org/fhir"}, []),
+        ({"host": "0.0.0.0", "base_url": "http://fhir.example.org/fhir"}, ["FHIR_HOST"]),
+        ({"host": "::", "tls_cert": "/etc/tls/cert.pem"}, ["FHIR_BASE_URL"]),
         ({"workers": 4, "rate_limit": "600/minute"}, ["FHIR_WORKERS=4"]),
         ({"workers": 4, "rate_limit": "600/minute", "redis_url": "redis://127.0.0.1"}, []),
     ],

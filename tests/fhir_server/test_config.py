@@ -28,7 +28,7 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             "http://ehr:80/fhir http://localhost:80/fhir http://localhost/fhir",
             "http://localhost:8000/fhir",
         ),
-        ({"base_url": "https://ehr.org/r4/"}, "https://ehr.org/r4 http://ehr.org/r4", "http://127.0.0.1:8000/fhir"),
+        ({"base_url": "https://ehr.org/r4/", "auth": "off"}, "https://ehr.org/r4 http://ehr.org/r4", "http://127.0.0.1:8000/fhir"),
     ],
 )
 def test_what_means_this_server(given: dict[str, Any], own: str, other: str) -> None:
@@ -84,6 +84,8 @@ WRONG = [
     ({"FHIR_SEARCH_URL": "https://me:secret@"}, "FHIR_SEARCH_URL=https://***@: "),
     ({"FHIR_SEARCH_PREFIX": "Fhir-*"}, "FHIR_SEARCH_PREFIX=Fhir-*: "),
     ({"FHIR_BASE_URL": "localhost/fhir"}, "FHIR_BASE_URL=localhost/fhir: it must begin with http:// or https://"),
+    ({"FHIR_BASE_URL": "https://h.example/r4"}, "FHIR_BASE_URL: with sign-in it has the form https://HOST/fhir"),
+    ({"FHIR_BASE_URL": "https://h.example/ehr/fhir"}, "FHIR_BASE_URL: with sign-in it has the form https://HOST/fhir"),
     ({"FHIR_SECRET": "short-secret"}, "FHIR_SECRET: "),
     ({"FHIR_DEFAULT_COUNT": "5000"}, "FHIR_DEFAULT_COUNT=5000 is more than FHIR_MAX_COUNT=1000"),
     ({"FHIR_AUTH": "off", "FHIR_HOST": "0.0.0.0"}, "FHIR_AUTH=off is refused on 0.0.0.0"),
