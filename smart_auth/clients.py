@@ -61,10 +61,6 @@ class Client(msgspec.Struct, frozen=True, omit_defaults=True):
         """The most that it may ask for."""
         return parse_scopes(self.scopes)
 
-    def knows(self, secret: str, now: int) -> bool:
-        """Whether it is a secret of this client that is good at `now` (microseconds). Takes as long for a wrong one."""
-        return has_secret(self.secrets, secret, now)
-
 
 class Stored(NamedTuple):
     """A client and the revision of its record, for changing it."""
@@ -131,7 +127,7 @@ def opened_in(hour: int) -> str:
 
 
 def rotated(client: Client, now: int, keep_old: int) -> tuple[str, Client]:
-    """A new secret and the client with it; the newest of the old ones is good for `keep_old` microseconds more.
+    """A new secret and the client with it; the newest of the old ones is good for `keep_old` microseconds more (0: no longer).
 
     Raises ValueError where the client has no secret.
     """

@@ -149,6 +149,28 @@ def _good(oauth: OAuth, id: str, secret: str) -> bool:
     return oauth.post("revoke", {"token": "x"}, auth=(id, secret)).status_code == 200
 
 
+def test_new_keys(oauth: OAuth, run: Any) -> None:
+    """[H14] A client with keys is given others, which count at once; the old ones no more."""
+    for name in ("before", "after"):
+        Path(f"{name}.json").write_text(json.dumps(public(key(name))))
+    id = added(run, "--name", "X", "--type", "backend", "--jwks", "before.json", "--scope", "system/*.rs")["client_id"]
+    assert run("rotate", id, "--jwks", "after.json").exit_code == 0
+    refused(oauth.post("token", oauth.service_form(oauth.assertion(id, key("before")))), "invalid_client")
+    assert oauth.post("token", oauth.service_form(oauth.assertion(id, key("after")))).status_code == 200
+    moved = json.loads(run("rotate", id, "--jwks-uri", "https://x.example/jwks", "--json").stdout)
+    assert moved["jwks_uri"] == "https://x.example/jwks" and "jwks" not in moved
+    assert run("rotate", id, "--jwks", "after.json", "--jwks-uri", "https://x.example/jwks").exit_code == 2
+    assert "has no keys" in run("rotate", "server", "--jwks", "after.json").stderr
+
+
+def test_help(run: Any) -> None:
+    """Every command explains itself."""
+    told = run("--help").stdout
+    for command in ("add", "list", "show", "rotate", "disable", "enable", "remove"):
+        assert command in told
+        assert run(command, "--help").exit_code == 0
+
+
 def test_no_secret_to_rotate(run: Any) -> None:
     """A client without one is told so."""
     done = run("rotate", "backend")

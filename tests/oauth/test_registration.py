@@ -192,7 +192,7 @@ def test_the_event_of_a_registration(oauth: OAuth) -> None:
 
 
 def test_no_more_than_so_many_an_hour(oauth: OAuth, monkeypatch: pytest.MonkeyPatch) -> None:
-    """[J1] Anybody may register, but not without end: 429 with Retry-After; an administrator goes on."""
+    """[J1, K16] Anybody may register, but not without end: 429 with Retry-After; an administrator goes on."""
     monkeypatch.setattr(registering, "MOST_AN_HOUR", 1)
     asked(oauth, APP)
     answer = asked(oauth, APP)

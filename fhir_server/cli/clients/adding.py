@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from smart_auth.client_keys.jwks import LARGEST, read_jwks
 from smart_auth.client_keys.jwks_uri import check_url
 from smart_auth.clients import AuthMethod, Client, ClientType, Secret, new_id, new_secret
 from smart_auth.registration.redirect_uris import check_launch_uri, check_redirect_uri
 from smart_auth.scopes import parse_scopes
-
-OWN_WORDS = ("smart/orchestrate_launch",)
-"""Words that a service may ask for beside system/ scopes."""
+from smart_auth.server.backend import OWN_WORDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,27 @@ def new_client(asked: Asked, types: frozenset[str], now: int, *, local: bool) ->
         redirect_uris=tuple(dict.fromkeys(asked.redirect_uris)),
         launch_uri=asked.launch_uri,
         secrets=(kept,) if isinstance(kept, Secret) else (),
-        jwks=None if asked.jwks is None else {"keys": read_jwks(_document(asked.jwks))},
+        jwks=keys_of(asked.jwks),
         jwks_uri=asked.jwks_uri and check_url(asked.jwks_uri, local=local).geturl(),
         trusted=asked.skip_consent,
         created=now,
     )
     return client, secret
+
+
+def with_keys(client: Client, jwks: Path | None, jwks_uri: str, *, local: bool) -> Client:
+    """The client with other keys, or another address of them. Raises ValueError with a sentence."""
+    if client.auth_method != "private_key_jwt":
+        raise ValueError(f"the client {client.id} has no keys ({client.auth_method})")
+    if (jwks is None) == (not jwks_uri):
+        raise ValueError("give the new keys, by --jwks FILE or --jwks-uri URL")
+    url = jwks_uri and check_url(jwks_uri, local=local).geturl()
+    return msgspec.structs.replace(client, jwks=keys_of(jwks), jwks_uri=url)
+
+
+def keys_of(file: Path | None) -> dict[str, Any] | None:
+    """The JWK Set of a file, None for none. Raises ValueError with a sentence."""
+    return None if file is None else {"keys": read_jwks(_document(file))}
 
 
 def _method(asked: Asked) -> AuthMethod:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 import typer
 
-from fhir_server.cli.clients.adding import Asked, new_client
+from fhir_server.cli.clients.adding import Asked, new_client, with_keys
 from fhir_server.cli.show import fail
 from fhir_server.config import Settings, load_settings
 from resources.store import Conflict, RecordChange
@@ -91,9 +91,16 @@ def show(id: Id, as_json: AsJson = False) -> None:
 def rotate(
     id: Id,
     keep_old: Annotated[int, typer.Option(help="Hours for which the old secret is still good.", min=0, max=8_760)] = 24,
+    jwks: Annotated[Path | None, typer.Option(help="File with the new public keys, a JWK Set.")] = None,
+    jwks_uri: Annotated[str, typer.Option(help="Where the client publishes its public keys from now on.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Give a client a new client_secret and print it, once."""
+    """Give a client a new client_secret and print it, once; or give it other keys (--jwks, --jwks-uri), which count at once."""
+    if jwks is not None or jwks_uri:
+        changed = _run(_change_keys(load_settings(), id, jwks, jwks_uri))
+        if as_json:
+            typer.echo(json.dumps(_shown(changed)))
+        return
     secret = _run(_rotate(load_settings(), id, keep_old * HOUR))
     typer.echo(json.dumps({"client_id": id, "client_secret": secret}) if as_json else f"client_secret: {secret}")
 
@@ -157,6 +164,16 @@ async def _rotate(settings: Settings, id: str, keep_old: int) -> str:
         secret, changed = rotated(found.client, service.clock(), keep_old)
         await service.commit(kept(changed, found.revision), happening=told("the client was given a new secret", changed))
         return secret
+
+
+async def _change_keys(settings: Settings, id: str, jwks: Path | None, jwks_uri: str) -> Client:
+    from fhir_server.app import open_service
+
+    async with open_service(settings) as service:
+        found = await _stored(service, id)
+        changed = with_keys(found.client, jwks, jwks_uri, local=service.remote_keys.local)
+        await service.commit(kept(changed, found.revision), happening=told("the client was given new keys", changed))
+        return changed
 
 
 async def _switch(settings: Settings, id: str, *, disabled: bool) -> None:
