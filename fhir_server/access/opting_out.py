@@ -25,6 +25,10 @@ would have to tell them all apart."""
 
 Clauses = tuple[Clause, ...]
 Ways = tuple[Clauses, ...]
+Shape = tuple["Kept", ...]
+"""All that is kept of a record."""
+Partly = Mapping[Shape, frozenset[str]]
+"""What is kept of records of which the rest is not -> the patients whose records these are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,11 @@ def kept_from(
 def narrowed(decision: Decision, kept: Mapping[str, Sequence[Kept]], letters: Sequence[Letter]) -> Decision:
     """The decision without what is kept, for these letters."""
     whole = frozenset(patient for patient, each in kept.items() if any(k.part.whole and not k.exceptions for k in each))
-    partly = {patient: each for patient, each in kept.items() if patient not in whole}
+    shapes: dict[Shape, set[str]] = {}
+    for patient, each in kept.items():
+        if patient not in whole:
+            shapes.setdefault(tuple(dict.fromkeys(each)), set()).add(patient)
+    partly = {shape: frozenset(patients) for shape, patients in shapes.items()}
     found = {
         letter: _reach(decision.letter(letter), whole, partly) if letter in letters else decision.letter(letter)
         for letter in LETTERS
@@ -60,17 +68,19 @@ def narrowed(decision: Decision, kept: Mapping[str, Sequence[Kept]], letters: Se
     return replace(decision, create=found["c"], read=found["r"], update=found["u"], delete=found["d"], search=found["s"])
 
 
-def _reach(reach: Reach | None, whole: frozenset[str], partly: Mapping[str, Sequence[Kept]]) -> Reach:
+def _reach(reach: Reach | None, whole: frozenset[str], partly: Partly) -> Reach:
     by_type = {type: (Grant(type),) for type in registry().types} if reach is None else reach.by_type
     return Reach({type: _grants(type, grants, whole, partly) for type, grants in by_type.items()})
 
 
-def _grants(type: str, grants: Grants, whole: frozenset[str], partly: Mapping[str, Sequence[Kept]]) -> Grants:
+def _grants(type: str, grants: Grants, whole: frozenset[str], partly: Partly) -> Grants:
     if type not in BY_PATIENT and (type == OF_AUDITORS or (type != "Patient" and not linking("Patient", type, registry()))):
         return grants  # it is of no patient; and whoever may see the record of accesses sees all of it
-    touched = {patient: [k for k in each if k.part.of(type)] for patient, each in partly.items()}
-    touched = {patient: each for patient, each in touched.items() if each}
-    closed = whole.union(touched) if touched else whole
+    touched: dict[Shape, frozenset[str]] = {}
+    for shape, patients in partly.items():
+        if of_type := tuple(kept for kept in shape if kept.part.of(type)):
+            touched[of_type] = touched.get(of_type, frozenset()) | patients
+    closed = whole.union(*touched.values()) if touched else whole
     if not closed:
         return grants
     found = [_apart(grant, type, closed) for grant in grants]
@@ -89,18 +99,18 @@ def _apart(grant: Grant, type: str, patients: frozenset[str]) -> Grant:
     return replace(grant, without=grant.without | patients if grant.without else patients)
 
 
-def _alike(type: str, touched: Mapping[str, Sequence[Kept]]) -> dict[Ways, frozenset[str]]:
+def _alike(type: str, touched: Partly) -> dict[Ways, frozenset[str]]:
     """Ways in which documents remain -> the patients for whom it is these: one grant each, however many patients."""
-    groups: dict[Ways, set[str]] = {}
-    single = {patient for patient, each in touched.items() if all(_single(kept) for kept in each)}
+    groups: dict[Ways, frozenset[str]] = {}
+    single = {shape: patients for shape, patients in touched.items() if all(_single(kept) for kept in shape)}
     if single:  # ids tell documents apart without the patient
-        ids = frozenset(id for patient in single for kept in touched[patient] for id in kept.part.ids or ())
-        groups[_ways(type, [Kept(Part(ids=ids), ())])] = single
-    for patient, each in touched.items():
-        ways = () if patient in single else _ways(type, each)
+        ids = frozenset(id for shape in single for kept in shape for id in kept.part.ids or ())
+        groups[_ways(type, [Kept(Part(ids=ids), ())])] = frozenset().union(*single.values())
+    for shape, patients in touched.items():
+        ways = () if shape in single else _ways(type, shape)
         if ways and (ways in groups or len(groups) < MOST_ALIKE):
-            groups.setdefault(ways, set()).add(patient)
-    return {ways: frozenset(patients) for ways, patients in groups.items()}
+            groups[ways] = groups.get(ways, frozenset()) | patients
+    return groups
 
 
 def _single(kept: Kept) -> bool:
