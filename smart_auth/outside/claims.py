@@ -44,6 +44,14 @@ def values(claims: Claims, *names: str) -> tuple[str, ...]:
     return ()
 
 
+def audiences(claims: Claims) -> frozenset[str]:
+    """Whom a JWT is for (RFC 7519, 4.1.3). Amazon Cognito leaves that out of access tokens, which it marks; there it is the client."""
+    found = claims.get("aud")
+    if found is None and claims.get("token_use") == "access":
+        found = claims.get("client_id")
+    return frozenset(each for each in (found if isinstance(found, list) else [found]) if isinstance(each, str))
+
+
 def read_pairs(setting: str, *, left: frozenset[str] | None = None, right: frozenset[str] | None = None) -> dict[str, str]:
     """A setting of pairs `a=b`, separated by blanks; `%20` and the like stand for characters. Raises ValueError with a sentence."""
     found = {}
@@ -75,7 +83,7 @@ class Mapped:
     def role(self, claims: Claims) -> str:
         """The role, "" for none."""
         if self.role_claim:
-            there = values(claims, self.role_claim) or (text(claims, self.role_claim),)
+            there = {*values(claims, self.role_claim), text(claims, self.role_claim)}
             return next((role for value, role in self.roles.items() if value in there), "")
         return _BY_TYPE.get(self.reference(claims).partition("/")[0], "")
 

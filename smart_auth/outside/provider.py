@@ -7,7 +7,7 @@ from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from pydantic import SecretStr
 
-from smart_auth.outside.claims import Mapped, read_pairs, read_roles
+from smart_auth.outside.claims import Mapped, audiences, read_pairs, read_roles
 from smart_auth.outside.fetching import IssuerUnavailable, Refused, fetched, read_object
 from smart_auth.outside.issuer import LEEWAY, Issuer, Untrusted, is_instant
 from smart_auth.outside.settings import OutsideSettings
@@ -70,12 +70,11 @@ class Provider:
         return await self._completed(claims, answer.get("access_token"))
 
     def _check(self, claims: Claims, nonce: str, since: int) -> None:
-        audience = claims.get("aud")
-        audiences = audience if isinstance(audience, list) else [audience]
+        for_whom = audiences(claims)
         given, subject, at = claims.get("nonce"), claims.get("sub"), claims.get("auth_time")
-        if self._client not in audiences or claims.get("azp", self._client) != self._client:
+        if self._client not in for_whom or claims.get("azp", self._client) != self._client:
             raise NotSignedIn("the id_token is for another client")
-        if len(audiences) > 1 and "azp" not in claims:
+        if len(for_whom) > 1 and "azp" not in claims:
             raise NotSignedIn("the id_token does not say which of its clients it was made for")
         if not isinstance(given, str) or not hmac.compare_digest(given.encode("utf-8", "replace"), nonce.encode()):
             raise NotSignedIn("the id_token was made for another sign-in")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from smart_auth.access import Access
-from smart_auth.outside.claims import Mapped, context_id, text, values
+from smart_auth.outside.claims import Mapped, audiences, context_id, text, values
 from smart_auth.outside.fetching import Refused, fetched, read_object, unavailable
 from smart_auth.outside.issuer import LONGEST, Issuer, Untrusted, is_instant
 from smart_auth.scopes import MOST, Scopes, parse_scopes
@@ -120,7 +120,7 @@ class OutsideTokens:
         return self._access(claims) if self._is_for_us(claims) else None
 
     def _is_for_us(self, claims: Claims) -> bool:
-        return not set(self._trust.audiences).isdisjoint(values(claims, "aud"))
+        return not audiences(claims).isdisjoint(self._trust.audiences)
 
     def _access(self, claims: Claims) -> Access | None:
         subject = text(claims, "sub") or text(claims, *self._trust.of("client"))

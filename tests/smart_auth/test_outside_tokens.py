@@ -5,6 +5,7 @@ import json
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ class House:
         return self.issuer.token(*given, **{"aud": self.base, "scope": "system/*.cruds"} | claims)
 
 
+@contextmanager
 def started(folder: Path, issuer: Issuer, **settings: Any) -> Iterator[House]:
     running = Running(folder, auth="smart", auth_issuer=issuer.url, **settings)
     running.start()
@@ -57,8 +59,12 @@ def issuer() -> Iterator[Issuer]:
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> Iterator[House]:
-    more = {"auth_role_claim": "realm_access.roles", "auth_roles": "boss=admin clinicians=practitioner", "auth_claims": "name=nick"}
-    for house in started(tmp_path_factory.mktemp("outside"), issuer, **more):
+    more = {
+        "auth_role_claim": "realm_access.roles",
+        "auth_roles": "boss=admin clinicians=practitioner clinical%20staff=practitioner",
+        "auth_claims": "name=nick",
+    }
+    with started(tmp_path_factory.mktemp("outside"), issuer, **more) as house:
         for document in DOCUMENTS:
             url = f"{house.base}/{document['resourceType']}/{document['id']}"
             headers = {"Authorization": f"Bearer {house.token()}"}
@@ -77,6 +83,7 @@ def test_algorithms_that_count(house: House, algorithm: str) -> None:
     [
         {"aud": ["https://elsewhere.example", "HERE"]},
         {"scope": None, "scp": ["system/Patient.rs"]},
+        {"scope": "user/Patient.rs", "realm_access": {"roles": "clinical staff"}},
         {"scope": None, "scp": "system/Patient.rs"},
         {"scope": "system/Patient.read"},
         {"scope": "patient/Patient.rs", "patient": "anna"},
@@ -125,6 +132,8 @@ NOW = int(time.time())
         ("the issuer with a slash", {"iss": "SLASH"}),
         ("another audience", {"aud": "https://elsewhere.example/fhir"}),
         ("no audience", {"aud": None}),
+        ("two audiences in one text", {"aud": "BLANK"}),
+        ("a client in place of an audience", {"aud": None, "token_use": "access"}),
         ("a longer audience", {"aud": "LONGER"}),
         ("expired", {"exp": NOW - 1}),
         ("never expires", {"exp": None}),
@@ -142,7 +151,7 @@ NOW = int(time.time())
 )
 def test_claims_that_do_not_count(house: House, name: str, claims: dict[str, Any]) -> None:
     """[C18] Signed well, but another's, for others, too old, too new, or no access token: 401."""
-    known = {"SLASH": f"{house.issuer.url}/", "LONGER": f"{house.base}/Patient"}
+    known = {"SLASH": f"{house.issuer.url}/", "LONGER": f"{house.base}/Patient", "BLANK": f"https://x.example {house.base}"}
     token = house.token(**{name: known.get(value, value) if isinstance(value, str) else value for name, value in claims.items()})
     answer = house.read(token, "Patient/anna")
     assert answer.status_code == 401 and 'error="invalid_token"' in answer.headers["www-authenticate"]
@@ -213,25 +222,24 @@ def test_it_is_no_authorization_server(house: House) -> None:
 
 def test_rotated_keys_are_found(tmp_path: Path) -> None:
     """A key that the issuer publishes anew counts within seconds, and while the issuer is down known keys go on; unknown ones are 503."""
-    with Issuer() as issuer:
-        for house in started(tmp_path, issuer):
-            issuer.keys = [RSA]
-            assert house.status(house.token(), "Patient/x") == 404
-            new = RSAKey.generate_key(2048, {"kid": "new", "use": "sig"})
-            issuer.keys = [RSA, new]
-            house.running.app._ctx.tokens.issuer._keys._at -= 11_000_000  # type: ignore[attr-defined]
-            assert house.status(house.token("RS256", new), "Patient/x") == 404
-            issuer.down = True
-            assert house.status(house.token(jti="another"), "Patient/x") == 404
-            house.running.app._ctx.tokens.issuer._keys._at -= 11_000_000  # type: ignore[attr-defined]
-            assert house.status(house.token("RS256", OTHER, {"kid": "unknown"}), "Patient/x") == 503
+    with Issuer() as issuer, started(tmp_path, issuer) as house:
+        issuer.keys = [RSA]
+        assert house.status(house.token(), "Patient/x") == 404
+        new = RSAKey.generate_key(2048, {"kid": "new", "use": "sig"})
+        issuer.keys = [RSA, new]
+        house.running.app._ctx.tokens.issuer._keys._at -= 11_000_000  # type: ignore[attr-defined]
+        assert house.status(house.token("RS256", new), "Patient/x") == 404
+        issuer.down = True
+        assert house.status(house.token(jti="another"), "Patient/x") == 404
+        house.running.app._ctx.tokens.issuer._keys._at -= 11_000_000  # type: ignore[attr-defined]
+        assert house.status(house.token("RS256", OTHER, {"kid": "unknown"}), "Patient/x") == 503
 
 
 def test_an_issuer_that_is_down_lets_nobody_in(tmp_path: Path) -> None:
     """503 for every token while the issuer cannot be asked, also for its discovery; it comes back by itself. Without a token: 401."""
     with Issuer() as issuer:
         issuer.down = True
-        for house in started(tmp_path, issuer):
+        with started(tmp_path, issuer) as house:
             answer = house.read(house.token(), "Patient/x")
             assert answer.status_code == 503 and answer.json()["resourceType"] == "OperationOutcome"
             assert httpx.get(f"{house.base}/Patient/x").status_code == 401
@@ -248,7 +256,7 @@ def test_an_issuer_that_contradicts_itself(tmp_path: Path, said: dict[str, Any])
     """Metadata under another name, or keys at an address that is not safe, are not used: 503."""
     with Issuer() as issuer:
         issuer.said = said
-        for house in started(tmp_path, issuer):
+        with started(tmp_path, issuer) as house:
             assert house.status(house.token()) == 503
 
 
@@ -259,7 +267,7 @@ def test_introspection(tmp_path: Path) -> None:
             "auth_introspection": f"{issuer.url}/introspect", "auth_client_id": CLIENT, "auth_client_secret": SECRET,
             "auth_introspection_ttl": 1, "auth_audience": "api://fhir other",
         }  # fmt: skip
-        for house in started(tmp_path, issuer, **more):
+        with started(tmp_path, issuer, **more) as house:
             good = {
                 "active": True,
                 "sub": "s",
