@@ -35,7 +35,7 @@ __all__ = (
 
 
 def grantable(pending: Pending, user: User) -> Scopes:
-    """What this user may grant of what was asked for: no more than the role has, and a fhirUser only where there is one."""
+    """What this user may grant of what was asked for: no more than the role has."""
     return common(pending.possible, most(user.role), words=False)
 
 
