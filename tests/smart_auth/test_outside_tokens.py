@@ -150,7 +150,7 @@ NOW = int(time.time())
     ],
 )
 def test_claims_that_do_not_count(house: House, name: str, claims: dict[str, Any]) -> None:
-    """[C18] Signed well, but another's, for others, too old, too new, or no access token: 401."""
+    """[C18, K15] Signed well, but another's, for others, too old, too new, or no access token: 401."""
     known = {"SLASH": f"{house.issuer.url}/", "LONGER": f"{house.base}/Patient", "BLANK": f"https://x.example {house.base}"}
     token = house.token(**{name: known.get(value, value) if isinstance(value, str) else value for name, value in claims.items()})
     answer = house.read(token, "Patient/anna")
