@@ -90,25 +90,27 @@ class RemoteKeys:
         """Whether keys may be fetched from this machine, over http too: where this server itself is reached from here only."""
         return self._allowed.loopback
 
-    async def find(self, url: str, algorithm: str, kid: str | None) -> Jwk | None:
-        """The key at `url` that a signature is checked with; fetched again, once, where none fits what is kept. Raises Unreachable."""
+    async def find(self, url: str, algorithm: str, kid: str | None, *, wrong: Jwk | None = None) -> Jwk | None:
+        """The key at `url` that a signature is checked with; fetched again, once, where none fits what is kept, or where the one that
+        fits is `wrong`: it does not verify the signature, so another may have taken its place. Raises Unreachable."""
         kept = self._of(url)
         seen = kept.until
-        if self._clock() < seen and (key := fitting(kept.keys, algorithm, kid)) is not None:
+        key = fitting(kept.keys, algorithm, kid)
+        if self._clock() < seen and key is not None and key != wrong:
             return key  # whoever has a key that is known need not wait for a fetch that somebody else has brought about
         async with kept.lock:  # one fetch at a time: the others find what it brought
-            fresh = self._clock() < kept.until
-            if fresh and kept.until != seen:
-                return fitting(kept.keys, algorithm, kid)
             now = self._clock()
-            if not kept.may_fetch(now):
-                if fresh:
-                    return None
-                raise Unreachable("it was asked for too often")
-            kept.fetched.append(now)
-            kept.keys, seconds = await self._fetch(url)
-            kept.until = now + seconds * 1_000_000
-            return fitting(kept.keys, algorithm, kid)
+            fresh = now < kept.until
+            if not fresh or kept.until == seen:
+                if not kept.may_fetch(now):
+                    if fresh:
+                        return None
+                    raise Unreachable("it was asked for too often")
+                kept.fetched.append(now)
+                kept.keys, seconds = await self._fetch(url)
+                kept.until = now + seconds * 1_000_000
+            key = fitting(kept.keys, algorithm, kid)
+            return key if key != wrong else None
 
     def _of(self, url: str) -> _Kept:
         kept = self._kept.setdefault(url, _Kept())

@@ -46,8 +46,7 @@ async def proved_by_assertion(service: Service, form: Mapping[str, str]) -> tupl
     client = await find_client(service.store, _subject(claims, form))
     if client is None or client.auth_method != "private_key_jwt":
         raise invalid_client(_WRONG)
-    key = await _key(service, client, header)
-    if key is None or not _signed(assertion, key):
+    if not await _genuine(service, client, header, assertion):
         raise invalid_client(_WRONG)
     expires = _check_claims(service, claims)
     record = RecordChange(KIND, digest(f"{client.id} {claims['jti']}"), b"", ABSENT, expires=expires)
@@ -100,7 +99,16 @@ def _subject(claims: Mapping[str, Any], form: Mapping[str, str]) -> str:
     return issuer
 
 
-async def _key(service: Service, client: Client, header: Mapping[str, Any]) -> Jwk | None:
+async def _genuine(service: Service, client: Client, header: Mapping[str, Any], assertion: str) -> bool:
+    """Whether the client has signed it: with a registered key, or the one that has taken its place where the client publishes them."""
+    key = await _key(service, client, header)
+    if key is None or _signed(assertion, key):
+        return key is not None
+    other = await _key(service, client, header, wrong=key) if client.jwks_uri else None
+    return other is not None and _signed(assertion, other)
+
+
+async def _key(service: Service, client: Client, header: Mapping[str, Any], wrong: Jwk | None = None) -> Jwk | None:
     """The key that the signature is checked with, of those registered only: what the header brings along counts for nothing."""
     algorithm, kid = header["alg"], header.get("kid")
     if "jku" in header and (not client.jwks_uri or header["jku"] != client.jwks_uri):
@@ -108,7 +116,7 @@ async def _key(service: Service, client: Client, header: Mapping[str, Any]) -> J
     if not client.jwks_uri:
         return fitting((client.jwks or {}).get("keys", []), algorithm, kid)
     try:
-        return await service.remote_keys.find(client.jwks_uri, algorithm, kid)
+        return await service.remote_keys.find(client.jwks_uri, algorithm, kid, wrong=wrong)
     except Unreachable as why:
         _log.warning("the keys of the client %s could not be fetched from its jwks_uri: %s", client.id, why)
         raise invalid_client("the keys at the registered jwks_uri could not be read") from None

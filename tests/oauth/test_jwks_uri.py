@@ -82,6 +82,22 @@ def test_a_new_key(oauth: OAuth, publisher: Publisher) -> None:
     refused(asks(oauth, "rotating", key("first")), "invalid_client")
 
 
+@pytest.mark.parametrize("kid", ["reused", None])
+def test_a_new_key_of_the_same_name(oauth: OAuth, publisher: Publisher, kid: str | None) -> None:
+    """[H12, H14] A key that has taken the place of another of its kid, or of the only one without, is found too."""
+
+    def published(name: str) -> Any:
+        plain = {member: value for member, value in public(key(name))["keys"][0].items() if member != "kid"}
+        return {"keys": [plain | ({"kid": kid} if kid else {})]}
+
+    id = f"same-{kid}"
+    service(oauth, publisher, id)
+    for name in ("one", "two"):
+        publisher.body = published(name)
+        assert asks(oauth, id, key(name), kid=kid).status_code == 200
+    refused(asks(oauth, id, key("one"), kid=kid), "invalid_client")
+
+
 def test_a_jku_that_is_not_registered(oauth: OAuth, publisher: Publisher) -> None:
     """[H8, K11] No other `jku` is asked, also not one on the same host."""
     publisher.body = public(key("published"))
