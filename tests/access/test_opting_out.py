@@ -1,0 +1,130 @@
+"""Denials of consents as grants: for whatever consents and documents, what the grants let through is what the consents leave."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fhir_server.access.consents import Denial, OptOut, Part, Rule
+from fhir_server.access.decision import Decision, Reach
+from fhir_server.access.opting_out import MOST_ALIKE, kept_from, narrowed
+from resources.store import Key
+from search.match import Document, allows
+from search.query import Compartment, Grant
+from search.values import Entry, ReferenceValue, TokenValue, Value
+
+TYPES = ("Observation", "Condition", "Patient", "Task", "Organization", "AuditEvent")
+PATIENTS = ("p", "q", "r")
+LABELS = ("R", "V")
+IDS = ("1", "2", "3")
+ME, OTHER = "Practitioner/me", "Practitioner/other"
+
+types = st.none() | st.frozensets(st.sampled_from(TYPES[:4]), min_size=1)
+labels = st.lists(st.sampled_from(LABELS), max_size=2, unique=True).map(lambda codes: tuple(("s", code) for code in codes))
+ids = st.none() | st.frozensets(st.builds("{}/{}".format, st.sampled_from(TYPES[:4]), st.sampled_from(IDS)), min_size=1)
+parts = st.builds(Part, types, labels, ids)
+actors = st.sampled_from([None, frozenset((ME,)), frozenset((OTHER,)), frozenset((ME, OTHER))])
+rules = st.builds(Rule, parts, actors, st.sampled_from([None, frozenset(("TREAT",)), frozenset(("HRESCH",))]))
+denials = st.builds(Denial, rules, st.lists(rules, max_size=2).map(tuple))
+opt_outs = st.lists(st.builds(OptOut, st.sampled_from(PATIENTS), st.lists(denials, min_size=1, max_size=2).map(tuple)), max_size=4)
+grants = st.sampled_from(
+    [
+        None,
+        Reach({type: (Grant(type),) for type in TYPES}),
+        Reach({type: (Grant(type, Compartment("p")),) for type in TYPES[:3]}),
+        Reach({"Observation": (Grant("Observation", free=True), Grant("Observation", Compartment("q")))}),
+    ]
+)
+
+
+@st.composite
+def documents(draw: st.DrawFn, most: int) -> Document:
+    type, id = draw(st.sampled_from(TYPES)), draw(st.sampled_from(IDS))
+    owners = draw(st.lists(st.sampled_from(PATIENTS), max_size=most, unique=True)) if type != "Organization" else []
+    if type == "Patient":
+        id = owners[0] if owners else "p"
+        owners = [id]
+    security: list[Value] = [TokenValue("s", label) for label in draw(st.lists(st.sampled_from(LABELS), max_size=2, unique=True))]
+    values = {"_security": security} if security else {}
+    if type == "Task" and owners:
+        values["patient"] = [ReferenceValue(f"Patient/{owner}") for owner in owners]
+    entry = Entry(values=values, patients=() if type == "Task" else tuple(sorted(owners)))
+    return Document(Key(type, id), entry, 0)
+
+
+def owners_of(document: Document) -> set[str]:
+    named = {str(value[0]).partition("/")[2] for value in document.entry.values.get("patient", ())}
+    return named | set(document.entry.patients)
+
+
+def has(part: Part, document: Document) -> bool:
+    """Whether a document is in a part, as plainly as it can be said."""
+    security = {tuple(value) for value in document.entry.values.get("_security", ())}
+    return (
+        (part.types is None or document.key.type in part.types)
+        and (not part.labels or bool(security & set(part.labels)))
+        and (part.ids is None or document.name in part.ids)
+    )
+
+
+def left(opt_outs: list[OptOut], document: Document) -> bool:
+    """Whether the consents leave a document to ME for treatment, at any time."""
+
+    def counts(rule: Rule) -> bool:
+        return (rule.actors is None or ME in rule.actors) and (rule.purposes is None or "TREAT" in rule.purposes)
+
+    def denies(denial: Denial) -> bool:
+        covered = counts(denial.rule) and has(denial.rule.part, document)
+        return covered and not any(counts(rule) and has(rule.part, document) for rule in denial.exceptions)
+
+    concerned = [opt_out for opt_out in opt_outs if opt_out.patient in owners_of(document)]
+    return document.key.type == "AuditEvent" or not any(denies(denial) for each in concerned for denial in each.denials)
+
+
+def shown(reach: Reach | None, document: Document) -> bool:
+    return reach is None or allows((), reach.of(document.key.type), document)
+
+
+def decided(opt_outs: list[OptOut], reach: Reach | None) -> Reach | None:
+    decision = Decision(read=reach, search=reach)
+    kept = kept_from(opt_outs, frozenset((ME,)), frozenset(("TREAT",)), 0)
+    return narrowed(decision, kept, ("r", "s")).search if kept else decision.search
+
+
+@settings(max_examples=400, deadline=None)
+@given(opt_outs, grants, documents(most=1))
+def test_a_document_of_one_patient(opt_outs: list[OptOut], reach: Reach | None, document: Document) -> None:
+    """It is shown if and only if the token lets it through and the patient's consents leave it."""
+    assert shown(decided(opt_outs, reach), document) == (shown(reach, document) and left(opt_outs, document))
+
+
+@settings(max_examples=300, deadline=None)
+@given(opt_outs, grants, documents(most=3))
+def test_a_document_of_several_patients(opt_outs: list[OptOut], reach: Reach | None, document: Document) -> None:
+    """It is shown only if the consents of all of them leave it, and never where the token does not let it through."""
+    if shown(decided(opt_outs, reach), document):
+        assert shown(reach, document)
+        assert left(opt_outs, document)
+
+
+def test_many_who_deny_the_same_share_a_grant() -> None:
+    """However many patients keep what is labelled, a type has two grants; those who keep single documents share one too."""
+    labelled = [OptOut(f"p{n}", (Denial(Rule(Part(labels=(("s", "R"),)))),)) for n in range(500)]
+    single = [OptOut(f"s{n}", (Denial(Rule(Part(ids=frozenset((f"Observation/{n}",))))),)) for n in range(500)]
+    reach = decided(labelled + single, None)
+    assert reach is not None
+    assert len(reach.of("Observation")) == 3
+    assert len(reach.of("Condition")) == 2
+    assert shown(reach, Document(Key("Observation", "x"), Entry(values={}, patients=("p1",)), 0))
+    assert not shown(reach, Document(Key("Observation", "7"), Entry(values={}, patients=("s7",)), 0))
+
+
+def test_too_many_different_denials_keep_the_whole_type() -> None:
+    """Beyond a number of different ways to deny part of a type, the rest of those patients' documents of it is kept, not shown."""
+    each = [OptOut(f"p{n}", (Denial(Rule(Part(labels=(("s", f"L{n}"),)))),)) for n in range(MOST_ALIKE + 5)]
+    reach = decided(each, None)
+    assert reach is not None
+    visible = [
+        n
+        for n in range(MOST_ALIKE + 5)
+        if shown(reach, Document(Key("Observation", "x"), Entry(values={}, patients=(f"p{n}",)), 0))
+    ]
+    assert len(visible) == MOST_ALIKE
