@@ -45,6 +45,23 @@ def add(
     _say(added, f"added {added.name}", as_json)
 
 
+@user.command()
+def change(
+    name: Name,
+    role: Annotated[str | None, typer.Option(help=f"One of {', '.join(ROLES)}.")] = None,
+    fhir_user: Annotated[str | None, typer.Option(help="Whom the user is; '' for nobody.")] = None,
+    email: Annotated[str | None, typer.Option(help="Where password resets are sent; '' for nowhere.")] = None,
+    display: Annotated[str | None, typer.Option(help="What pages call the user.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Change what is known of a user, and end all sessions; with another role or person the access of apps too."""
+    given = {"role": role, "fhir_user": fhir_user, "email": email, "display": display and display[:200]}
+    changes = {field: value for field, value in given.items() if value is not None}
+    if not changes:
+        fail("say what to change: --role, --fhir-user, --email or --display")
+    _say(_run(lambda service: administration.change(service, name, BY, **changes)), f"changed {name}", as_json)
+
+
 @user.command("list")
 def list_users(as_json: Json = False) -> None:
     """Show all users."""

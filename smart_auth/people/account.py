@@ -7,6 +7,7 @@ from resources.store import RecordChange
 from smart_auth.consent.grants import grants_of
 from smart_auth.happenings import Happening
 from smart_auth.pages.rendering import page
+from smart_auth.people.agents import named
 from smart_auth.people.sessions import Session, all_ended, ended, required, sessions_of, signed_in
 from smart_auth.service import Service
 from smart_auth.users import User
@@ -27,7 +28,13 @@ async def show(service: Service, request: WebRequest) -> WebResponse:
 async def account_page(service: Service, session: Session, user: User, *, problem: str = "", done: str = "") -> WebResponse:
     """The page, with what went wrong or what was done."""
     sessions = [
-        {"id": each.id, "here": each.id == session.id, "agent": each.agent, "address": each.address, "seen": shown_time(each.seen)}
+        {
+            "id": each.id,
+            "here": each.id == session.id,
+            "agent": named(each.agent),
+            "address": each.address,
+            "seen": shown_time(each.seen),
+        }
         for each in await sessions_of(service, user.name)
     ]
     person = await service.directory.person(user.fhir_user) if user.fhir_user else None

@@ -54,6 +54,18 @@ async def disable(service: Service, name: str, by: str, *, disabled: bool = True
         await revoke_all(service, user=user.name, by=by, why="the user was disabled")
 
 
+async def change(service: Service, name: str, by: str, **changes: str) -> User:
+    """Give the user another `role`, `fhir_user`, `email` or `display`. Ends all sessions, and with another role or person the access of all
+    apps too. Raises Refused."""
+    user = await get(service, name)
+    changed = user.having(**changes)
+    await _check(service, changed)
+    await _done(service, user, changed, f"user changed: {', '.join(sorted(changes))}", by)
+    if (changed.role, changed.fhir_user) != (user.role, user.fhir_user):
+        await revoke_all(service, user=user.name, by=by, why="the user's role or person was changed")
+    return changed
+
+
 async def set_password(service: Service, name: str, password: str, by: str) -> None:
     """Give the user a new password and end all sessions. Raises Refused."""
     user = await get(service, name)
@@ -98,7 +110,8 @@ async def _check(service: Service, user: User) -> None:
         raise Refused(f"{user.role} is no role; roles are {', '.join(ROLES)}")
     if user.email and not EMAIL.fullmatch(user.email):
         raise Refused("the e-mail address does not look like one")
-    if user.email and await find_users(service.store, tag=email_tag(user.email), limit=1):
+    same = await find_users(service.store, tag=email_tag(user.email), limit=2) if user.email else []
+    if any(each.name != normalised(user.name) for each in same):
         raise Refused("another user has this e-mail address; each user needs one of their own")
     if not user.fhir_user:
         if user.role == "patient":

@@ -4,7 +4,7 @@ from resources.store import Conflict
 from smart_auth.errors import OAuthError
 from smart_auth.happenings import Happening
 from smart_auth.issuing.authorization import revoke_all
-from smart_auth.people import delays, passwords
+from smart_auth.people import delays, mail, passwords
 from smart_auth.people.account import account_page
 from smart_auth.people.reset import links_ended
 from smart_auth.people.sessions import all_ended, required
@@ -33,6 +33,7 @@ async def change(service: Service, request: WebRequest) -> WebResponse:
         await service.commit(kept(changed), *others, *tried.cleared, happening=happening)
     except Conflict:
         raise OAuthError("conflict", "Your account was changed at the same moment. Load the page again.", 409) from None
+    mail.tell(service.settings, user, "Your password was changed.")
     if form.get("apps"):
         await revoke_all(service, user=user.name, by=user.name, why="its user changed the password")
     return redirect("/account?done=password")

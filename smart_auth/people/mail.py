@@ -1,4 +1,5 @@
-"""Mail, for links that reset a password: sent beside the answers, so that the time an answer takes tells nobody who has an account."""
+"""Mail: links that reset a password, and what was changed. Sent beside the answers, so that the time an answer takes tells nobody who has
+an account."""
 
 import asyncio
 import logging
@@ -8,6 +9,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from smart_auth.settings import SignInSettings
+from smart_auth.users import User
 
 _log = logging.getLogger(__name__)
 _SECONDS = 30
@@ -25,6 +27,17 @@ def beside(work: Coroutine[Any, Any, None]) -> None:
     task = asyncio.get_running_loop().create_task(_logged(work))
     _running.add(task)
     task.add_done_callback(_running.discard)
+
+
+def tell(settings: SignInSettings, user: User, what: str) -> None:
+    """Tell a user, where there is a mail server and an address, what was changed about how they sign in: it may not have been they."""
+    if settings.smtp_url is None or not user.email:
+        return
+    text = (
+        f"{what}\n\nThis is about your account {user.name} at {settings.sign_in_name}. If it was not you, set a new password at once"
+        " and tell whoever runs this server.\n"
+    )
+    beside(send(settings, user.email, f"Your account at {settings.sign_in_name}", text))
 
 
 async def _logged(work: Coroutine[Any, Any, None]) -> None:

@@ -65,6 +65,7 @@ async def choose(service: Service, request: WebRequest) -> WebResponse:
         await service.commit(used, kept(changed), *await all_ended(service, user.name), happening=happening)
     except Conflict:
         return _ask(service, request, problem=_GONE)
+    mail.tell(service.settings, user, "Your password was set anew with the link that you were sent.")
     # whoever reads the user's mail is no guesser: this browser's tries count for themselves from now on
     return redirect("/oauth/sign-in?notice=password", delays.device_cookie(service, user.name))
 

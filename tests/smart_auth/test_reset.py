@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pyotp
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message as Received
@@ -48,14 +49,19 @@ class Post:
     inbox: Inbox
     seen: int = field(default=0)
 
-    def link(self) -> str:
-        """The link in the next mail, without the server's address."""
+    def next(self) -> Message:
+        """The next mail."""
         deadline = time.monotonic() + 10
         while len(self.inbox.mails) <= self.seen:
             assert time.monotonic() < deadline, "no mail came"
             time.sleep(0.01)
-        mail = self.inbox.mails[self.seen]
         self.seen += 1
+        return self.inbox.mails[self.seen - 1]
+
+    def link(self) -> str:
+        """The link in the next mail that asks for a password, without the server's address."""
+        while not str((mail := self.next())["Subject"]).startswith("A new password"):
+            pass
         found = re.search(rf"^{re.escape(self.crowd.running.root)}(/oauth/reset\?token=[\w-]+)\r?$", text_of(mail), re.M)
         assert found is not None, mail.as_string()
         return found.group(1)
@@ -164,7 +170,7 @@ def test_nobody_learns_who_has_an_account(post: Post) -> None:
     assert all(answer == answers[0] for answer in answers) and answers[0][0] == 200
     post.link()
     time.sleep(0.2)
-    assert len(post.inbox.mails) == post.seen
+    assert len(post.inbox.mails) == post.seen, [mail["To"] for mail in post.inbox.mails[post.seen :]]
 
 
 def test_mail_cannot_be_sent_for_ever(post: Post) -> None:
@@ -176,6 +182,37 @@ def test_mail_cannot_be_sent_for_ever(post: Post) -> None:
         assert statuses == [200, 200, 200, 200, 429]
     for _ in range(4):
         post.link()
+
+
+def test_changes_are_told(post: Post) -> None:
+    """A new password and every change of the second factors is told by mail to the user, without anything secret."""
+    name, browser = post.crowd.user(), post.crowd.browser()
+    ask(browser, name)
+    choose(browser, post.link())
+    told = [post.next()]
+    browser.entered(name, NEW)
+    browser.send(browser.get("/account"), "/account/password", current=NEW, password=PASSWORD)
+    told.append(post.next())
+    page = browser.get("/account/second-factor")
+    key = re.search(r"Key: <code>([A-Z2-7 ]+)</code>", page.text)
+    assert key is not None
+    secret = key.group(1).replace(" ", "")
+    codes = browser.send(page, "/account/second-factor", otp=pyotp.TOTP(secret).at(post.crowd.clock.seconds))
+    told.append(post.next())
+    browser.send(browser.get("/account"), "/account/recovery-codes")
+    told.append(post.next())
+    browser.send(browser.get("/account"), "/account/second-factor/remove", factor="totp")
+    told.append(post.next())
+    assert {mail["To"] for mail in told} == {f"{name}@example.org"}
+    assert [text_of(mail).splitlines()[0] for mail in told] == [
+        "Your password was set anew with the link that you were sent.",
+        "Your password was changed.",
+        "A second factor was added: authenticator app.",
+        "Your recovery codes were renewed.",
+        "A second factor was removed: authenticator app.",
+    ]
+    secrets = [secret, PASSWORD, NEW, *re.findall(r"[a-z0-9]{4}-[a-z0-9]{4}-[a-z0-9]{4}-[a-z0-9]{4}", codes.text)]
+    assert len(secrets) == 13 and not any(each in text_of(mail) for each in secrets for mail in told)
 
 
 def test_who_was_kept_out_comes_in_by_mail(post: Post) -> None:

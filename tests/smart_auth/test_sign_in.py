@@ -307,6 +307,33 @@ def test_sessions_are_listed_and_ended(crowd: People) -> None:
     assert here.signed_in and not there.signed_in and not elsewhere.signed_in
 
 
+@pytest.mark.parametrize(
+    "agent, shown",
+    [
+        ("Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:140.0) Gecko/20100101 Firefox/140.0", "Firefox on Windows"),
+        (
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36",
+            "Chrome on Linux",
+        ),
+        ("Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 Chrome/140.0 Safari/537.36 Edg/140.0", "Edge on Windows"),
+        (
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 Version/18.0 Mobile Safari/604.1",
+            "Safari on iPhone",
+        ),
+        ("Mozilla/5.0 (Linux; Android 15) AppleWebKit/537.36 Chrome/140.0 Mobile Safari/537.36", "Chrome on Android"),
+        ("curl/8.0", "curl/8.0"),
+        ("<script>alert(1)</script>", "&lt;script&gt;alert(1)&lt;/script&gt;"),
+        ("x" * 500, "x" * 60 + "</bdi>"),
+        ("", "An unknown browser"),
+    ],
+)
+def test_browsers_are_named(crowd: People, agent: str, shown: str) -> None:
+    """The list of sessions says which browser each is in, in words; whatever it calls itself is shown as text."""
+    browser = crowd.browser()
+    browser.http.headers["User-Agent"] = agent
+    assert f"<bdi>{shown}" in browser.entered(crowd.user()).get("/account").text
+
+
 def test_nobody_ends_the_sessions_of_others(crowd: People) -> None:
     """The id of somebody else's session ends nothing."""
     victim, browser = crowd.user(), crowd.browser().entered(crowd.user())

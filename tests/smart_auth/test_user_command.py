@@ -48,6 +48,19 @@ def test_a_users_life(crowd: People) -> None:
     assert crowd.browser().sign_in("grace hopper", "set by hand, by somebody").status_code == 400
 
 
+def test_changing_a_user(crowd: People) -> None:
+    """Another role or address counts at once, and sessions end; what is not named stays."""
+    folder, name = folder_of(crowd), crowd.user()
+    browser = crowd.browser().entered(name)
+    done = run(folder, "change", name, "--role", "analyst", "--display", "Ann <Alyst>", "--json")
+    assert done.exit_code == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert (shown["role"], shown["display"], shown["email"]) == ("analyst", "Ann <Alyst>", f"{name}@example.org")
+    assert not browser.signed_in and "Ann &lt;Alyst&gt;" in browser.entered(name).get("/account").text
+    assert run(folder, "change", name, "--email", "").exit_code == 0
+    assert run(folder, "change", name, "--email", f"{name}@example.org").exit_code == 0
+
+
 @pytest.mark.parametrize(
     "words, given, sentence",
     [
@@ -64,6 +77,11 @@ def test_a_users_life(crowd: People) -> None:
         (("add", "a", "--role", "admin", "--email", "a@b\nc"), "", "does not look like one"),
         (("add", "USER1", "--role", "admin"), "", "there is a user user1 already"),
         (("add", "a", "--role", "admin", "--email", "User1@example.org"), "", "another user has this e-mail address"),
+        (("change", "user1"), "", "--role, --fhir-user, --email or --display"),
+        (("change", "user1", "--role", "king"), "", "king is no role"),
+        (("change", "user1", "--email", "user2@example.org"), "", "another user has this e-mail address"),
+        (("change", "user1", "--role", "patient"), "", "--fhir-user Patient/ID"),
+        (("change", "nobody", "--role", "admin"), "", "there is no user nobody"),
         (("reset", "nobody"), "", "there is no user nobody"),
         (("mfa", "user1"), "", "--remove, --require, or both"),
         (("remove", "nobody"), "", "there is no user nobody"),

@@ -8,7 +8,7 @@ from smart_auth.consent.targets import targets_of
 from smart_auth.errors import OAuthError
 from smart_auth.happenings import Happening
 from smart_auth.pages.rendering import page
-from smart_auth.people import delays
+from smart_auth.people import delays, mail
 from smart_auth.people.factors import passkeys, recovery, totp
 from smart_auth.people.factors.second_factor import taken_challenge, waiting
 from smart_auth.people.sessions import AGAIN, Session, checked, fresh, note, noted, required, signed_in
@@ -81,6 +81,7 @@ async def _done(
     else:
         await _stored(service, request, changed, text, tried.cleared)
         await note(service, found.session, totp="")
+    mail.tell(service.settings, changed, f"A second factor was added: {what}.")
     next = onward("/oauth/consent", found.asked) if found.asked else "/account"
     if not codes:
         return redirect(next, *cookies)
@@ -94,6 +95,7 @@ async def renew_codes(service: Service, request: WebRequest) -> WebResponse:
         return found
     changed, codes = recovery.renewed(found.user)
     await _stored(service, request, changed, "recovery codes renewed")
+    mail.tell(service.settings, changed, "Your recovery codes were renewed.")
     return page(service, "recovery_codes", codes=codes, next="/account")
 
 
@@ -112,6 +114,7 @@ async def remove(service: Service, request: WebRequest) -> WebResponse:
     if changed != user:
         what = "authenticator app" if factor == "totp" else "passkey"
         await _stored(service, request, changed, f"second factor removed: {what}")
+        mail.tell(service.settings, changed, f"A second factor was removed: {what}.")
     return redirect("/account")
 
 
