@@ -149,3 +149,19 @@ def test_an_app_that_stands_alone_is_told_no_further_context(smart: Smart) -> No
     assert "fhirContext" not in smart.tokens(App(smart.root))
     app = App(smart.root, scope=EHR)
     assert "fhirContext" not in smart.tokens(app, launch=smart.launch(app, patient="anna"))
+
+
+US_CORE = (
+    "Medication AllergyIntolerance CarePlan CareTeam Condition Coverage Device DiagnosticReport DocumentReference Encounter Goal "
+    "Immunization Location MedicationDispense MedicationRequest Observation Organization Patient Practitioner PractitionerRole Procedure "
+    "Provenance QuestionnaireResponse RelatedPerson ServiceRequest Specimen"
+)
+
+
+@pytest.mark.parametrize("letters", ["rs", "read"])
+@pytest.mark.parametrize("level", ["patient", "user"])
+def test_the_scopes_that_certification_asks_for(smart: Smart, level: str, letters: str) -> None:
+    """[C15, C16] All types of US Core, those outside of the patient's compartment too, are granted as they were asked for."""
+    wanted = f"openid fhirUser offline_access {' '.join(f'{level}/{type}.{letters}' for type in US_CORE.split(' '))}"
+    body = smart.tokens(App(smart.root, scope=f"launch/patient {wanted}" if level == "patient" else wanted))
+    assert set(body["scope"].split(" ")) - {"launch/patient"} == set(wanted.split(" "))
