@@ -4,6 +4,7 @@ A secret is 256 random bits, kept as its SHA-256 only; while it is being rotated
 """
 
 import hmac
+import re
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal, NamedTuple
@@ -19,7 +20,8 @@ KIND = "client"
 ClientType = Literal["public", "confidential", "backend"]
 AuthMethod = Literal["none", "client_secret_basic", "client_secret_post", "private_key_jwt"]
 
-LONGEST_ID = 128
+ID = re.compile(r"[ -~]{1,128}", re.ASCII)
+"""What a client_id can be (RFC 6749, appendix A.1), within bounds; anything else is not looked up."""
 _NOBODY = digest("")
 """What a secret is compared with where there is none, so that the work is the same."""
 
@@ -81,7 +83,7 @@ async def find_client(store: ResourceStore, id: str) -> Client | None:
 
 async def stored_client(store: ResourceStore, id: str) -> Stored | None:
     """The client, disabled or not, for administration. Raises StoreUnavailable."""
-    if not 0 < len(id) <= LONGEST_ID:
+    if not ID.fullmatch(id):
         return None
     record = await store.record(KIND, id)
     return None if record is None else Stored(_decode(record.value), record.revision)

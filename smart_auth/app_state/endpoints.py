@@ -32,6 +32,7 @@ SCOPE: Final = "smart/app-state"
 PATH: Final = "/app-state"
 MOST: Final = 50
 """Documents of one app for one user."""
+_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _ETAG: Final = re.compile(r'(?:W/)?"([0-9]{1,18})"', re.ASCII)
 _FHIR: Final = "application/fhir+json"
 _CODES: Final = {401: "login", 403: "forbidden"}
@@ -156,7 +157,7 @@ def _check_subject(caller: Caller, document: Basic) -> None:
 
 async def _find(service: Service, caller: Caller, id: str) -> tuple[State, int] | None:
     """The caller's own document and its record's revision; another's is as if it were not there."""
-    record = await service.store.record(KIND, id) if 0 < len(id) <= 64 else None
+    record = await service.store.record(KIND, id) if _ID.fullmatch(id) else None
     state = _decode(record.value) if record is not None else None
     if record is None or state is None or state.owner != caller.owner:
         return None

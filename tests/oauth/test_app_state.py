@@ -205,6 +205,13 @@ def test_it_ends_with_the_app(oauth: OAuth, monkeypatch: pytest.MonkeyPatch) -> 
     assert ask(oauth, "GET", f"Basic/{made['id']}", caller=token).status_code == 404
 
 
+@pytest.mark.parametrize("id", ["1", "%00", "x" * 500, "..%2F..%2Fx", "%27%20OR%201=1", "%F0%9F%98%80"])
+def test_ids_that_are_none(oauth: OAuth, id: str) -> None:
+    """[J4] An id that was never given is 404 to a read."""
+    assert ask(oauth, "GET", f"Basic/{id}").status_code == 404
+    assert ask(oauth, "DELETE", f"Basic/{id}", If_Match='W/"1"').status_code in (404, 412)
+
+
 def test_other_searches(oauth: OAuth) -> None:
     """[J4] What is not supported is refused, not left out."""
     assert ask(oauth, "GET", "Basic?_count=1").status_code == 400
