@@ -4,6 +4,7 @@ A version, current or not, is judged by what it says itself, a deletion by the v
 again when it is read: an index may be late, and a document may have become another patient's meanwhile.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
 import msgspec
@@ -95,6 +96,7 @@ class SeenStore:
                         return HistoryPage(found, found[-1].position)
                     found.append(version)
             looked_at, place = looked_at + len(page.versions), page.next
+            await asyncio.sleep(0)  # others have their turn
             if place is None:
                 return HistoryPage(found, None)
         return HistoryPage(found, place)
@@ -176,13 +178,13 @@ class SeenStore:
         return change.expect == ABSENT and change.id in self._fresh
 
     async def _one_judged(self, number: int, change: Change, current: Version | None) -> Change:
-        letter = "d" if change.draft is None else "c" if self._is_new(change) else "u"
+        letter = "d" if change.draft is None else "c" if change.method == "POST" else "u"
         reach = self._decision.letter(letter)
         if change.draft is not None and not self._may_become(reach, change):
             raise NotGranted(outside(self._decision, letter, change.type), number)
         if reach is None or reach.whole(change.type):
             return change
-        if letter == "c":
+        if self._is_new(change):
             self._refuse_other_records(number, letter, change, reach, None)
             return change
         if not reach.of(change.type):
@@ -190,7 +192,7 @@ class SeenStore:
         if await self._seen(reach, current) is None:
             raise await self._unreached(number, change, current, letter)
         self._refuse_other_records(number, letter, change, reach, current)
-        return self._bound(change, current)
+        return self._bound(number, change, current)
 
     def _refuse_other_records(self, number: int, letter: str, change: Change, reach: Reach, current: Version | None) -> None:
         """Raises NotGranted for a document that would also come to lie in the record of a patient who is not within reach, and in whose it
@@ -222,8 +224,12 @@ class SeenStore:
         return NotGranted(_no_such(change), number)
 
     @staticmethod
-    def _bound(change: Change, current: Version | None) -> Change:
-        if change.expect != ANY or current is None or (current.body is None and change.draft is None):
+    def _bound(number: int, change: Change, current: Version | None) -> Change:
+        """The change, to be made to the version that was judged and to no other. Raises Conflict where it asks for another one."""
+        assert current is not None, "what is not there is out of reach"
+        if change.expect > 0 and (current.body is None or current.version != change.expect):
+            raise Conflict("version" if current.body is not None else "deleted", number, current.version)
+        if change.expect != ANY or (current.body is None and change.draft is None):
             return change
         return msgspec.structs.replace(change, expect=ABSENT if current.body is None else current.version)
 
