@@ -119,6 +119,10 @@ def _possible(service: Service, client: Client, asked: Asked) -> Scopes:
     possible = common(Scopes(tuple(known), tuple(words)), client.most)
     if not possible.text:
         raise invalid_scope("nothing of what scope asks for can be granted to this app")
+    if len(possible.resources) > MOST:
+        raise invalid_scope(
+            f"scope asks for more than {MOST} single types: ask for less, or have the app registered for all types (*)"
+        )
     return possible
 
 

@@ -242,3 +242,16 @@ def test_the_name_that_the_app_believes_in_is_filled_in(smart: Smart) -> None:
     app = App(smart.root, scope="openid user/Patient.rs")
     page = smart.authorize(app, prompt="login", login_hint='"><b>anna')
     assert 'value="&#34;&gt;&lt;b&gt;anna"' in page.text
+
+
+def test_scopes_that_fall_into_too_many_parts(smart: Smart) -> None:
+    """Wildcards that an app is registered for only type by type are cut into types, up to a bound."""
+    levels = [
+        f"patient/*.{letters}"
+        for letters in ("c", "cr", "cru", "crud", "cruds", "r", "ru", "rud", "ruds", "rs", "s", "us", "u", "d")
+    ]
+    app = App(smart.root, client="walk-types", scope=" ".join(levels))
+    assert answered(smart.authorize(app))["error"] == "invalid_scope"
+    assert "code" in answered(
+        smart.consented(smart.authorize(App(smart.root, client="walk-types", scope="patient/*.rs launch/patient")))
+    )

@@ -2,7 +2,7 @@
 
 import httpx
 import pytest
-from walking import EHR, KINDS, STANDALONE, App, Smart, answered
+from walking import EHR, KINDS, STANDALONE, US_CORE, App, Smart, answered
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -149,13 +149,6 @@ def test_an_app_that_stands_alone_is_told_no_further_context(smart: Smart) -> No
     assert "fhirContext" not in smart.tokens(App(smart.root))
     app = App(smart.root, scope=EHR)
     assert "fhirContext" not in smart.tokens(app, launch=smart.launch(app, patient="anna"))
-
-
-US_CORE = (
-    "Medication AllergyIntolerance CarePlan CareTeam Condition Coverage Device DiagnosticReport DocumentReference Encounter Goal "
-    "Immunization Location MedicationDispense MedicationRequest Observation Organization Patient Practitioner PractitionerRole Procedure "
-    "Provenance QuestionnaireResponse RelatedPerson ServiceRequest Specimen"
-)
 
 
 @pytest.mark.parametrize("letters", ["rs", "read"])

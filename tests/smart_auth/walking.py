@@ -31,6 +31,11 @@ EVERYTHING = (
     "patient/*.cruds user/*.cruds openid fhirUser profile launch launch/patient launch/encounter offline_access online_access"
 )
 STANDALONE = "launch/patient openid fhirUser offline_access patient/Patient.rs patient/Observation.rs"
+US_CORE = (
+    "Medication AllergyIntolerance CarePlan CareTeam Condition Coverage Device DiagnosticReport DocumentReference Encounter Goal "
+    "Immunization Location MedicationDispense MedicationRequest Observation Organization Patient Practitioner PractitionerRole Procedure "
+    "Provenance QuestionnaireResponse RelatedPerson ServiceRequest Specimen"
+)
 EHR = "launch openid fhirUser offline_access user/Patient.rs user/Observation.rs patient/Patient.rs"
 
 ERRORS = {"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope"}
@@ -63,6 +68,7 @@ CLIENTS = (
     _client("walk-native", "public", redirect_uris=("http://127.0.0.1/cb", "http://[::1]:1234/cb?a=b", "com.example.app:/cb")),
     _client("walk-web", "confidential", redirect_uris=("http://127.0.0.1/cb",)),
     _client("walk-little", "public", scopes="launch/patient openid patient/Observation.rs patient/Patient.r"),
+    _client("walk-types", "public", scopes=f"launch/patient {' '.join(f'patient/{type}.cruds' for type in US_CORE.split(' '))}"),
     _client("walk-trusted", "confidential", trusted=True),
     _client("walk-off", "public", disabled=True),
 )
