@@ -122,6 +122,16 @@ class Settings(ProtectionSettings):
         ge=1,
         le=86_400,
     )
+    audit_archive: Path | None = _setting(
+        None, "A folder into which servers archive AuditEvents by themselves, in files with signed manifests. Empty: none are archived."
+    )
+    audit_retention_days: int = _setting(
+        0,
+        "Days after which AuditEvents are archived and then removed from the store. 0: they stay for ever, and are archived at once where"
+        " `audit_archive` names a folder.",
+        ge=0,
+        le=36_500,
+    )
 
     @field_validator("data_dir")
     @classmethod
@@ -169,6 +179,8 @@ class Settings(ProtectionSettings):
             raise ValueError(
                 "FHIR_BASE_URL: with sign-in it has the form https://HOST/fhir, for the pages of sign-in are beside it, at the root of HOST"
             )
+        if self.audit_retention_days and self.audit_archive is None:
+            raise ValueError("FHIR_AUDIT_RETENTION_DAYS needs FHIR_AUDIT_ARCHIVE: AuditEvents are archived before they are removed")
         if self.workers > 1 and self.in_memory:
             raise ValueError("FHIR_WORKERS: the store memory:// lives in one process; use FHIR_WORKERS=1 or a sqlite:/// store")
         return self

@@ -303,6 +303,15 @@ class ResourceStore(Protocol):
         anew, the comparison of an index with the store, and a move into another store read it from where they need.
         """
 
+    async def forget_events(self, until: int) -> int:
+        """Remove for good events that the store itself wrote up to position `until`, some thousands at a time, from an index in the store
+        too. Returns how many; 0: no more are to be removed.
+
+        Only for what a signed archive holds (docs/adr/0018). The newest event always stays, and so may those that were committed together
+        with one behind `until`, or that an index in the store has not taken in yet. Positions stay what they are: nothing takes the place
+        of what is gone, and neither history nor `outbox` tell of it; an index outside is told by whoever calls this.
+        """
+
     async def confirm(self, index: str, position: int | None) -> None:
         """Note that the outside index `index` holds everything up to `position`, for good; a smaller one than before changes nothing.
 

@@ -27,7 +27,8 @@ class Report(msgspec.Struct):
 
     `linked`: AuditEvents in chains; `before`: those from before there were chains; `sent`: those that clients sent, which have none;
     `unsigned`: those after the last checkpoint, of which the newest could be cut off unseen; `writers`, `checkpoints`, `anchors`: how many
-    there are; `until`: the position up to which checkpoints hold."""
+    there are; `until`: the position up to which checkpoints hold; `archived`: events in archives that were looked at; `elsewhere`: those
+    of archives that are, in whole or in part, no longer in the store."""
 
     linked: int = 0
     before: int = 0
@@ -37,6 +38,8 @@ class Report(msgspec.Struct):
     checkpoints: int = 0
     anchors: int = 0
     until: int = 0
+    archived: int = 0
+    elsewhere: int = 0
     wrong: int = 0
     findings: list[Finding] = []
 

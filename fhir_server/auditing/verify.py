@@ -1,11 +1,12 @@
 """Verifies the audit: reads every AuditEvent and checkpoint once, in order, in little memory, and tells what is not as it was written."""
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from joserfc.jwk import OKPKey
 
+from fhir_server.auditing.archive import Manifest
 from fhir_server.auditing.chains import Chains
 from fhir_server.auditing.findings import Finding, Report
 from fhir_server.auditing.statements import (
@@ -20,6 +21,7 @@ from fhir_server.auditing.statements import (
     opened,
 )
 from resources.store import ResourceStore, StoreUnavailable, Version
+from resources.stores.events import is_own
 
 Progress = Callable[[int, int], None]
 """Told (position reached, position at the end)."""
@@ -52,13 +54,17 @@ class Verifier:
         self._next: Statement | None = None
         self._wrong_before = 0
 
-    async def run(self, progress: Progress, since: int | None = None) -> Report:
-        """Everything, or what came after the newest checkpoint made before `since` (microseconds since the epoch). Raises
-        StoreUnavailable."""
+    async def run(self, progress: Progress, since: int | None = None, archives: Sequence[Manifest] = ()) -> Report:
+        """Everything, or what came after the newest checkpoint made before `since` (microseconds since the epoch). `archives` are those
+        that the store knows: what they hold may have been removed from it. Raises StoreUnavailable."""
         until = await self._store.position()
         self._statements = self._opened(until)
-        start = await self._start(since)
-        self._chains = Chains(self.report, whole=not start)
+        removed = await self._removed(archives, until)
+        start = await self._start(max(since or 0, removed[-1].signed) if removed else since)
+        self._chains = Chains(self.report, whole=not start or (bool(removed) and start == removed[-1].until))
+        for manifest in removed:
+            for writer, (number, hash) in manifest.heads.items():
+                self._chains.known(writer, number, hash)
         if self._next is None:
             self._next = await anext(self._statements, None)
         self._wrong_before = self.report.wrong
@@ -74,6 +80,20 @@ class Verifier:
         self._missing_anchors()
         progress(until, until)
         return self.report
+
+    async def _removed(self, archives: Sequence[Manifest], until: int) -> Sequence[Manifest]:
+        """The archives up to the last one of which something has been removed from the store."""
+        if not archives:
+            return ()
+        first = until + 1
+        async for part in self._store.scan(["AuditEvent"], until=until):
+            own = next((version.position for version in part if is_own(version)), None)
+            if own is not None:
+                first = own
+                break
+        removed = [manifest for manifest in archives if manifest.first < first]
+        self.report.elsewhere = sum(manifest.count for manifest in removed)
+        return removed
 
     async def _start(self, since: int | None) -> int:
         """The position to begin after; `_next` is then the first checkpoint behind it."""

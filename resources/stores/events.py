@@ -7,6 +7,7 @@ group together, since they are written once, never changed, and mostly read in o
 from collections.abc import Iterator, Sequence
 
 from resources.store import Version
+from resources.stores.participant import Applied
 
 TYPE = "AuditEvent"
 ROW = 1 << 48
@@ -38,6 +39,11 @@ def is_own(version: Version) -> bool:
     """Whether a store wrote this AuditEvent itself. One that a client put is a document like any other, whatever its id looks like: nobody
     can post one under an id of its own."""
     return version.method == "POST" and position_of(version.type, version.id) == version.position
+
+
+def forgotten(event: Version) -> Applied:
+    """What a participant is told of an event that is removed."""
+    return Applied(ROW + event.position, event.type, event.id, event.instant, None, created=False, new=False, live=False)
 
 
 def groups(found: Sequence[Version]) -> Iterator[list[Version]]:

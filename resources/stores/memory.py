@@ -237,6 +237,18 @@ class MemoryStore:
         if kept:
             yield sorted(kept, key=lambda v: v.position)
 
+    async def forget_events(self, until: int) -> int:
+        """See ResourceStore.forget_events."""
+        own = [version for version in self._versions if events.is_own(version)]
+        gone = [version for version in own[:-1] if version.position <= until]
+        for version in gone:
+            del self._resources[(version.type, version.id)]
+            if self._participant is not None:
+                self._participant.write(None, [events.forgotten(version)])
+        kept = {version.position for version in gone}
+        self._versions = [version for version in self._versions if version.position not in kept]
+        return len(gone)
+
     async def confirm(self, index: str, position: int | None) -> None:
         """See ResourceStore.confirm."""
         if position is None:

@@ -10,6 +10,7 @@ from contracts.store_harness import EVENT, KINDS, Clock, Test, change, collect, 
 
 from resources.store import ABSENT, Conflict, Head, RecordChange, ResourceStore
 from resources.stores.chain import NOTHING, read_link
+from resources.stores.sqlite import SqliteStore
 
 PROFILED = b'{"resourceType":"AuditEvent","meta":{"profile":["http://a.org/p"]},"action":"R"}'
 
@@ -99,3 +100,35 @@ def test_every_opening_is_a_writer_of_its_own(tmp_path: Path, kind: str) -> None
             await later.close()
 
         asyncio.run(test())
+
+
+def test_old_events_can_be_removed_and_everything_else_stays(run: Callable[[Test], None]) -> None:
+    """Neither reads nor histories nor the outbox tell of them; positions, documents, later events and the chain go on as they were."""
+
+    async def test(store: ResourceStore, clock: Clock) -> None:
+        for number in range(6):
+            await store.commit([change(str(number))], events=[EVENT, EVENT])
+        await store.commit([change("put", type="AuditEvent")])
+        if isinstance(store, SqliteStore):
+            await store.settle()
+        before = await collect(store.outbox(after=0))
+        until = before[8].position
+        gone = [version for version in before if version.position <= until and version.method == "POST"]
+        removed = 0
+        while count := await store.forget_events(until):
+            removed += count
+        assert removed == len(gone) == 6
+        rest = [version for version in before if version not in gone]
+        assert await collect(store.outbox(after=0)) == rest
+        assert await store.read("AuditEvent", gone[0].id) is None
+        assert [v for v in (await store.history("AuditEvent", None)).versions if v in gone] == []
+        assert (await store.position(), await store.newest(["AuditEvent"])) == (19, [19])
+        await store.commit([change("7")], events=[EVENT])
+        assert (await store.newest(["AuditEvent"]))[0] == 21
+        while await store.forget_events(1_000):
+            pass
+        own = [v for v in await collect(store.outbox(after=0)) if v.type == "AuditEvent" and v.method == "POST"]
+        assert [version.position for version in own] == [21]
+        assert store.audit_head.number == 13 and (await store.commit([change("8")]))[0].version.position == 22
+
+    run(test)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +13,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from fhir_server.auditing.findings import Finding, Report
 from fhir_server.auditing.keys import KeyProblem, public_keys, read_key
 from fhir_server.auditing.verify import Verifier, anchors_in
-from fhir_server.cli.auditing.opening import DataDir, opened
+from fhir_server.auditing.verify_archive import manifests, verify_files
+from fhir_server.cli.auditing.opening import DataDir, moment, opened
 from fhir_server.cli.show import WRONG, err, escaped, fail, out
 from fhir_server.config import Settings, load_settings
 from fhir_server.data_folder import secret
@@ -34,6 +34,10 @@ def verify(
     anchors: Annotated[
         Path | None, typer.Option(help="A log of the server: checkpoints that it tells of must be there.", metavar="FILE")
     ] = None,
+    archive: Annotated[
+        Path | None,
+        typer.Option(help="The folder with archives, which are looked at first (FHIR_AUDIT_ARCHIVE).", metavar="FOLDER"),
+    ] = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
@@ -44,9 +48,9 @@ def verify(
     Exit code 0: all is as it was written. 1: something is not, and what. 2: it could not be looked at.
     """
     settings = load_settings({"data_dir": data_dir})
-    moment = _moment(since) if since else None
+    instant = moment(since, "--since") if since else None
     try:
-        report = asyncio.run(_verify(settings, moment, key or [], anchors))
+        report = asyncio.run(_verify(settings, instant, key or [], anchors, archive or settings.audit_archive))
     except KeyProblem as problem:
         fail(str(problem))
     if as_json:
@@ -56,16 +60,7 @@ def verify(
     raise typer.Exit(WRONG if report.wrong else 0)
 
 
-def _moment(text: str) -> int:
-    """Microseconds since the epoch of a day (UTC) or instant."""
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        fail(f"--since: {text} is no date; write 2026-01-31 or 2026-01-31T12:00:00Z")
-    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1_000_000)
-
-
-async def _verify(settings: Settings, since: int | None, files: list[Path], log: Path | None) -> Report:
+async def _verify(settings: Settings, since: int | None, files: list[Path], log: Path | None, folder: Path | None) -> Report:
     report = Report()
     trusted = [read_key(file) for file in (*files, *([settings.audit_key] if settings.audit_key else []))]
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeRemainingColumn())
@@ -75,9 +70,14 @@ async def _verify(settings: Settings, since: int | None, files: list[Path], log:
             text = "it was put there by somebody without FHIR_SECRET, or this is another FHIR_SECRET (then name it with --key)"
             report.add(Finding("key", f"key {name}", text))
         known = _anchors(log, believed, report)
+        archives = await manifests(store, believed, report)
+        if folder is not None:
+            verify_files(folder, archives, report)
         with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
             shown = bar.add_task("verifying", total=None)
-            await Verifier(store, believed, known, report).run(lambda at, end: bar.update(shown, completed=at, total=end), since)
+            verifier = Verifier(store, believed, known, report)
+            told = [manifest for _, manifest in archives]
+            await verifier.run(lambda at, end: bar.update(shown, completed=at, total=end), since, told)
     return report
 
 
@@ -101,6 +101,9 @@ def _show(report: Report) -> None:
         f"{report.linked:,} AuditEvents of {report.writers:,} writers, {report.checkpoints:,} checkpoints up to position"
         f" {report.until:,}; {report.unsigned:,} events are not signed yet"
     )
+    if report.elsewhere:
+        looked = f"{report.archived:,} events in archives were looked at" if report.archived else "name their folder with --archive"
+        out.print(f"{report.elsewhere:,} events are in archives and may be no longer in the store: {looked}")
     if report.before or report.sent:
         out.print(
             f"{report.before:,} events from before there were chains, {report.sent:,} sent by clients: checkpoints alone cover them"

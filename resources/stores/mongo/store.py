@@ -16,7 +16,7 @@ from resources.stores.mongo.driver import ANSWER, COMMITTED, DURABLE, Driver, co
 from resources.stores.mongo.errors import Errors
 from resources.stores.mongo.reading import Reader
 from resources.stores.mongo.records import listed, read
-from resources.stores.mongo.schema import CLAIMS, RECEIPTS, RECORDS, STATE, check_server, migrate
+from resources.stores.mongo.schema import CLAIMS, EVENTS, RECEIPTS, RECORDS, STATE, check_server, migrate
 from resources.stores.mongo.transactions import Transactions
 
 log = logging.getLogger(__name__)
@@ -210,6 +210,16 @@ class MongoStore:
                 return
             yield found
             after = found[-1].position
+
+    async def forget_events(self, until: int) -> int:
+        """See ResourceStore.forget_events."""
+        logged = self._database[EVENTS]
+        with self._errors.clear(), pymongo.timeout(2 * ANSWER):
+            newest = await logged.find_one({}, {"_id": 1}, sort=[("_id", -1)])
+            old = {"_id": {"$lte": until, "$lt": newest["_id"] if newest else 0}, "last": {"$lte": until}}
+            found = await logged.find(old, {"count": 1}, sort=[("_id", 1)], limit=1_000).to_list(None)
+            await logged.delete_many({"_id": {"$in": [each["_id"] for each in found]}})
+            return sum(each["count"] for each in found)
 
     async def confirm(self, index: str, position: int | None) -> None:
         """See ResourceStore.confirm."""

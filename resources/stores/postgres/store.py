@@ -40,6 +40,12 @@ _CONFIRM = (
     " ON CONFLICT (index) DO UPDATE SET position = greatest(confirmed.position, excluded.position)"
 )
 
+_FORGET = (
+    "WITH gone AS (DELETE FROM {schema}.log WHERE position IN (SELECT position FROM {schema}.log WHERE position + count - 1 <= $1"
+    " AND position < (SELECT max(position) FROM {schema}.log) ORDER BY position LIMIT 1000) RETURNING count)"
+    " SELECT coalesce(sum(count), 0) FROM gone"
+)
+
 
 class PostgresStore:
     """ResourceStore on PostgreSQL 13 or newer.
@@ -175,6 +181,11 @@ class PostgresStore:
             await self._connections.fetch(f"DELETE FROM {self._schema}.confirmed WHERE index = $1", index)
         else:
             await self._connections.fetch(_CONFIRM.replace("{schema}", self._schema), index, position)
+
+    async def forget_events(self, until: int) -> int:
+        """See ResourceStore.forget_events."""
+        found = await self._connections.fetch(_FORGET.replace("{schema}", self._schema), until)
+        return int(found[0][0])
 
     async def _sweep(self) -> None:
         while True:

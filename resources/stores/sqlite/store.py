@@ -289,6 +289,12 @@ class SqliteStore:
                     self._writing.execute("ROLLBACK")
             return found
 
+    async def forget_events(self, until: int) -> int:
+        """See ResourceStore.forget_events."""
+        async with self._alone():
+            with _clear():
+                return self._writer.forget_events(until)
+
     async def sweep(self) -> None:
         """Forget expired receipts and old claims."""
         async with self._alone():

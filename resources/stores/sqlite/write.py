@@ -28,6 +28,9 @@ from resources.stores.sqlite.types import METHODS, Types, row_hash
 CHUNK = 100
 """Changes between two breaths of the event loop in a large commit (about 15 ms)."""
 
+FORGET = 200
+"""Groups of events that are removed in one transaction."""
+
 _FIND = "SELECT row, version, live FROM res WHERE hash = ? AND type = ? AND id = ?"
 _ADD = "INSERT INTO res (row, hash, type, id, version, seq, live) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _MOVE = "UPDATE res SET version = ?, seq = ?, live = ? WHERE row = ?"
@@ -36,6 +39,9 @@ _LOG = "INSERT INTO log (seq, count, instant, body) VALUES (?, ?, ?, ?)"
 _CLAIM = (
     "INSERT INTO claim (key, seq, instant) VALUES (?, ?, ?)"
     " ON CONFLICT (key) DO UPDATE SET seq = excluded.seq, instant = excluded.instant"
+)
+_OLD = (
+    "SELECT seq, count, instant, body FROM log WHERE seq + count - 1 <= ? AND seq < (SELECT max(seq) FROM log) ORDER BY seq LIMIT ?"
 )
 _UNINDEXED = "INSERT OR IGNORE INTO state (name, value) VALUES ('unindexed', 1)"
 _CONFIRM = "INSERT INTO state (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)"
@@ -313,6 +319,18 @@ class Writer:
             participant.write(self._connection, applied)
             self._connection.execute("UPDATE state SET value = ? WHERE name = 'events_indexed'", (after,))
         return len(applied)
+
+    def forget_events(self, until: int) -> int:
+        """See ResourceStore.forget_events."""
+        with self._transaction():
+            if self._participant is not None:
+                until = min(until, rows(self._connection, "SELECT value FROM state WHERE name = 'events_indexed'")[0][0])
+            found = rows(self._connection, _OLD, (until, FORGET))
+            for seq, _, instant, body in found if self._participant is not None else ():
+                gone = [events.forgotten(event) for event in events.unpack(self._bodies.unpack(body), seq, instant)]
+                self._participant.write(self._connection, gone)  # type: ignore[union-attr]
+            self._connection.executemany("DELETE FROM log WHERE seq = ?", [(seq,) for seq, *_ in found])
+            return sum(count for _, count, *_ in found)
 
     def unindexed(self) -> bool:
         """Whether something was written without a participant, such as while Elasticsearch was the index, since the last rebuild."""
