@@ -123,7 +123,7 @@ class Consents:
 
     async def _who(self, access: Access) -> frozenset[str]:
         """The actors that the caller is: as a user, as a client, by the organizations that they work for."""
-        found = {access.fhir_user, f"identifier:{access.client}", f"identifier:{access.subject}"}
+        found = {access.fhir_user, f"identifier:{access.client}"}
         if self._by_role and access.fhir_user.startswith("Practitioner"):
             await self._roles.refresh()
             for id, (practitioner, organization) in self._roles.known.items():

@@ -56,5 +56,12 @@ def effective(settings: Settings) -> dict[str, Any]:
 
 
 def _problems(settings: Settings) -> list[str]:
-    text = "" if settings.in_memory else problem(settings)
-    return [text] if text else []
+    from fhir_server.cli.tls import tls_context
+
+    found = ["" if settings.in_memory else problem(settings)]
+    if settings.tls_cert is not None:
+        try:
+            tls_context(settings)
+        except ValueError as reason:
+            found.append(str(reason))
+    return [text for text in found if text]

@@ -171,3 +171,7 @@ def test_what_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "FHIR_TLS_CERT=" in done.stderr
     assert "Traceback" not in done.stderr
+    checked = [sys.executable, "-m", "fhir_server", "check-config"]
+    done = subprocess.run(checked, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "FHIR_TLS_CERT=" in done.stderr
