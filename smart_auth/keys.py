@@ -4,6 +4,7 @@ One record for each algorithm holds its keys, the newest first. A private key is
 """
 
 import asyncio
+import logging
 from functools import lru_cache
 from typing import Any, Final, Literal, cast
 
@@ -13,6 +14,7 @@ from joserfc.jwk import ECKey, Key, RSAKey
 
 from resources.store import ABSENT, Conflict, RecordChange
 from smart_auth.happenings import Happening
+from smart_auth.sealing import WrongSecret
 from smart_auth.service import Service
 
 KIND = "signing-keys"
@@ -43,6 +45,8 @@ class Ring(msgspec.Struct, frozen=True):
     keys: tuple[StoredKey, ...]
 
 
+_log = logging.getLogger(__name__)
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Ring).decode
 
@@ -50,7 +54,11 @@ _decode = msgspec.json.Decoder(Ring).decode
 async def sign(service: Service, claims: dict[str, Any], algorithm: Algorithm) -> str:
     """A signed token with these claims. Raises StoreUnavailable; WrongSecret where FHIR_SECRET is not the one of the key."""
     stored = (await ring(service, algorithm)).keys[0]
-    private = service.sealer.open(stored.sealed, _belongs_to(stored.kid))
+    try:
+        private = service.sealer.open(stored.sealed, _belongs_to(stored.kid))
+    except WrongSecret:
+        _log.error("the key %s was sealed with another FHIR_SECRET: set that one again, or run fhir-server keys rotate", stored.kid)
+        raise
     header = {"alg": algorithm, "kid": stored.kid, "typ": "JWT"}
     return jwt.encode(header, claims, _opened(private, algorithm), algorithms=[algorithm])
 

@@ -9,7 +9,10 @@ from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 from walking import Smart
 
 from fhir_server.config import SettingsError, load_settings
+from smart_auth.access import Access
 from smart_auth.openid.style_file import read_style
+from smart_auth.service import Service
+from smart_auth.tokens import issue
 
 STANDALONE = (
     "launch-standalone client-public client-confidential-symmetric client-confidential-asymmetric sso-openid-connect "
@@ -87,10 +90,7 @@ def test_the_capability_statement_is_valid(smart: Smart) -> None:
     assert not [each for each in answer.json()["issue"] if each["severity"] in ("error", "fatal")]
 
 
-async def _token(service: Any) -> str:
-    from smart_auth.access import Access
-    from smart_auth.tokens import issue
-
+async def _token(service: Service) -> str:
     now = service.clock()
     token, record = issue(Access("tests", "tests", "system/*.cruds", now + 3_600_000_000, now))
     await service.commit(record)

@@ -1,5 +1,7 @@
 """The id_token, the keys that sign it, userinfo (OpenID Connect Core 1.0, Discovery 1.0)."""
 
+import asyncio
+import dataclasses
 import time
 from typing import Any
 
@@ -9,8 +11,10 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 from walking import KINDS, App, Smart
 
-from smart_auth.keys import ALGORITHMS, KIND, rotate, stored_keys
-from smart_auth.openid.subjects import forgotten_subject
+from resources.store import RecordChange
+from smart_auth.keys import ALGORITHMS, KIND, public_keys, rotate, sign, stored_keys
+from smart_auth.openid.subjects import forgotten_subject, subject_of
+from smart_auth.sealing import Sealer, WrongSecret
 from smart_auth.service import Service
 
 SCOPE = "openid fhirUser user/Practitioner.rs"
@@ -131,11 +135,6 @@ def test_several_processes_make_one_first_key(smart: Smart) -> None:
     """Each asks for the keys at the same time: they tell the same ones."""
 
     async def many(service: Service) -> list[list[str]]:
-        import asyncio
-
-        from resources.store import RecordChange
-        from smart_auth.keys import public_keys
-
         await service.commit(*(RecordChange(KIND, name, None) for name in ALGORITHMS))
         told = await asyncio.gather(*(public_keys(service) for _ in range(4)))
         return [[key["kid"] for key in each] for each in told]
@@ -171,8 +170,6 @@ def test_a_name_that_is_given_again_is_somebody_else(smart: Smart) -> None:
     """After a user was removed, whoever gets the name has another subject."""
 
     async def again(service: Service) -> tuple[str, str]:
-        from smart_auth.openid.subjects import subject_of
-
         first = await subject_of(service, "left")
         assert first == await subject_of(service, "left")
         await service.commit(forgotten_subject("left"))
@@ -180,3 +177,16 @@ def test_a_name_that_is_given_again_is_somebody_else(smart: Smart) -> None:
 
     first, second = smart.at_store(again)
     assert first != second
+
+
+def test_another_secret_opens_no_key(smart: Smart, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is signed with a key that was sealed with another FHIR_SECRET, and the log says what to do."""
+    keys(smart)
+
+    async def try_it(service: Service) -> None:
+        other = dataclasses.replace(service, sealer=Sealer(b"another secret"))
+        with pytest.raises(WrongSecret):
+            await sign(other, {"sub": "x"}, "RS256")
+
+    smart.at_store(try_it)
+    assert "fhir-server keys rotate" in caplog.text
