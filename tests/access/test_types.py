@@ -57,7 +57,7 @@ def test_a_patients_scopes(type: str) -> None:
                     assert grant.compartment is not None and grant.compartment.patient == "1"
 
 
-@pytest.mark.parametrize("type", BY_PATIENT)
+@pytest.mark.parametrize("type", sorted(BY_PATIENT))
 def test_types_that_are_found_by_their_patient_have_such_a_parameter(type: str) -> None:
     """The parameter `patient` exists and leads to Patients."""
     assert "Patient" in registry().of(type)["patient"].targets
