@@ -5,7 +5,7 @@ import base64
 import hashlib
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,13 +181,12 @@ class Smart:
         self._browsers: dict[str, Browser] = {}
         self.at_store(lambda service: service.commit(*map(kept, CLIENTS)))
 
-    def at_store(self, work: Any) -> Any:
+    def at_store(self, work: Callable[[Service], Awaitable[Any]]) -> Any:
         """What `work`, given a Service on the same store, comes to."""
 
         async def run() -> Any:
             async with open_service(self.settings) as service:
-                result: Service = await work(service)
-                return result
+                return await work(service)
 
         return alone(run())
 
