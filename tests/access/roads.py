@@ -102,6 +102,7 @@ def shaping(type: str) -> Iterator[Ask]:
         "sorted": "_sort=-_id&_count=2",
         "sorted by date": "_sort=_lastUpdated",
         "sorted along a chain": f"_sort={by}:Patient.birthdate,_id&_total=accurate",
+        "sorted by score": f"_text={marker(OWN)}&_sort=_score",
         "elements": "_elements=id&_count=50",
         "explained": "_explain=true&_count=1",
         "explained by tag": f"_explain=true&_tag={MARKED}",

@@ -71,6 +71,29 @@ def test_nothing_is_written_into_another_record(who: str, whole: World) -> None:
     assert whole.get("patient", own).json()["subject"] == {"reference": f"Patient/{OWN}"}
 
 
+@pytest.mark.parametrize("who", [OTHER, "nobody"])
+def test_second_link_brings_nothing_into_another_record(who: str, whole: World) -> None:
+    """Whoever performed it cannot make an Observation another patient's, neither by creating nor by changing it: 403 whoever that is."""
+    subject = {"reference": f"Patient/{who}"}
+    document = {**_observation(OWN), "subject": subject, "performer": [{"reference": f"Patient/{OWN}"}]}
+    created = whole.ask("patient", Ask("create", "POST", "Observation", document))
+    own = f"Observation/{OWN}-vital-signs"
+    changed = whole.ask("patient", Ask("update", "PUT", own, {**document, "id": f"{OWN}-vital-signs"}))
+    entry = roads.bundled("transaction", ("PUT", own, {**document, "id": f"{OWN}-vital-signs"}))
+    assert [created.status, changed.status, whole.ask("patient", Ask("transaction", "POST", "", entry)).status] == [403, 403, 403]
+    assert whole.get("patient", own).json()["subject"] == {"reference": f"Patient/{OWN}"}
+
+
+def test_what_two_patients_share_stays_shared(whole: World) -> None:
+    """A document that lies in two records already can be changed by either patient, as long as it comes into no third."""
+    people = [{"actor": {"reference": f"Patient/{who}"}, "status": "accepted"} for who in (OWN, OTHER)]
+    appointment = {"resourceType": "Appointment", "id": "both", "status": "proposed", "participant": people}
+    assert whole.ask("everything", Ask("", "PUT", "Appointment/both", appointment)).status == 201
+    assert whole.ask("patient", Ask("", "PUT", "Appointment/both", {**appointment, "description": "by one"})).status == 200
+    third = [*people, {"actor": {"reference": "Patient/three"}, "status": "accepted"}]
+    assert whole.ask("patient", Ask("", "PUT", "Appointment/both", {**appointment, "participant": third})).status == 403
+
+
 @pytest.mark.parametrize(("who", "status"), [(OWN, 201), (OTHER, 403)])
 def test_key_of_another_client_gives_no_answer_of_its(who: str, status: int, whole: World) -> None:
     """An Idempotency-Key that another caller has used is new to this one, even with the very same body."""
