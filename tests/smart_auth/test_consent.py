@@ -1,11 +1,14 @@
 """The consent page over HTTP: what is shown, what a form may post, what is granted."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from api.conftest import Running
 from granting import Browser, Form, answered, granting, scopes
+
+from fhir_server.cli.clients.adding import Asked, new_client
 
 ASKED = "openid fhirUser launch/patient offline_access patient/Patient.rs patient/Observation.rs patient/Condition.rs"
 OBSERVATIONS = "patient/Observation.rs?category=http://terminology.hl7.org/CodeSystem/observation-category"
@@ -210,3 +213,13 @@ def test_remembering_can_be_turned_off(tmp_path: Any) -> None:
         browser = Browser(running.root)
         browser.decide(browser.asked("openid", "anna", "server"))
         assert "asks for access" in browser.authorize("openid", "server").text
+
+
+def test_the_operator_says_for_which_apps_nobody_is_asked() -> None:
+    """`client add --skip-consent` marks an app; a service without users cannot be marked."""
+    app = Asked("Booking", "public", "openid", ("https://app.example/back",), "", None, "", skip_consent=True)
+    assert new_client(app, frozenset(), 0, local=False)[0].trusted
+    assert not new_client(replace(app, skip_consent=False), frozenset(), 0, local=False)[0].trusted
+    service = replace(app, type="backend", scope="system/Patient.rs", redirect_uris=(), jwks_uri="https://app.example/keys")
+    with pytest.raises(ValueError, match="no consent to skip"):
+        new_client(service, frozenset(("Patient",)), 0, local=False)

@@ -191,3 +191,10 @@ def test_who_must_not_be_seen_cannot_be_picked(browser: Browser, user: str) -> N
         assert "dora" not in browser.choose(page, search=text).text.replace('value="dora"', "")
     refused = [browser.choose(page, patient=id) for id in ("dora", "nobody")]
     assert [each.status_code for each in refused] == [403, 403] and refused[0].text == refused[1].text
+
+
+def test_what_was_allowed_for_one_patient_is_asked_for_another(browser: Browser) -> None:
+    """A confidential app that was allowed Anna's record is not asked about again for her, and is for everybody else."""
+    browser.decide(browser.choose(browser.asked(ASKED, "chief", "server"), patient="anna"))
+    assert answered(browser.choose(browser.authorize(ASKED, "server"), patient="anna"))["code"]
+    assert "asks for access" in browser.choose(browser.authorize(ASKED, "server"), patient="bert").text
