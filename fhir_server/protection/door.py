@@ -15,9 +15,9 @@ from smart_auth.web import WebRoute
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 SENT = (
-    "Accept", "Authorization", "Cache-Control", "Content-Encoding", "Content-Type", "Idempotency-Key", "If-Match", "If-Modified-Since",
-    "If-None-Exist", "If-None-Match", "Prefer", "Purpose-Of-Use", "Purpose-Of-Use-Reason", "X-Correlation-Id", "X-Purpose-Of-Use",
-    "X-Request-Id", "X-Requested-With",
+    "Accept", "Authorization", "Baggage", "Cache-Control", "Content-Encoding", "Content-Type", "Idempotency-Key", "If-Match",
+    "If-Modified-Since", "If-None-Exist", "If-None-Match", "Prefer", "Purpose-Of-Use", "Purpose-Of-Use-Reason", "Sentry-Trace",
+    "Traceparent", "Tracestate", "X-Correlation-Id", "X-Purpose-Of-Use", "X-Purpose-Of-Use-Reason", "X-Request-Id", "X-Requested-With",
 )  # fmt: skip
 """Headers that a script may send."""
 READ = (

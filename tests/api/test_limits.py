@@ -49,7 +49,7 @@ def throttled(answer: httpx.Response) -> bool:
 
 
 def test_each_client_and_user_has_a_limit(tmp_path: Path) -> None:
-    """[K] The request after the last one is answered 429 with Retry-After and an OperationOutcome; other callers are not."""
+    """[K16] The request after the last one is answered 429 with Retry-After and an OperationOutcome; other callers are not."""
     with limited(tmp_path, rate_limit="5/hour") as world:
         assert [throttled(get(world, "everything")) for _ in range(7)] == [False] * 5 + [True] * 2
         assert not throttled(get(world, "other"))
