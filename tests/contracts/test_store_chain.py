@@ -2,30 +2,16 @@
 
 import asyncio
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from contracts.chaining import heads
 from contracts.store_harness import EVENT, KINDS, Clock, Test, change, collect, setting
 
-from resources.store import ABSENT, Conflict, Head, RecordChange, ResourceStore
-from resources.stores.chain import NOTHING, read_link
+from resources.store import ABSENT, Conflict, RecordChange, ResourceStore
 from resources.stores.sqlite import SqliteStore
 
 PROFILED = b'{"resourceType":"AuditEvent","meta":{"profile":["http://a.org/p"]},"action":"R"}'
-
-
-async def heads(store: ResourceStore) -> dict[str, Head]:
-    """The newest event of each writer. Fails where an event does not follow the one before it."""
-    found: dict[str, Head] = {}
-    for version in await collect(store.outbox(after=0)):
-        if version.type == "AuditEvent":
-            link = read_link(version.body or b"")
-            assert link is not None and link.position == version.position
-            before = found.get(link.writer, Head(link.writer, 0, NOTHING))
-            assert (link.number, link.previous) == (before.number + 1, before.hash)
-            found[link.writer] = Head(link.writer, link.number, sha256(version.body or b"").hexdigest())
-    return found
 
 
 def test_events_of_all_commits_are_one_chain(run: Callable[[Test], None]) -> None:

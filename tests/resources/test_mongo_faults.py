@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 import pytest
+from contracts.chaining import heads
 from pymongo import MongoClient
 from services.mongo.database import dropped_sockets
 from services.running import Restartable, own_server
@@ -104,6 +105,7 @@ def test_a_server_killed_and_started_again_has_lost_no_answered_write(driver: An
             told = [v async for part in store.outbox(after=0) for v in part]
             assert [v.position for v in told] == list(range(1, await store.position() + 1))
             assert {v.id for v in told if v.type == "Patient"} >= {w.version.id for w in answered}
+            assert (await heads(store))[store.audit_head.writer] == store.audit_head
 
     with own_server("mongo", tmp_path, **DURABLE) as server:
         asyncio.run(test(server))
@@ -219,6 +221,8 @@ def test_a_commit_whose_answer_is_lost_is_written_once(restarts: bool, tmp_path:
             assert (written.version.version, written.version.position) == (2, 2)
             assert await store.position() == 4
             assert await store.read("Patient", "1") == written.version
+            await store.commit((), events=[EVENT])
+            assert await heads(store) == {store.audit_head.writer: store.audit_head}
         await between.close()
 
     with own_server("mongo", tmp_path, **DURABLE) as server:

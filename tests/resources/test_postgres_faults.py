@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import msgspec
 import pytest
+from contracts.chaining import heads
 from services.postgres.database import database, execute
 from services.running import own_server
 
@@ -109,6 +110,8 @@ def test_a_line_that_breaks_while_a_commit_is_confirmed_is_looked_into(url: str,
             assert written.created
             assert await store.read("Patient", "1") == written.version
             assert await store.position() == 1 + len(events)
+            await store.commit((), events=[EVENT])
+            assert await heads(store) == {store.audit_head.writer: store.audit_head}
             await store.close()
 
     asyncio.run(test())
@@ -125,11 +128,12 @@ def test_a_commit_whose_fate_cannot_be_found_out_is_uncertain(url: str, when: st
             await store.open()
             wire.lost = {b"COMMIT\0": when}
             with pytest.raises(StoreUnavailable, match="not certain") as caught:
-                await store.commit([patient("1")])
+                await store.commit([patient("1")], events=[EVENT])
             assert caught.value.uncertain
             wire.lost = {}
             assert (await store.read("Patient", "1") is not None) == (when == "after")
-            await store.commit([patient("2")])
+            await store.commit([patient("2")], events=[EVENT])
+            assert (await heads(store))[store.audit_head.writer] == store.audit_head
             await store.close()
 
     asyncio.run(test())
