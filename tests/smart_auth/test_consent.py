@@ -1,9 +1,11 @@
 """The consent page over HTTP: what is shown, what a form may post, what is granted."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 from api.conftest import Running
 from granting import Browser, Form, answered, granting, scopes
@@ -132,6 +134,21 @@ def test_a_form_counts_once(browser: Browser) -> None:
     page = browser.asked(ASKED, "anna")
     first, second = browser.decide(page), browser.decide(page)
     assert "code" in answered(first) and second.status_code == 400
+
+
+def test_a_form_sent_many_times_at_once_counts_once(browser: Browser) -> None:
+    """Eight windows send the same consent at the same moment: one code is given out, the others are told that it is over."""
+    form = Form(browser.asked(ASKED, "anna"))
+    fields = form.hidden | {"scope": "patient/Patient.rs", "decision": "allow"}
+    cookies = dict(browser.http.cookies)
+
+    def send(_: int) -> int:
+        return httpx.post(
+            f"{browser.root}/oauth/consent", data=fields, cookies=cookies, headers={"Origin": browser.root}
+        ).status_code
+
+    with ThreadPoolExecutor(8) as windows:
+        assert sorted(windows.map(send, range(8))) == [303, *[400] * 7]
 
 
 def test_nobody_consents_for_somebody_else(running: Running) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -206,6 +207,16 @@ def test_an_answer_counts_once_and_in_its_browser(outside: Outside) -> None:
         assert browser.http.get(changed).status_code == 400
     assert browser.http.get(back).headers["location"] == "/account"
     assert browser.http.get(back).status_code == 400
+
+
+def test_an_answer_used_many_times_at_once_counts_once(outside: Outside) -> None:
+    """Of eight requests with the same answer at the same moment one is signed in."""
+    browser, url = outside.begun()
+    outside.issuer.claims = {"sub": "u1", "groups": ["clinicians"]}
+    back, cookies = outside.issuer.authorized(url), dict(browser.http.cookies)
+    with ThreadPoolExecutor(8) as windows:
+        found = list(windows.map(lambda _: httpx.get(back, cookies=cookies).status_code, range(8)))
+    assert sorted(found) == [303, *[400] * 7]
 
 
 def test_signing_in_again_is_proved(outside: Outside) -> None:
