@@ -26,8 +26,9 @@ from smart_auth.web import Cookie, WebRequest
 KIND: Final = "failures"
 FREE: Final = 3
 """Failures against one name (or in one known browser) before tries have to wait."""
-FREE_ADDRESS: Final = 30
-"""Failures from one address: a whole clinic may have one."""
+FREE_ADDRESS: Final = 100
+"""Failures from one address: a whole clinic may have one. They are forgotten one by one, each FADING_ADDRESS microseconds."""
+FADING_ADDRESS: Final = 60_000_000
 LONGEST: Final = 900
 """Seconds of the longest wait."""
 _FORGOTTEN = 3_600_000_000
@@ -39,8 +40,23 @@ _PATIENCE = 3.0
 
 
 class _Failures(msgspec.Struct, frozen=True):
+    """How many, the instant until which to wait, and that of the last one (microseconds)."""
+
     count: int
     until: int
+    last: int
+
+    def faded(self, now: int, fading: int) -> int:
+        """How many still count, where one is forgotten each `fading` microseconds (0: none)."""
+        return max(0, self.count - (now - self.last) // fading) if fading else self.count
+
+
+class _Counter(msgspec.Struct, frozen=True):
+    """Under which key, how many failures are free, and how they fade."""
+
+    key: str
+    free: int
+    fading: int = 0
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -80,15 +96,15 @@ async def attempt(service: Service, request: WebRequest, what: str, name: str) -
     A second is waited here: it may be that other tries, which are being looked at, are right (somebody signs in with several browsers at
     once), and then nobody has to wait."""
     device = known_device(service, request, name)
-    counters = [(digest(f"{what}\0{name}\0{device}"), FREE)]
+    counters = [_Counter(digest(f"{what}\0{name}\0{device}"), FREE)]
     if not device:
-        counters.append((_place(request), FREE_ADDRESS))
+        counters.append(_Counter(_place(request), FREE_ADDRESS, FADING_ADDRESS))
     patience = time.monotonic() + _PATIENCE
     while (until := await _counted(service, counters)) is not None:
         if until - service.clock() > 1_000_000 or time.monotonic() > patience:
             raise _wait(service, until)
         await asyncio.sleep(0.05)
-    return Attempt((RecordChange(KIND, counters[0][0], None),), not device)
+    return Attempt((RecordChange(KIND, counters[0].key, None),), not device)
 
 
 async def forgive(service: Service, request: WebRequest, tried: Attempt) -> None:
@@ -104,33 +120,36 @@ async def forgive(service: Service, request: WebRequest, tried: Attempt) -> None
         if failures.count <= 1:
             change = RecordChange(KIND, key, None, record.revision)
         else:
-            change = RecordChange(KIND, key, _encode(_Failures(failures.count - 1, 0)), record.revision, (), record.expires)
+            change = RecordChange(
+                KIND, key, _encode(_Failures(failures.count - 1, 0, failures.last)), record.revision, (), record.expires
+            )
         with suppress(Conflict):
             return await service.commit(change)
     return None
 
 
-async def _counted(service: Service, counters: list[tuple[str, int]]) -> int | None:
-    """One more failure for each counter (its key, and how many are free), exactly once however many come at a time, or for none of them:
-    then the instant until which to wait (microseconds)."""
+async def _counted(service: Service, counters: list[_Counter]) -> int | None:
+    """One more failure for each counter, exactly once however many come at a time, or for none of them: then the instant until which to
+    wait (microseconds)."""
     for _ in range(_TRIES):
         changes = []
-        for key, free in counters:
-            now, record = service.clock(), await service.store.record(KIND, key)
-            failures = _decode(record.value) if record is not None else _Failures(0, 0)
+        for counter in counters:
+            now, record = service.clock(), await service.store.record(KIND, counter.key)
+            failures = _decode(record.value) if record is not None else _Failures(0, 0, now)
             if failures.until > now:
                 return failures.until
-            changes.append(_one_more(key, failures, free, now, record.revision if record is not None else ABSENT))
+            changes.append(_one_more(counter, failures, now, record.revision if record is not None else ABSENT))
         with suppress(Conflict):
             await service.commit(*changes)
             return None
     return service.clock() + 1_000_000
 
 
-def _one_more(key: str, failures: _Failures, free: int, now: int, revision: int) -> RecordChange:
-    count = failures.count + 1
-    until = now + min(2 ** min(count - free, 20), LONGEST) * 1_000_000 if count >= free else now
-    return RecordChange(KIND, key, _encode(_Failures(count, until)), revision, (), until + _FORGOTTEN)
+def _one_more(counter: _Counter, failures: _Failures, now: int, revision: int) -> RecordChange:
+    count = failures.faded(now, counter.fading) + 1
+    until = now + min(2 ** min(count - counter.free, 20), LONGEST) * 1_000_000 if count >= counter.free else now
+    expires = until + max(_FORGOTTEN, count * counter.fading)
+    return RecordChange(KIND, counter.key, _encode(_Failures(count, until, now)), revision, (), expires)
 
 
 def _place(request: WebRequest) -> str:

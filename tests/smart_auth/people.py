@@ -19,6 +19,7 @@ from fhir_server.app import open_service
 from fhir_server.config import Settings
 from resources import instants
 from smart_auth.happenings import Happening
+from smart_auth.people import delays
 from smart_auth.people.passwords import hashed
 from smart_auth.users import User, kept
 
@@ -28,16 +29,16 @@ _addresses = itertools.count(2)
 
 
 class Clock:
-    """The time of day, moved on by `later`. Seconds outside, microseconds inside."""
+    """A clock that stands, however long a busy machine takes, until `later` moves it on. Seconds outside, microseconds inside."""
 
     def __init__(self) -> None:
-        self._real, self._ahead = instants.now, 0
+        self._now = instants.now()
 
     def __call__(self) -> int:
-        return self._real() + self._ahead
+        return self._now
 
     def later(self, seconds: float) -> None:
-        self._ahead += int(seconds * 1_000_000)
+        self._now += int(seconds * 1_000_000)
 
     @property
     def seconds(self) -> int:
@@ -72,6 +73,7 @@ def people(folder: Path, count: int = 300, needing: int = 60, **settings: Any) -
     chosen = {"auth": "smart", "password_memory": 19, "mfa_roles": "auditor", "rate_limit_sign_in": "off"} | settings
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(instants, "now", clock)
+        patch.setattr(delays, "_PATIENCE", 0.0)
         running = Running(folder, **chosen)
         plain, strict = [f"user{n}" for n in range(count)], [f"auditor{n}" for n in range(needing)]
         users = [User(name, "front-desk", email=f"{name}@example.org") for name in plain]
