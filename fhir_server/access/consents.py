@@ -23,6 +23,9 @@ _SEEING = frozenset(("access", "use", "disclose"))
 ROLES = ("PractitionerRole", "Organization")
 """Actors that stand for practitioners by way of their PractitionerRoles."""
 
+MOST_NAMED = 200
+"""Labels, documents, actors or purposes that one provision can name; more limit nothing: everybody's searches would carry them."""
+
 _ACTORS = ("Practitioner", "RelatedPerson", "Patient", *ROLES)
 
 
@@ -160,13 +163,15 @@ def _types(provision: Json) -> frozenset[str] | None:
 
 def _labels(provision: Json) -> tuple[tuple[str, str], ...] | None:
     found = provision.get("securityLabel", [])
-    if any(not coding.get("code") for coding in found):
+    if len(found) > MOST_NAMED or any(not coding.get("code") for coding in found):
         return None
     return tuple((coding.get("system", ""), coding["code"]) for coding in found)
 
 
 def _ids(provision: Json, bases: Sequence[str]) -> frozenset[str] | None:
     found = provision.get("data", [])
+    if len(found) > MOST_NAMED:
+        return None
     references = [_local(each.get("reference", {}).get("reference", ""), bases) for each in found]
     if any(each.get("meaning") != "instance" for each in found) or not all(valid_id(ref.partition("/")[2]) for ref in references):
         return None
@@ -175,6 +180,8 @@ def _ids(provision: Json, bases: Sequence[str]) -> frozenset[str] | None:
 
 def _actors(provision: Json, bases: Sequence[str]) -> frozenset[str] | None:
     found = set[str]()
+    if len(provision.get("actor", [])) > MOST_NAMED:
+        return None
     for actor in provision.get("actor", []):
         reference = actor.get("reference", {})
         name = _local(reference.get("reference", ""), bases)
@@ -190,7 +197,7 @@ def _actors(provision: Json, bases: Sequence[str]) -> frozenset[str] | None:
 
 def _purposes(provision: Json) -> frozenset[str] | None:
     found = provision.get("purpose", [])
-    if any(coding.get("system", PURPOSES) != PURPOSES or not coding.get("code") for coding in found):
+    if len(found) > MOST_NAMED or any(coding.get("system", PURPOSES) != PURPOSES or not coding.get("code") for coding in found):
         return None
     return frozenset(coding["code"] for coding in found)
 

@@ -19,6 +19,12 @@ from search.values import ReferenceValue, TokenValue
 MOST_WAYS = 32
 """Ways in which a document may be left by several denials with exceptions; with more the patient's documents of the type are denied."""
 
+MOST_KEPT = 50
+"""Denials that count for one patient and caller; with more the whole record is denied."""
+
+MOST_SINGLE = 5_000
+"""Single documents of a type that all patients together deny; with more, all documents of the type of these patients are denied."""
+
 MOST_ALIKE = 100
 """Different ways in which patients deny part of a type; beyond that the documents of the type are denied as a whole, or each search
 would have to tell them all apart."""
@@ -50,7 +56,7 @@ def kept_from(
                 exceptions = tuple(rule.part for rule in denial.exceptions if rule.counts(actors, purposes, now))
                 if not any(part.whole for part in exceptions):
                     found.setdefault(opt_out.patient, []).append(Kept(denial.rule.part, exceptions))
-    return found
+    return {patient: kept if len(kept) <= MOST_KEPT else [Kept(Part(), ())] for patient, kept in found.items()}
 
 
 def narrowed(decision: Decision, kept: Mapping[str, Sequence[Kept]], letters: Sequence[Letter]) -> Decision:
@@ -105,7 +111,8 @@ def _alike(type: str, touched: Partly) -> dict[Ways, frozenset[str]]:
     single = {shape: patients for shape, patients in touched.items() if all(_single(kept) for kept in shape)}
     if single:  # ids tell documents apart without the patient
         ids = frozenset(id for shape in single for kept in shape for id in kept.part.ids or ())
-        groups[_ways(type, [Kept(Part(ids=ids), ())])] = frozenset().union(*single.values())
+        if len(ids) <= MOST_SINGLE:
+            groups[_ways(type, [Kept(Part(ids=ids), ())])] = frozenset().union(*single.values())
     for shape, patients in touched.items():
         ways = () if shape in single else _ways(type, shape)
         if ways and (ways in groups or len(groups) < MOST_ALIKE):

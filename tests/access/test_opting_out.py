@@ -3,9 +3,9 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fhir_server.access.consents import Denial, OptOut, Part, Rule
+from fhir_server.access.consents import MOST_NAMED, Denial, OptOut, Part, Rule, read_consent
 from fhir_server.access.decision import Decision, Reach
-from fhir_server.access.opting_out import MOST_ALIKE, kept_from, narrowed
+from fhir_server.access.opting_out import MOST_ALIKE, MOST_KEPT, MOST_SINGLE, kept_from, narrowed
 from resources.store import Key
 from search.match import Document, allows
 from search.query import Compartment, Grant
@@ -27,7 +27,6 @@ denials = st.builds(Denial, rules, st.lists(rules, max_size=2).map(tuple))
 opt_outs = st.lists(st.builds(OptOut, st.sampled_from(PATIENTS), st.lists(denials, min_size=1, max_size=2).map(tuple)), max_size=4)
 grants = st.sampled_from(
     [
-        None,
         Reach({type: (Grant(type),) for type in TYPES}),
         Reach({type: (Grant(type, Compartment("p")),) for type in TYPES[:3]}),
         Reach({"Observation": (Grant("Observation", free=True), Grant("Observation", Compartment("q")))}),
@@ -128,3 +127,23 @@ def test_too_many_different_denials_keep_the_whole_type() -> None:
         if shown(reach, Document(Key("Observation", "x"), Entry(values={}, patients=(f"p{n}",)), 0))
     ]
     assert len(visible) == MOST_ALIKE
+
+
+def test_one_patient_cannot_make_everybodys_searches_long() -> None:
+    """Consents without end, or that name documents without end, deny the whole record, or all of the type: they are not carried along."""
+    many = [OptOut("p", (Denial(Rule(Part(labels=(("s", f"L{n}"),)))),)) for n in range(MOST_KEPT + 1)]
+    reach = decided(many, None)
+    assert reach is not None
+    assert reach.of("Observation") == (Grant("Observation", without=frozenset(("p",))),)
+    one = {"meaning": "instance", "reference": {"reference": "Observation/1"}}
+    consent = {
+        "status": "active",
+        "scope": {"coding": [{"code": "patient-privacy"}]},
+        "patient": {"reference": "Patient/p"},
+        "provision": {"type": "deny", "data": [one] * (MOST_NAMED + 1)},
+    }
+    read = read_consent(consent, ())
+    assert read is not None and read.denials[0].rule.part.whole
+    names = [OptOut(f"p{n}", (Denial(Rule(Part(ids=frozenset((f"Observation/{n}",))))),)) for n in range(MOST_SINGLE + 1)]
+    reach = decided(names, None)
+    assert reach is not None and len(reach.of("Observation")) == 1
