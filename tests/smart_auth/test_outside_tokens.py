@@ -226,9 +226,10 @@ def test_rotated_keys_are_found(tmp_path: Path) -> None:
         issuer.keys = [RSA]
         assert house.status(house.token(), "Patient/x") == 404
         new = RSAKey.generate_key(2048, {"kid": "new", "use": "sig"})
-        issuer.keys = [RSA, new]
+        issuer.keys = [RSA, RSAKey.import_key(new.as_dict(private=True) | {"alg": "RS256"})]
         house.running.app._ctx.tokens.issuer._keys._at -= 11_000_000  # type: ignore[attr-defined]
         assert house.status(house.token("RS256", new), "Patient/x") == 404
+        assert house.status(house.token("RS384", new), "Patient/x") == 401  # the key is for another algorithm
         issuer.down = True
         assert house.status(house.token(jti="another"), "Patient/x") == 404
         house.running.app._ctx.tokens.issuer._keys._at -= 11_000_000  # type: ignore[attr-defined]
