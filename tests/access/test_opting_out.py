@@ -88,14 +88,14 @@ def decided(opt_outs: list[OptOut], reach: Reach | None) -> Reach | None:
     return narrowed(decision, kept, ("r", "s")).search if kept else decision.search
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(opt_outs, grants, documents(most=1))
 def test_a_document_of_one_patient(opt_outs: list[OptOut], reach: Reach | None, document: Document) -> None:
     """It is shown if and only if the token lets it through and the patient's consents leave it."""
     assert shown(decided(opt_outs, reach), document) == (shown(reach, document) and left(opt_outs, document))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(opt_outs, grants, documents(most=3))
 def test_a_document_of_several_patients(opt_outs: list[OptOut], reach: Reach | None, document: Document) -> None:
     """It is shown only if the consents of all of them leave it, and never where the token does not let it through."""
