@@ -1,7 +1,7 @@
 """The caller's network address, also behind proxies (https://www.rfc-editor.org/rfc/rfc7239)."""
 
 import re
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
@@ -18,15 +18,16 @@ class Addresses:
     """
 
     def __init__(self, proxies: Sequence[IPv4Network | IPv6Network], header: str) -> None:
-        self._proxies, self._header = tuple(proxies), header.lower()
+        self._proxies, self._header = tuple(proxies), header.lower().encode()
 
-    def of(self, scope: MutableMapping[str, Any], headers: Mapping[str, str]) -> str:
+    def of(self, scope: Mapping[str, Any]) -> str:
         """The address of whoever sent this request; "" where there is none (a socket of the file system)."""
         peer: str = scope["client"][0] if scope["client"] else ""
         if not self._proxies or not self._ours(peer):
             return peer
-        for entry in reversed(headers.get(self._header, "").split(",")[-_MOST:]):
-            address = _address(entry if self._header != "forwarded" else _for(entry))
+        named = b",".join(value for name, value in scope["headers"] if name == self._header)  # a proxy may add a line of its own
+        for entry in reversed(named.decode("latin-1").split(",")[-_MOST:]):
+            address = _address(entry if self._header != b"forwarded" else _for(entry))
             if address is None:
                 break
             peer = str(address)

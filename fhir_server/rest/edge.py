@@ -85,7 +85,7 @@ class Edge:
     async def _who(self, scope: Scope, request: FhirRequest) -> Identity:
         """The caller. Raises FhirError: 401, and records that; 429, which is not recorded: nothing was seen, and a flood must not fill
         the record."""
-        address = self._addresses.of(scope, request.headers)
+        address = self._addresses.of(scope)
         if self._ctx.settings.auth == "off":
             who = Identity(address=address)
         else:

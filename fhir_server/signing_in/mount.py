@@ -35,7 +35,7 @@ def mounted(row: WebRoute, service: Service, ctx: Context) -> Route:
 
     async def endpoint(request: Request) -> Response:
         try:
-            address = addresses.of(request.scope, request.headers)
+            address = addresses.of(request.scope)
             if not row.path.startswith(_FILES):
                 await ctx.limits.oauth(address, form=row.page and row.method == "POST")
             answer = await row.endpoint(service, await _asked(request, row, address))

@@ -33,16 +33,22 @@ PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 )
 def test_only_proxies_are_believed(peer: str, header: str, value: str, address: str) -> None:
     """The header counts from its end, as far as the entries are proxies of ours; nobody can name an address for themselves."""
-    scope: dict[str, Any] = {"client": (peer, 1) if peer else None}
-    assert Addresses(PROXIES, header).of(scope, {header.lower(): value}) == address
+    scope: dict[str, Any] = {"client": (peer, 1) if peer else None, "headers": [(header.lower().encode(), value.encode())]}
+    assert Addresses(PROXIES, header).of(scope) == address
 
 
 def test_the_other_header_does_not_count() -> None:
     """A header that the proxies do not write comes from the caller."""
-    scope = {"client": ("10.1.1.1", 1)}
-    headers = {"forwarded": "for=6.6.6.6", "x-forwarded-for": "198.51.100.1"}
-    assert Addresses(PROXIES, "X-Forwarded-For").of(scope, headers) == "198.51.100.1"
-    assert Addresses((), "X-Forwarded-For").of(scope, headers) == "10.1.1.1"
+    headers = [(b"forwarded", b"for=6.6.6.6"), (b"x-forwarded-for", b"198.51.100.1")]
+    scope = {"client": ("10.1.1.1", 1), "headers": headers}
+    assert Addresses(PROXIES, "X-Forwarded-For").of(scope) == "198.51.100.1"
+    assert Addresses((), "X-Forwarded-For").of(scope) == "10.1.1.1"
+
+
+def test_a_proxy_may_write_a_line_of_its_own() -> None:
+    """Of several lines of the header the last one is the nearest proxy's; what the caller sent stands before it."""
+    headers = [(b"x-forwarded-for", b"6.6.6.6"), (b"x-forwarded-for", b"198.51.100.1")]
+    assert Addresses(PROXIES, "X-Forwarded-For").of({"client": ("10.1.1.1", 1), "headers": headers}) == "198.51.100.1"
 
 
 @pytest.mark.parametrize(
