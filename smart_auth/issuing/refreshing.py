@@ -9,7 +9,8 @@ from typing import Final
 
 import msgspec
 
-from resources.store import Conflict, RecordChange
+from resources.store import Conflict, Record, RecordChange
+from smart_auth.clients import find_client
 from smart_auth.errors import OAuthError, invalid_client, invalid_grant, invalid_request, invalid_scope
 from smart_auth.issuing.authorization import REFRESH, REUSE_NOTICED, Authorization, find_authorization, revoke_authorization
 from smart_auth.issuing.tokens import Refresh, issue_for, person_of, token_response
@@ -30,12 +31,7 @@ _decode = msgspec.json.Decoder(Refresh).decode
 
 async def refresh(service: Service, proof: Proof, form: Mapping[str, str], address: str) -> WebResponse:
     """The answer to grant_type=refresh_token. Raises OAuthError, StoreUnavailable."""
-    plain = form.get("refresh_token", "")
-    if not plain:
-        raise invalid_request("refresh_token is missing")
-    record = await service.store.record(REFRESH, digest(plain)) if len(plain) <= _LONGEST else None
-    if record is None:
-        raise invalid_grant(_REFUSED)
+    record = await _found(service, form)
     held = _decode(record.value)
     if held.client != proof.client.id:
         raise invalid_grant(_REFUSED)
@@ -59,6 +55,27 @@ async def refresh(service: Service, proof: Proof, form: Mapping[str, str], addre
             raise invalid_client("the client assertion was used before") from None
         raise await _reused(service, held, address) from None
     return token_response(service, issued)
+
+
+async def holder(service: Service, form: Mapping[str, str]) -> Proof:
+    """The public client that the refresh token was given to: such a client need not say who it is (RFC 6749, 6; fhirclient.js does not).
+
+    Raises OAuthError where the token is unknown, or its client has to prove itself; StoreUnavailable."""
+    held = _decode((await _found(service, form)).value)
+    client = await find_client(service.store, held.client)
+    if client is None or client.auth_method != "none":
+        raise invalid_client("the client has to prove who it is")
+    return Proof(client)
+
+
+async def _found(service: Service, form: Mapping[str, str]) -> Record:
+    plain = form.get("refresh_token", "")
+    if not plain:
+        raise invalid_request("refresh_token is missing")
+    record = await service.store.record(REFRESH, digest(plain)) if len(plain) <= _LONGEST else None
+    if record is None:
+        raise invalid_grant(_REFUSED)
+    return record
 
 
 async def _reused(service: Service, held: Refresh, address: str) -> OAuthError:

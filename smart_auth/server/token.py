@@ -7,7 +7,7 @@ from typing import Final
 from smart_auth.errors import OAuthError, invalid_request
 from smart_auth.happenings import Happening
 from smart_auth.issuing.codes import redeem
-from smart_auth.issuing.refreshing import refresh
+from smart_auth.issuing.refreshing import holder, refresh
 from smart_auth.server.backend import client_credentials
 from smart_auth.server.client_authentication import Proof, prove
 from smart_auth.service import Service
@@ -20,6 +20,8 @@ GRANTS: Final[Mapping[str, Grant]] = MappingProxyType(
     {"authorization_code": redeem, "refresh_token": refresh, "client_credentials": client_credentials}
 )
 """grant_type -> what answers."""
+_WHO: Final = {"client_id", "client_secret", "client_assertion", "client_assertion_type"}
+"""Parameters by which a client says who it is."""
 _LONGEST = 8_192
 """Characters of a parameter; a client assertion and a long list of scopes are the longest."""
 
@@ -35,14 +37,16 @@ async def token(service: Service, request: WebRequest) -> WebResponse:
         raise OAuthError("unsupported_grant_type", f"grant_type is one of {', '.join(GRANTS)}")
     client = ""
     try:
-        proof = await prove(service, request, form)
+        says_who = "authorization" in request.headers or _WHO & {name for name, value in form.items() if value}
+        proof = await prove(service, request, form) if says_who or grant is not refresh else await holder(service, form)
         client = proof.client.id
         if proof.client.type == "backend" and grant is not client_credentials:
             raise OAuthError("unauthorized_client", "this client may only ask for tokens of its own (client_credentials)")
         return await grant(service, proof, form, request.address)
     except OAuthError as refusal:
-        what = Happening("token", f"tokens were refused ({kind}): {refusal.error}", "4", client, client, request.address)
-        await service.commit(happening=what)
+        if client:  # a client that is refused itself is recorded where it proves itself
+            what = Happening("token", f"tokens were refused ({kind}): {refusal.error}", "4", client, client, request.address)
+            await service.commit(happening=what)
         raise
 
 

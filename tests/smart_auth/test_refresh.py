@@ -205,3 +205,18 @@ def test_an_access_token_expires(smart: Smart) -> None:
     headers = {"Authorization": f"Bearer {tokens['access_token']}"}
     assert httpx.get(f"{smart.root}/oauth/userinfo", headers=headers).status_code == 401
     assert app.refresh(tokens["refresh_token"]).status_code == 200
+
+
+def test_a_public_app_need_not_say_who_it_is(smart: Smart) -> None:
+    """[E1] A refresh without client_id, as fhirclient.js sends it; other kinds of client always prove themselves."""
+    form = {"grant_type": "refresh_token", "refresh_token": smart.tokens(App(smart.root))["refresh_token"]}
+    again = httpx.post(f"{smart.root}/oauth/token", data=form)
+    assert again.status_code == 200, again.text
+    refused(httpx.post(f"{smart.root}/oauth/token", data=form), "invalid_grant")
+    refused(httpx.post(f"{smart.root}/oauth/token", data=form | {"refresh_token": "made-up"}), "invalid_grant")
+    for kind in ("confidential", "asymmetric"):
+        app = App(smart.root, kind)
+        given = smart.tokens(app)["refresh_token"]
+        for more in ({}, {"client_id": app.client}):
+            refused(httpx.post(f"{smart.root}/oauth/token", data=form | {"refresh_token": given} | more), "invalid_client")
+        assert app.refresh(given).status_code == 200
