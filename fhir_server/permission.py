@@ -11,6 +11,7 @@ from fhir_server.messages import Identity
 from fhir_server.rest.identity import unauthorized
 from fhir_server.rest.routing import Route
 from resources.outcomes import not_allowed
+from search.parameters import registry
 
 APPEND_ONLY = frozenset(("AuditEvent",))
 """Resource types that can be created and read but never changed or deleted: the record of accesses only grows."""
@@ -29,7 +30,7 @@ def permitted(decision: Decision, who: Identity, route: Route[Context], type: st
     if route.administers and not decision.administers:
         raise administration(decision)
     if "[compartment]" in route.pattern:
-        type = "" if operation == "*" else operation
+        type = operation if operation in registry().types else ""  # what is no type is told by the handler
     require(decision, route.access, type)
 
 

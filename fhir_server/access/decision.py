@@ -6,15 +6,50 @@ out of a letter's reach, `Reach.joined` adds what another one reaches, and `Deci
 and `permitted` need know nothing of it.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from typing import Literal
+from typing import Any, Literal
 
 from search.query import Grant, Grants
 
 Letter = Literal["c", "r", "u", "d", "s"]
 LETTERS: tuple[Letter, ...] = ("c", "r", "u", "d", "s")
+
+
+class GrantsByType(Mapping[str, Grants]):
+    """Type -> its grants, worked out by `find` when they are first asked for: a request needs those of a few of the `types` (which gives
+    all that there may be). A type without grants is not there."""
+
+    __slots__ = ("_find", "_known", "_types")
+
+    def __init__(self, types: Callable[[], Iterable[str]], find: Callable[[str], Grants]) -> None:
+        self._types, self._find = types, find
+        self._known: dict[str, Grants] = {}
+
+    def __getitem__(self, type: str) -> Grants:
+        """The grants of a type. Raises KeyError where there are none."""
+        if type not in self:
+            raise KeyError(type)
+        return self._known[type]
+
+    def get(self, type: str, default: Any = ()) -> Any:
+        """The grants of a type, or `default`."""
+        grants = self._known.get(type)
+        if grants is None:
+            grants = self._find(type)
+            if grants:
+                self._known[type] = grants
+        return grants or default
+
+    def __contains__(self, type: object) -> bool:
+        return isinstance(type, str) and bool(self.get(type))
+
+    def __iter__(self) -> Iterator[str]:
+        return (type for type in self._types() if type in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,17 +77,19 @@ class Reach:
         closed = frozenset(patients)
         if not closed:
             return self
-        return Reach(
-            {
-                type: tuple(replace(grant, without=grant.without | closed) for grant in grants)
-                for type, grants in self.by_type.items()
-            }
-        )
+
+        def apart(type: str) -> Grants:
+            return tuple(replace(grant, without=grant.without | closed) for grant in self.of(type))
+
+        return Reach(GrantsByType(lambda: self.by_type, apart))
 
     def joined(self, other: "Reach") -> "Reach":
         """What one of the two reaches."""
-        types = dict.fromkeys((*self.by_type, *other.by_type))
-        return Reach({type: tuple(dict.fromkeys((*self.of(type), *other.of(type)))) for type in types})
+
+        def either(type: str) -> Grants:
+            return tuple(dict.fromkeys((*self.of(type), *other.of(type))))
+
+        return Reach(GrantsByType(lambda: dict.fromkeys((*self.by_type, *other.by_type)), either))
 
 
 NOTHING = Reach({})
@@ -101,7 +138,7 @@ class Decision:
     def covers(self, letter: str, type: str) -> bool:
         """Whether the letter reaches any document of the type at all ("": of any type)."""
         reach = self.letter(letter)
-        return reach is None or (bool(reach.of(type)) if type else any(reach.by_type.values()))
+        return reach is None or (bool(reach.of(type)) if type else any(True for _ in reach.by_type))
 
     def each(self, change: Callable[[Reach | None], Reach | None]) -> "Decision":
         """A decision with what every letter reaches changed."""

@@ -4,11 +4,12 @@
 patient's own record, those of the other roles what the table in `smart_auth/roles.py` says; `system/` scopes everything of their types.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 
-from fhir_server.access.decision import LETTERS, Decision, Letter, Reach, is_whole
+from fhir_server.access.decision import Decision, GrantsByType, Letter, Reach, is_whole
 from fhir_server.access.narrowing import Bases, CannotNarrow, clauses_of
 from fhir_server.access.types import (
     ADMINISTRATION,
@@ -19,6 +20,7 @@ from fhir_server.access.types import (
     OF_AUDITORS,
     SHARED,
 )
+from resources.ids import valid_id
 from search.compartments import linking
 from search.parameters import registry
 from search.query import Clause, Compartment, Grant, Grants
@@ -31,7 +33,18 @@ PATIENT = "patient"
 
 _READING = frozenset("rs")
 
-Found = dict[Letter, dict[str, list[Grant]]]
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    """What grants are made of."""
+
+    scopes: tuple[ResourceScope, ...]
+    role: str
+    limits: Scopes
+    patient: str
+    own: tuple[str, ...]
+    itself: str
+    base_url: Bases
 
 
 def decision_of(access: Access, own: tuple[str, ...], base_url: Bases) -> Decision:
@@ -41,45 +54,40 @@ def decision_of(access: Access, own: tuple[str, ...], base_url: Bases) -> Decisi
 
 @lru_cache(maxsize=4096)
 def _decision(scopes: str, role: str, patient: str, fhir_user: str, own: tuple[str, ...], base_url: Bases) -> Decision:
-    found: Found = {letter: {} for letter in LETTERS}
     asked = parse_scopes(scopes)
-    limits = _limits(role)
-    for scope in asked.resources:
-        for type in _types(scope):
-            for letter in _letters(scope, type, role, limits):
-                grants = _grants(scope, type, letter, role, patient, own, base_url)
-                found[letter].setdefault(type, []).extend(grants)
-    if {"openid", "fhirUser"} <= set(asked.words):
-        _self(found, fhir_user, base_url)
-    reaches = {letter: _reach(by_type) for letter, by_type in found.items()}
-    definitions = found["u"].get(ADMINISTRATION, ()), found["c"].get(ADMINISTRATION, ())
+    itself = fhir_user if {"openid", "fhirUser"} <= set(asked.words) else ""
+    token = _Token(asked.resources, role, _limits(role), patient, own, itself, base_url)
+    definitions = (*_found(token, "u", ADMINISTRATION), *_found(token, "c", ADMINISTRATION))
     return Decision(
-        create=reaches["c"],
-        read=reaches["r"],
-        update=reaches["u"],
-        delete=reaches["d"],
-        search=reaches["s"],
-        administers=any(is_whole(grant) for grants in definitions for grant in grants),
+        create=_reach(token, "c"),
+        read=_reach(token, "r"),
+        update=_reach(token, "u"),
+        delete=_reach(token, "d"),
+        search=_reach(token, "s"),
+        administers=any(is_whole(grant) for grant in definitions),
         mark=blake2b("\0".join((scopes, role, patient, fhir_user, *own)).encode("utf-8", "surrogatepass"), digest_size=16).digest(),
         scope="patient" if patient else "user" if role else "system",
     )
 
 
-def _reach(by_type: Mapping[str, list[Grant]]) -> Reach | None:
+def _reach(token: _Token, letter: Letter) -> Reach | None:
     """None where every document of every type is within reach."""
-    reach = Reach({type: _needed(grants) for type, grants in by_type.items() if grants})
-    return None if all(reach.whole(type) for type in registry().types) else reach
+    if not token.role and any(each.level == "system" and each.type == "*" and letter in each.letters for each in token.scopes):
+        return None
+    named = {each.type for each in token.scopes}
+    possible = registry().types if "*" in named else (*named, *([token.itself.partition("/")[0]] if token.itself else []))
+    return Reach(GrantsByType(lambda: possible, lambda type: _found(token, letter, type)))
 
 
-def _needed(grants: Iterable[Grant]) -> Grants:
-    """Each once; one that holds for everything alone."""
-    distinct = tuple(dict.fromkeys(grants))
-    return next(((grant,) for grant in distinct if is_whole(grant)), distinct)
-
-
-def _types(scope: ResourceScope) -> tuple[str, ...]:
-    types = registry().types
-    return types if scope.type == "*" else (scope.type,) if scope.type in types else ()
+def _found(token: _Token, letter: Letter, type: str) -> Grants:
+    """The grants that a letter gives of a type: each once; one that holds for everything alone."""
+    found: dict[Grant, None] = {}
+    for scope in token.scopes:
+        if scope.type in ("*", type) and type in registry().types and _may(scope, type, letter, token):
+            found.update(dict.fromkeys(_grants(scope, type, letter, token)))
+    if letter == "r":
+        found.update(dict.fromkeys(_self(type, token)))
+    return next(((grant,) for grant in found if is_whole(grant)), tuple(found))
 
 
 def _limits(role: str) -> Scopes:
@@ -90,38 +98,33 @@ def _limits(role: str) -> Scopes:
         return Scopes()
 
 
-def _letters(scope: ResourceScope, type: str, role: str, limits: Scopes) -> Iterator[Letter]:
-    """The scope's letters that whoever has the role may have of the type."""
-    for letter in LETTERS:
-        if letter not in scope.letters or (scope.level == "system" and role):  # a user is no system
-            continue
-        if scope.level != "system":
-            if type == OF_AUDITORS and role not in AUDITORS:
-                continue
-            if type == ADMINISTRATION and letter not in _READING and role not in ADMINISTRATORS:
-                continue
-            # A client of its own that was given a patient's record (on the command line) has no role that would limit it.
-            free = scope.level == "patient" and not role
-            if not free and not limits.cover(ResourceScope(scope.level, type, letter)):
-                continue
-        yield letter
+def _may(scope: ResourceScope, type: str, letter: Letter, token: _Token) -> bool:
+    """Whether the scope has the letter, and whoever has the role may have it of the type."""
+    if letter not in scope.letters or (scope.level == "system" and token.role):  # a user is no system
+        return False
+    if scope.level == "system":
+        return True
+    if type == OF_AUDITORS and token.role not in AUDITORS:
+        return False
+    if type == ADMINISTRATION and letter not in _READING and token.role not in ADMINISTRATORS:
+        return False
+    # A client of its own that was given a patient's record (on the command line) has no role that would limit it.
+    free = scope.level == "patient" and not token.role
+    return free or token.limits.cover(ResourceScope(scope.level, type, letter))
 
 
-def _grants(
-    scope: ResourceScope, type: str, letter: Letter, role: str, patient: str, own: tuple[str, ...], base_url: Bases
-) -> Iterator[Grant]:
+def _grants(scope: ResourceScope, type: str, letter: Letter, token: _Token) -> Iterator[Grant]:
     try:
-        clauses = clauses_of(type, scope.narrowed, base_url) if scope.narrowed else ()
+        clauses = clauses_of(type, scope.narrowed, token.base_url) if scope.narrowed else ()
     except CannotNarrow:  # such a scope is never given out; what came from elsewhere gives nothing
         return
-    if scope.level == "system" or (scope.level == "user" and role != PATIENT):
+    if scope.level == "system" or (scope.level == "user" and token.role != PATIENT):
         yield Grant(type, None, clauses)
         return
-    records = own if scope.level == "user" else (patient,) if patient else ()
+    records = token.own if scope.level == "user" else (token.patient,) if token.patient else ()
     for record in records:
-        if role == PATIENT and record not in own:
-            continue
-        yield from _of_record(record, type, letter, clauses, base_url)
+        if valid_id(record) and (token.role != PATIENT or record in token.own):
+            yield from _of_record(record, type, letter, clauses, token.base_url)
 
 
 def _of_record(record: str, type: str, letter: Letter, clauses: tuple[Clause, ...], base_url: Bases) -> Iterator[Grant]:
@@ -136,8 +139,8 @@ def _of_record(record: str, type: str, letter: Letter, clauses: tuple[Clause, ..
         yield Grant(type, None, clauses)
 
 
-def _self(found: Found, fhir_user: str, base_url: Bases) -> None:
+def _self(type: str, token: _Token) -> Iterator[Grant]:
     """Users read the resource that stands for them: `openid fhirUser` is permission to retrieve information about the current user."""
-    type, _, id = fhir_user.partition("/")
-    if type in ("Patient", "Practitioner", "PractitionerRole", "RelatedPerson", "Person") and id:
-        found["r"].setdefault(type, []).append(Grant(type, None, clauses_of(type, (("_id", id),), base_url)))
+    kind, _, id = token.itself.partition("/")
+    if valid_id(id) and kind == type in ("Patient", "Practitioner", "PractitionerRole", "RelatedPerson", "Person"):
+        yield Grant(type, None, clauses_of(type, (("_id", id),), token.base_url))

@@ -81,6 +81,13 @@ def test_patients_reach_their_own_record(scopes: str, patient: str, own: tuple[s
     assert None not in found
 
 
+@pytest.mark.parametrize("patient", ["1,Patient/2", "", "1 2", "../2", "*"])
+def test_an_id_that_is_none_gives_nothing(patient: str) -> None:
+    """Whoever made the token: what cannot be a patient's id stands for no record, and not for two."""
+    decision = decided("patient/*.cruds", patient=patient)
+    assert {reached(decision, type) for type in ("Patient", "Observation", "Task")} == {""}
+
+
 def test_users_read_who_they_are() -> None:
     """[F7] openid and fhirUser give the one resource that stands for the user, to be read and nothing else."""
     decision = decided("openid fhirUser", "practitioner", fhir_user="Practitioner/7")
