@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from fhir_server.access.consents import OptOut, Part
-from fhir_server.access.decision import LETTERS, Decision, Letter, Reach
+from fhir_server.access.decision import LETTERS, Decision, GrantsByType, Letter, Reach
 from fhir_server.access.types import BY_PATIENT, OF_AUDITORS
 from search.compartments import linking
 from search.parameters import registry
@@ -75,8 +75,14 @@ def narrowed(decision: Decision, kept: Mapping[str, Sequence[Kept]], letters: Se
 
 
 def _reach(reach: Reach | None, whole: frozenset[str], partly: Partly) -> Reach:
-    by_type = {type: (Grant(type),) for type in registry().types} if reach is None else reach.by_type
-    return Reach({type: _grants(type, grants, whole, partly) for type, grants in by_type.items()})
+    """The reach without what is kept, of each type when it is first asked for."""
+    types = registry().types
+
+    def grants(type: str) -> Grants:
+        given = reach.of(type) if reach is not None else (Grant(type),) if type in types else ()
+        return _grants(type, given, whole, partly)
+
+    return Reach(GrantsByType(lambda: types if reach is None else reach.by_type, grants))
 
 
 def _grants(type: str, grants: Grants, whole: frozenset[str], partly: Partly) -> Grants:
