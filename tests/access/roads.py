@@ -160,8 +160,8 @@ def writing(type: str, own: Json) -> Iterator[Ask]:
     yield Ask("delete of what is found", "DELETE", tagged)
     yield Ask("delete of what is named", "DELETE", f"{type}?_id={id}")
     yield Ask("update of what is named", "PUT", f"{type}?_id={id}", own)
-    yield Ask("$meta-add", "POST", f"{other}/$meta-add", _meta("added"))
-    yield Ask("$meta-delete", "POST", f"{other}/$meta-delete", _meta(marker(OTHER)))
+    yield Ask("$meta-add", "POST", f"{other}/$meta-add", meta_of("added"))
+    yield Ask("$meta-delete", "POST", f"{other}/$meta-delete", meta_of(marker(OTHER)))
     yield Ask("$validate a change", "POST", f"{other}/$validate", there)
     new = {key: value for key, value in own.items() if key not in ("id", "identifier")}
     yield Ask("update of what is found", "PUT", tagged, new)
@@ -245,7 +245,8 @@ def _encoded(criterion: str) -> str:
     return quote(criterion, safe="=&:,|/%_.-")
 
 
-def _meta(code: str) -> Json:
+def meta_of(code: str) -> Json:
+    """Parameters of $meta-add and $meta-delete: one tag."""
     meta = {"tag": [{"system": SYSTEM, "code": code}]}
     return {"resourceType": "Parameters", "parameter": [{"name": "meta", "valueMeta": meta}]}
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
@@ -24,6 +25,8 @@ LABORATORY = "http://terminology.hl7.org/CodeSystem/observation-category|laborat
 FHIR = {"Content-Type": "application/fhir+json"}
 
 _LATER = 3_600 * 1_000_000
+_IDLE = 1.0
+"""Seconds after which a connection is not used again."""
 
 CALLERS: Mapping[str, Access] = {
     "everything": Access("loader", "loader", "system/*.cruds", 0),
@@ -99,6 +102,7 @@ class World:
         self.running = Running(folder, **chosen)
         self.running.start()
         self._connection = HTTPConnection("127.0.0.1", self.running.port, timeout=60)
+        self._used = 0.0
         self.fill(content)
 
     def ask(self, caller: str, ask: Ask) -> Told:
@@ -111,9 +115,13 @@ class World:
             if not isinstance(body, str):
                 body = json.dumps(body)
             headers = {**FHIR, **headers}
+        if time.monotonic() - self._used > _IDLE:
+            self._connection.close()  # it opens again by itself; the server may be closing it just now
         self._connection.request(ask.method, f"/fhir/{ask.path}", body, headers)
         answer = self._connection.getresponse()
-        return Told(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+        told = Told(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+        self._used = time.monotonic()
+        return told
 
     def get(self, caller: str, path: str) -> Told:
         """The answer to a GET."""
