@@ -46,9 +46,9 @@ class ProtectionSettings(SignInSettings):
     rate_limit_anonymous: str = _setting(
         "3000/minute", "Most requests without a token that counts from one address (an IPv6 /64 is one), or `off`."
     )
-    rate_limit_oauth: str = _setting("1200/minute", "Most requests to the OAuth endpoints from one address, or `off`.")
+    rate_limit_oauth: str = _setting("6000/minute", "Most requests to the OAuth endpoints from one address, or `off`.")
     rate_limit_sign_in: str = _setting(
-        "120/minute", "Most forms (sign-in, second factor, password reset) sent from one address, or `off`."
+        "600/minute", "Most forms (sign-in, second factor, password reset) sent from one address, or `off`."
     )
     max_concurrent_per_client: int = _setting(
         0, "Most requests of one client at the same time in one server process; 0: as many as it likes.", ge=0
