@@ -262,7 +262,7 @@ def test_an_issuer_that_contradicts_itself(tmp_path: Path, said: dict[str, Any])
 
 
 def test_introspection(tmp_path: Path) -> None:
-    """[C18] Tokens are asked for, an answer counts for as long as the settings say, a token that ends is refused, an issuer that is down is 503."""
+    """[C18] Tokens are asked for, an answer counts as long as is set, a token that ends is refused, an issuer that is down is 503."""
     with Issuer() as issuer:
         more = {
             "auth_introspection": f"{issuer.url}/introspect", "auth_client_id": CLIENT, "auth_client_secret": SECRET,
@@ -291,10 +291,10 @@ def test_introspection(tmp_path: Path) -> None:
             found = {name: house.status(name, "Patient/x") for name in (*issuer.active, "unknown")}
             assert found == dict.fromkeys(found, 401) | {"good": 404}
             assert house.status("good", "Patient/x") == 404
-        asked = issuer.asked.count("/introspect")
-        assert house.status("good", "Patient/x") == 404 and issuer.asked.count("/introspect") == asked
-        del issuer.active["good"]
-        time.sleep(3.05)
-        assert house.status("good", "Patient/x") == 401
-        issuer.down = True
+            asked = issuer.asked.count("/introspect")
+            assert house.status("good", "Patient/x") == 404 and issuer.asked.count("/introspect") == asked
+            del issuer.active["good"]
+            time.sleep(3.05)
+            assert house.status("good", "Patient/x") == 401
+            issuer.down = True
             assert house.status("another", "Patient/x") == 503
