@@ -15,6 +15,9 @@ pytestmark = needs_chromium
 
 ASKED = "launch/patient launch/encounter offline_access patient/Patient.rs patient/Observation.rs"
 
+PATIENCE = 30_000
+"""Milliseconds: on a busy machine a page takes long."""
+
 
 class _App(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
@@ -46,7 +49,7 @@ class Visitor:
     def __init__(self, chromium: Browser, places: tuple[str, str], *, scripts: bool = True) -> None:
         self.root, self.back = places
         self.context = chromium.new_context(java_script_enabled=scripts)
-        self.context.set_default_timeout(15_000)
+        self.context.set_default_timeout(PATIENCE)
         self.page: Page = self.context.new_page()
         self.complaints: list[str] = []
         self.page.on("console", lambda message: self.complaints.append(message.text))
@@ -82,10 +85,10 @@ def test_a_doctor_picks_a_patient_and_grants_a_part(visitor: Visitor) -> None:
     visitor.begin(ASKED, "doc")
     page.get_by_label("Name, birth date").fill("smith")
     page.get_by_role("button", name="Search").click()
-    expect(page.get_by_role("row")).to_have_count(3)
+    expect(page.get_by_role("row")).to_have_count(3, timeout=PATIENCE)
     page.get_by_role("button", name="Choose Anna Smith").click()
     page.get_by_role("row", name="Check-up").get_by_role("button").click()
-    expect(page.get_by_text("Anna Smith, born 1980-02-03")).to_be_visible()
+    expect(page.get_by_text("Anna Smith, born 1980-02-03")).to_be_visible(timeout=PATIENCE)
     assert page.url.startswith(f"{visitor.root}/oauth/consent?request=") and "anna" not in page.url
     page.get_by_text("Only a part of it").click()
     page.get_by_label("Laboratory results", exact=True).check()
@@ -93,9 +96,9 @@ def test_a_doctor_picks_a_patient_and_grants_a_part(visitor: Visitor) -> None:
     page.get_by_role("button", name="Allow").click()
     assert visitor.told()["code"]
     page.goto(f"{visitor.root}/account")
-    expect(page.get_by_text("See laboratory results of Anna Smith", exact=True).first).to_be_visible()
+    expect(page.get_by_text("See laboratory results of Anna Smith", exact=True).first).to_be_visible(timeout=PATIENCE)
     page.get_by_role("button", name="End the access of Growth").click()
-    expect(page.get_by_text("No app has access with your account")).to_be_visible()
+    expect(page.get_by_text("No app has access with your account")).to_be_visible(timeout=PATIENCE)
     assert visitor.complaints == []
 
 
