@@ -86,7 +86,7 @@ _numbers = count()
 _extractor = Extractor(registry(), "http://records.test/fhir")
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(documents(), st.lists(accesses(), min_size=4, max_size=4))
 def test_search_finds_what_the_scopes_give(world: World, made: list[Json], callers: list[Access]) -> None:
     """[G3] Over HTTP each caller finds, of all documents, those that `search.match.allows` allows by its scopes: as matches, in the
