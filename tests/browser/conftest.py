@@ -1,5 +1,6 @@
 """Debian's Chromium, headless, with nothing kept between tests; and a SMART app on an origin of its own."""
 
+import fcntl
 import functools
 import os
 import shutil
@@ -22,9 +23,9 @@ needs_chromium = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """One browser for all tests of a process."""
+    """One browser for the tests of a file: while it is there, nothing else can run an event loop in this thread."""
     assert CHROMIUM, "Chromium is not installed: apt-get install chromium"
     with sync_playwright() as tools, tools.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS)) as browser:
         yield browser
@@ -53,10 +54,12 @@ class _Quiet(SimpleHTTPRequestHandler):
 def app() -> Iterator[str]:
     """The address of the app, which is served as it would be from a web server of its own."""
     lock, ready = APP / "package-lock.json", APP / "node_modules" / ".package-lock.json"
-    if not ready.exists() or ready.stat().st_mtime < lock.stat().st_mtime:
-        command = ["npm", "ci", "--omit=optional", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-        done = subprocess.run(command, cwd=APP, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 0, done.stderr
+    with lock.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # of several processes that test, one installs
+        if not ready.exists() or ready.stat().st_mtime < lock.stat().st_mtime:
+            command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+            done = subprocess.run(command, cwd=APP, capture_output=True, text=True, timeout=300, check=False)
+            assert done.returncode == 0, done.stderr
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(APP)))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
