@@ -123,7 +123,8 @@ class Settings(ProtectionSettings):
         le=86_400,
     )
     audit_archive: Path | None = _setting(
-        None, "A folder into which servers archive AuditEvents by themselves, in files with signed manifests. Empty: none are archived."
+        None,
+        "A folder into which servers archive AuditEvents by themselves, in files with signed manifests. Empty: none are archived.",
     )
     audit_retention_days: int = _setting(
         0,

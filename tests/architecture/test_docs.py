@@ -26,6 +26,13 @@ def test_the_page_of_settings_is_up_to_date() -> None:
     assert result.returncode == 0, result.stderr
 
 
+def test_every_row_of_smart_is_shown_by_a_test() -> None:
+    """And docs/smart.md names these tests."""
+    command = [sys.executable, "scripts/document_smart.py", "--check"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
 def test_every_setting_has_a_heading() -> None:
     """Each FHIR_ variable can be linked to."""
     headings = re.findall(r"^## (\S+)$", (DOCS / "configuration.md").read_text(encoding="utf-8"), re.MULTILINE)
