@@ -71,16 +71,17 @@ def people(folder: Path, count: int = 300, needing: int = 60, **settings: Any) -
     """A running server with `count` users, and `needing` whose role needs a second factor."""
     clock = Clock()
     chosen = {"auth": "smart", "password_memory": 19, "mfa_roles": "auditor", "rate_limit_sign_in": "off"} | settings
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(instants, "now", clock)
-        patch.setattr(delays, "_PATIENCE", 0.0)
+    plain, strict = [f"user{n}" for n in range(count)], [f"auditor{n}" for n in range(needing)]
+    users = [User(name, "front-desk", email=f"{name}@example.org") for name in plain]
+    users += [User(name, "auditor", email=f"{name}@example.org") for name in strict]
+    with pytest.MonkeyPatch.context() as patience, pytest.MonkeyPatch.context() as time:
+        patience.setattr(delays, "_PATIENCE", 0.0)
+        time.setattr(instants, "now", clock)
         running = Running(folder, **chosen)
-        plain, strict = [f"user{n}" for n in range(count)], [f"auditor{n}" for n in range(needing)]
-        users = [User(name, "front-desk", email=f"{name}@example.org") for name in plain]
-        users += [User(name, "auditor", email=f"{name}@example.org") for name in strict]
         with ThreadPoolExecutor(1) as thread:  # where a browser is driven, this one has a loop already
             thread.submit(asyncio.run, _kept(running.app._settings, users)).result()
         running.start()
+        time.undo()  # the server has its clock now; others in this process have their own
         try:
             yield People(running, clock, iter(plain), iter(strict))
         finally:

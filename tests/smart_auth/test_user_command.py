@@ -10,6 +10,7 @@ from people import PASSWORD, People
 from typer.testing import CliRunner
 
 from fhir_server.cli.application import application
+from resources import instants
 
 
 def run(folder: Path, *words: str, given: str = "", command: str = "user") -> Result:
@@ -20,6 +21,12 @@ def run(folder: Path, *words: str, given: str = "", command: str = "user") -> Re
 
 def folder_of(crowd: People) -> Path:
     return crowd.running.app._settings.data_dir
+
+
+@pytest.fixture(autouse=True)
+def same_time(crowd: People, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands have the server's clock."""
+    monkeypatch.setattr(instants, "now", crowd.clock)
 
 
 def test_a_users_life(crowd: People) -> None:
@@ -99,7 +106,7 @@ def test_it_is_recorded(crowd: People) -> None:
     """What the command does is in the audit, with the user it was done to and never a password."""
     folder = folder_of(crowd)
     run(folder, "add", "recorded", "--role", "admin", "--password-stdin", given=f"{PASSWORD}\n")
-    token = run(folder, "--scope", "system/AuditEvent.rs", command="token").stdout.strip()
+    token = run(folder, "--scope", "system/AuditEvent.rs", "--ttl", "99999999", command="token").stdout.strip()
     url = f"{crowd.running.root}/fhir/AuditEvent?_count=1000&_sort=-date"
     text = httpx.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=30).text
     assert "user/recorded" in text and "user added with the role admin" in text and PASSWORD not in text
