@@ -27,8 +27,8 @@ class SignInSettings(OutsideSettings):
     )
     registration: Literal["closed", "open", "token"] = _setting(
         "closed",
-        "Dynamic client registration (RFC 7591). `closed`: nobody; `token`: whoever has an access token of an administrator; `open`:"
-        " everybody, for public and confidential apps.",
+        "Dynamic client registration (RFC 7591). `closed`: nobody; `token`: whoever has a token that `fhir-server token --scope"
+        " 'system/*.cruds'` printed; `open`: everybody, for public and confidential apps.",
     )
     jwks_uri_allow: str = _setting(
         "",

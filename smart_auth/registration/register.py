@@ -1,7 +1,8 @@
 """POST /oauth/register: dynamic client registration (RFC 7591), as far as FHIR_REGISTRATION allows.
 
 Whoever registers gets an app, which users have to allow like any other. A service that acts for itself (client_credentials, system/
-scopes) is only registered with an access token of an administrator.
+scopes) is only registered with the operator's token (`fhir-server token --scope 'system/*.cruds'`): an access token of a user, whoever it
+is, is in the hands of an app, and no app makes itself more than users allow it.
 """
 
 from typing import Any, Final
@@ -29,33 +30,32 @@ _ECHOED_ELSEWHERE: Final = frozenset(("jwks", "redirect_uris", "jwks_uri", "scop
 
 async def register(service: Service, request: WebRequest) -> WebResponse:
     """201 with what was registered, and the secret, once. Raises OAuthError, StoreUnavailable."""
-    administrator = await _allowed(service, request)
+    operator = await _allowed(service, request)
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise unfit("send the metadata as application/json")
     read = read_metadata(request.body, local=service.remote_keys.local)
     type, scopes = _type(read), _scopes(service, read)
-    if administrator is None and (type == "backend" or any(scope.level == "system" for scope in scopes.resources)):
-        raise unfit("services with system/ scopes are registered by an administrator")
+    if operator is None and (type == "backend" or any(scope.level == "system" for scope in scopes.resources)):
+        raise unfit("services with system/ scopes are registered by the operator of this server")
     _check_fit(type, read, scopes)
     client, secret = _client(service, read, type, scopes)
-    if administrator is None:
+    if operator is None:
         client = msgspec.structs.replace(client, opened=await _hour(service))
-    by = administrator.subject if administrator is not None else "anybody"
+    by = operator.subject if operator is not None else "anybody"
     await service.commit(kept(client), happening=told(f"the client {client.name} registered itself", client, by, request.address))
     return as_json(_answer(client, secret), 201)
 
 
 async def _allowed(service: Service, request: WebRequest) -> Access | None:
-    """The administrator whose token the request comes with, None where it comes without one and needs none. Raises OAuthError."""
+    """The operator's token that the request comes with, None where it comes without one and needs none. Raises OAuthError."""
     how = service.settings.registration
     if how == "closed":
         raise OAuthError("access_denied", "clients are added by the operator of this server: fhir-server client add", 403)
     if how == "open" and not has_bearer(request):
         return None
     access = await bearer(service, request)
-    operator = access.client == OPERATOR and "system/*.cruds" in access.scopes.split()
-    if access.role != "admin" and not operator:
-        raise insufficient("clients are registered with an access token of an administrator")
+    if (access.client, access.subject, access.role) != (OPERATOR, OPERATOR, "") or "system/*.cruds" not in access.scopes.split():
+        raise insufficient("clients are registered with the token that fhir-server token --scope system/*.cruds prints")
     return access
 
 
@@ -104,7 +104,7 @@ def _check_fit(type: ClientType, read: Metadata, scopes: Scopes) -> None:
         raise unfit("a service with client_credentials has no redirect_uris")
     if not read.client_name:
         raise unfit("client_name is missing: what users are shown")
-    if "smart/orchestrate_launch" in scopes.words:
+    if any(word.partition("?")[0] == "smart/orchestrate_launch" for word in scopes.words):
         raise unfit("smart/orchestrate_launch is given by the operator of this server only")
 
 

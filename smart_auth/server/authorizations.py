@@ -21,7 +21,8 @@ from smart_auth.narrowing import common, covered
 from smart_auth.people.sessions import Session
 from smart_auth.roles import most
 from smart_auth.scopes import Scopes, parse_scopes
-from smart_auth.server.launch import Launch, kept_launch, used
+from smart_auth.server.launch import SCOPE as ORCHESTRATES
+from smart_auth.server.launch import STAFF, Launch, kept_launch, used
 from smart_auth.server.pending import Pending, about_a_patient, answered, find_pending
 from smart_auth.server.redirects import registered
 from smart_auth.service import Service
@@ -35,8 +36,11 @@ __all__ = (
 
 
 def grantable(pending: Pending, user: User) -> Scopes:
-    """What this user may grant of what was asked for: no more than the role has."""
-    return common(pending.possible, most(user.role), words=False)
+    """What this user may grant of what was asked for: no more than the role has. Only staff starts other apps."""
+    here = common(pending.possible, most(user.role), words=False)
+    if user.role in STAFF:
+        return here
+    return Scopes(here.resources, tuple(word for word in here.words if word.partition("?")[0] != ORCHESTRATES))
 
 
 async def allow(

@@ -17,6 +17,7 @@ from smart_auth.narrowing import common, covered
 from smart_auth.people.sessions import signed_in
 from smart_auth.scopes import MOST, Scopes, parse_scopes
 from smart_auth.server.authorizations import allow, authorizations_of, grantable, with_answer
+from smart_auth.server.launch import SCOPE as ORCHESTRATES
 from smart_auth.server.launch import Launch, find_launch
 from smart_auth.server.pending import LASTS, Pending, about_a_patient, keep_pending, new_pending_id
 from smart_auth.server.redirects import registered
@@ -105,7 +106,8 @@ def _check_challenge(asked: Asked) -> None:
 
 
 def _possible(service: Service, client: Client, asked: Asked) -> Scopes:
-    """What can be granted of what is asked for: known types and searches, no more than the client may ask for."""
+    """What can be granted of what is asked for: known types and searches, no more than the client may ask for. Apps that cannot prove who
+    they are start no others."""
     text = asked.get("scope", "")
     if text.count(" ") >= MOST:
         raise invalid_scope(f"scope has more than {MOST} parts")
@@ -115,7 +117,8 @@ def _possible(service: Service, client: Client, asked: Asked) -> Scopes:
         here = scope.level != "system" and (scope.type == "*" or scope.type in types)
         if here and (not scope.narrowed or service.directory.problem(scope.type, scope.narrowed) is None):
             known.append(scope)
-    words = [word for word in scopes.words if word != "launch" or asked.get("launch")]
+    left_out = (() if asked.get("launch") else ("launch",)) + ((ORCHESTRATES,) if client.auth_method == "none" else ())
+    words = [word for word in scopes.words if word.partition("?")[0] not in left_out]
     possible = common(Scopes(tuple(known), tuple(words)), client.most)
     if not possible.text:
         raise invalid_scope("nothing of what scope asks for can be granted to this app")

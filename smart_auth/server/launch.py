@@ -1,6 +1,6 @@
 """The launch-context API: what an EHR tells this server before it starts an app, so that the app's token is about the right patient.
 
-POST /oauth/launch, with an access token of a member of staff, or of a service with the scope `smart/orchestrate_launch`. The answer's
+POST /oauth/launch, with an access token that has the scope `smart/orchestrate_launch`, of a member of staff or of a service. The answer's
 `launch` is what the app hands on to /oauth/authorize (https://hl7.org/fhir/smart-app-launch/STU2.2/app-launch.html#launch-app-ehr-launch).
 """
 
@@ -32,6 +32,7 @@ ANSWERED_WITHIN: Final = 1_800
 """Seconds more within which the user has to answer."""
 SCOPE: Final = "smart/orchestrate_launch"
 STAFF: Final = frozenset(("practitioner", "front-desk", "admin"))
+"""Roles whose users may grant that scope, and start apps with it."""
 
 _SECOND: Final = 1_000_000
 _LONGEST: Final = 128
@@ -141,10 +142,8 @@ def used(launch: Launch) -> RecordChange:
 
 
 def _check_allowed(access: Access) -> None:
-    if access.role in STAFF:
-        return
-    if access.role or SCOPE not in parse_scopes(access.scopes).words:
-        raise insufficient(f"apps are started by staff, or by a service with the scope {SCOPE}")
+    if SCOPE not in parse_scopes(access.scopes).words or (access.role and access.role not in STAFF):
+        raise insufficient(f"apps are started by staff or by a service, with the scope {SCOPE}")
 
 
 def _read(body: bytes) -> _Asked:

@@ -14,7 +14,7 @@ WHOLE = {
 }  # fmt: skip
 
 
-def asked(oauth: OAuth, body: Any, caller: str = "doc") -> Any:
+def asked(oauth: OAuth, body: Any, caller: str = "staff") -> Any:
     headers = oauth.bearer(caller) if caller else {}
     if isinstance(body, bytes):
         return oauth.http.post("/oauth/launch", content=body, headers=headers)
@@ -69,9 +69,9 @@ def test_nobody(oauth: OAuth, caller: str) -> None:
 
 
 def test_who_may_not(oauth: OAuth) -> None:
-    """Patients, and services without the scope for it, start no apps for others."""
-    refused(asked(oauth, WHOLE, "anna"), "insufficient_scope", 403)
-    refused(asked(oauth, WHOLE, "everything"), "insufficient_scope", 403)
+    """Nobody without the scope for it, whatever the role, and no patient with it, starts apps for others."""
+    for caller in ("anna", "patient with the scope of staff", "doc", "chief", "everything"):
+        refused(asked(oauth, WHOLE, caller), "insufficient_scope", 403)
     refused(asked(oauth, WHOLE, oauth.service_token("backend").json()["access_token"]), "insufficient_scope", 403)
     refused(asked(oauth, WHOLE, orchestrator(oauth, "system/*.rs")), "insufficient_scope", 403)
 
@@ -108,8 +108,8 @@ def test_what_is_not_there(oauth: OAuth, name: str) -> None:
 def test_what_the_caller_may_not_see(oauth: OAuth) -> None:
     """A caller whose token does not reach the patient is answered as if there were none, and so is a service."""
     body = {"client_id": "public", "patient": "anna"}
-    hidden = asked(oauth, body, "blind")
-    missing = asked(oauth, body | {"patient": "nobody"}, "blind")
+    hidden = asked(oauth, body, "blind staff")
+    missing = asked(oauth, body | {"patient": "nobody"}, "blind staff")
     assert refused(hidden, "invalid_request", 400).replace("anna", "ID") == refused(missing, "invalid_request", 400).replace(
         "nobody", "ID"
     )

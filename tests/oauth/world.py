@@ -18,7 +18,7 @@ from joserfc.jws import JWSRegistry
 
 from fhir_server.app import open_service
 from fhir_server.config import Settings
-from smart_auth.access import Access
+from smart_auth.access import OPERATOR, Access
 from smart_auth.clients import Client, Secret
 from smart_auth.clients import kept as kept_client
 from smart_auth.issuing.authorization import Authorization
@@ -106,6 +106,12 @@ TOKENS: Mapping[str, Access] = {
         extra={"intent": "reconcile-medications", "need_patient_banner": False},
     ),
     "blind": by_user(USERS[1], "openid user/Observation.rs"),
+    "staff": by_user(USERS[1], "smart/orchestrate_launch user/*.rs"),
+    "blind staff": by_user(USERS[1], "smart/orchestrate_launch user/Observation.rs"),
+    "patient with the scope of staff": by_user(USERS[0], "smart/orchestrate_launch patient/*.rs", patient="anna"),
+    "command line": Access(OPERATOR, OPERATOR, "system/*.cruds", 0),
+    "command line, reading": Access(OPERATOR, OPERATOR, "system/*.rs", 0),
+    "admin in disguise": by_user(USERS[2], "system/*.cruds user/*.cruds", OPERATOR),
     "keeper": by_user(USERS[1], "smart/app-state user/Patient.rs", "public", patient="anna"),
     "keeper for anna": by_user(USERS[0], "smart/app-state patient/*.rs", "public", patient="anna"),
     "other keeper": by_user(USERS[1], "smart/app-state user/Patient.rs", "server", patient="anna"),

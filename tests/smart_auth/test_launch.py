@@ -2,7 +2,7 @@
 
 import httpx
 import pytest
-from walking import EHR, KINDS, STANDALONE, US_CORE, App, Smart, answered
+from walking import EHR, KINDS, ORCHESTRATES, STANDALONE, US_CORE, App, Smart, answered
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -67,6 +67,25 @@ def test_a_launch_is_for_one_user_and_one_app(smart: Smart) -> None:
     assert page.status_code == 403
     assert answered(smart.authorize(App(smart.root, client="walk-other", scope=EHR), launch=launch))["error"] == "invalid_request"
     assert answered(smart.authorize(app, launch="made-up"))["error"] == "invalid_request"
+
+
+def test_only_staff_lets_an_app_start_others(smart: Smart) -> None:
+    """[B5] The page says in words that the app may start others; a patient cannot grant it, nor can an app have it that proves nothing."""
+    scope = f"openid user/Patient.rs {ORCHESTRATES}"
+    ehr = App(smart.root, "confidential", client="walk-ehr", scope=scope)
+    assert "Start other apps" in smart.authorize(ehr).text
+    assert smart.tokens(ehr)["scope"].split(" ") == ["openid", ORCHESTRATES, "user/Patient.rs"]
+    for app, user in ((ehr, "anna"), (App(smart.root, client="walk-ehr-public", scope=scope), "doc")):
+        assert "Start other apps" not in smart.authorize(app, user).text
+        body = smart.tokens(app, user)
+        assert body["scope"] == "openid user/Patient.rs"
+        answer = httpx.post(
+            f"{smart.root}/oauth/launch",
+            json={"client_id": "walk-other"},
+            headers={"Authorization": f"Bearer {body['access_token']}"},
+        )
+        refused_by = answer.json()["error"]
+        assert (answer.status_code, refused_by) == (403, "insufficient_scope")
 
 
 def test_scopes_of_version_1(smart: Smart) -> None:

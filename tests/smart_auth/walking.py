@@ -27,6 +27,7 @@ BACK = "https://app.example/back"
 LAUNCH = "https://app.example/launch"
 SECRET = "the secret of an app"
 KINDS = ("public", "confidential", "asymmetric")
+ORCHESTRATES = "smart/orchestrate_launch"
 EVERYTHING = (
     "patient/*.cruds user/*.cruds openid fhirUser profile launch launch/patient launch/encounter offline_access online_access"
 )
@@ -69,6 +70,8 @@ CLIENTS = (
     _client("walk-web", "confidential", redirect_uris=("http://127.0.0.1/cb",)),
     _client("walk-little", "public", scopes="launch/patient openid patient/Observation.rs patient/Patient.r"),
     _client("walk-types", "public", scopes=f"launch/patient {' '.join(f'patient/{type}.cruds' for type in US_CORE.split(' '))}"),
+    _client("walk-ehr", "confidential", scopes=f"{ORCHESTRATES} {EVERYTHING}"),
+    _client("walk-ehr-public", "public", scopes=f"{ORCHESTRATES} {EVERYTHING}"),
     _client("walk-trusted", "confidential", trusted=True),
     _client("walk-off", "public", disabled=True),
 )
@@ -235,7 +238,8 @@ class Smart:
 
     def launch(self, app: App, user: str = "doc", **context: Any) -> str:
         """What an EHR hands an app, after it has told the server the context: the launch of its launch URL."""
-        own = self.tokens(App(self.root, "public", scope="user/Patient.rs user/Encounter.rs user/Observation.rs"), user)
+        reads = "user/Patient.rs user/Encounter.rs user/Observation.rs"
+        own = self.tokens(App(self.root, "confidential", client="walk-ehr", scope=f"{ORCHESTRATES} {reads}"), user)
         answer = httpx.post(
             f"{self.root}/oauth/launch",
             json={"client_id": app.client, **context},
