@@ -61,7 +61,8 @@ async def _bodies(ctx: Context, changes: Sequence[Change], found: Sequence[Versi
     gone = [Key(change.type, change.id) for change in changes if change.draft is None and change.type != "Patient"]
     before = await ctx.store.read_many(gone) if gone else []
     told = [version.body for version in (*found, *before) if version is not None and version.body is not None]
-    return [*(change.draft.tail for change in changes if change.draft is not None), *told]
+    # whole, since `id` and `meta` may stand behind all others, and escapes are read in whole documents only
+    return [*(change.draft.stamp(0, "") for change in changes if change.draft is not None), *told]
 
 
 async def _define(ctx: Context) -> None:
