@@ -32,8 +32,9 @@ ROLES: Final = MappingProxyType(
         "admin": "patient/*.cruds user/*.cruds",
     }
 )
-"""Role -> its most. Beside this table `fhir_server/access` keeps for everybody: an AuditEvent is only read by an auditor or admin, and what
-changes how the server works (a SearchParameter) is only written by an admin."""
+"""Role -> its most. Beside this table `fhir_server/access/types.py` keeps for everybody: an AuditEvent is only read by an auditor or admin;
+what changes how the server works (a SearchParameter) or who may see what (a Person, a PractitionerRole, a Consent …) is only written
+by those whom its table WRITTEN_BY names."""
 
 
 def most(role: str) -> Scopes:

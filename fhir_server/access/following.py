@@ -9,7 +9,7 @@ from typing import Any
 from fhir_server.access.consents import ROLES, OptOut, read_consent
 from fhir_server.access.decision import Decision, Letter
 from fhir_server.access.granting import PATIENT
-from fhir_server.access.opting_out import kept_from, narrowed
+from fhir_server.access.opting_out import CONSENTS, kept_from, narrowed
 from fhir_server.access.purposes import usual, wider
 from resources.documents import decode
 from resources.instants import now
@@ -115,6 +115,8 @@ class Consents:
         if known is None:
             # Who stands for a patient, as a parent does, is kept away only by name.
             kept = kept_from(self._opt_outs, actors, wider(purpose), moment, named=access.role == PATIENT)
+            if access.role == PATIENT:  # nor can they end the Consents that say so
+                kept = {patient: [*each, CONSENTS] for patient, each in kept.items()}
             known = narrowed(decision, kept, _CHANGING if access.role else _SEEING) if kept else decision
             self._decisions[key] = known
             if len(self._decisions) > _MOST_DECISIONS:

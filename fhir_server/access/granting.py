@@ -13,12 +13,12 @@ from fhir_server.access.decision import Decision, GrantsByType, Letter, Reach, i
 from fhir_server.access.narrowing import Bases, CannotNarrow, clauses_of
 from fhir_server.access.types import (
     ADMINISTRATION,
-    ADMINISTRATORS,
     AUDITORS,
     BY_PATIENT,
     FREE,
     OF_AUDITORS,
     SHARED,
+    WRITTEN_BY,
 )
 from resources.ids import valid_id
 from search.compartments import linking
@@ -106,11 +106,20 @@ def _may(scope: ResourceScope, type: str, letter: Letter, token: _Token) -> bool
         return True
     if type == OF_AUDITORS and token.role not in AUDITORS:
         return False
-    if type == ADMINISTRATION and letter not in _READING and token.role not in ADMINISTRATORS:
+    if not _writes(scope, type, letter, token):
         return False
     # A client of its own that was given a patient's record (on the command line) has no role that would limit it.
     free = scope.level == "patient" and not token.role
     return free or token.limits.cover(ResourceScope(scope.level, type, letter))
+
+
+def _writes(scope: ResourceScope, type: str, letter: Letter, token: _Token) -> bool:
+    """Whether this is no writing, or that of somebody who may write what decides who may see what."""
+    writers = WRITTEN_BY.get(type)
+    if writers is None or letter not in writers.letters:
+        return True
+    # A client that was given a patient's record stands for that patient.
+    return (token.role or PATIENT) in writers.roles and (writers.record or scope.level != "patient")
 
 
 def _grants(scope: ResourceScope, type: str, letter: Letter, token: _Token) -> Iterator[Grant]:

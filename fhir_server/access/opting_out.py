@@ -45,6 +45,10 @@ class Kept:
     exceptions: tuple[Part, ...]
 
 
+CONSENTS = Kept(Part(frozenset(("Consent",))), ())
+"""The patient's Consents."""
+
+
 def kept_from(
     opt_outs: Sequence[OptOut], actors: frozenset[str], purposes: frozenset[str], now: int, *, named: bool = False
 ) -> dict[str, list[Kept]]:

@@ -4,7 +4,9 @@ from typing import Any
 
 from resources.documents import decode
 from resources.ids import valid_id
+from resources.instants import now
 from resources.store import ResourceStore
+from search.types.date import interval
 
 MOST_LINKS = 20
 """Links of a Person that count."""
@@ -12,7 +14,7 @@ MOST_LINKS = 20
 
 async def own_patients(store: ResourceStore, fhir_user: str) -> tuple[str, ...]:
     """The ids of the Patients whose records are the user's own, who is `fhir_user`: a Patient; a RelatedPerson of one, as long as that is
-    active; or a Person who links to such. Empty for anybody else. Raises StoreUnavailable."""
+    active and its period lasts; or a Person who links to such. Empty for anybody else. Raises StoreUnavailable."""
     if not fhir_user.startswith("Person/"):
         return await _of(store, fhir_user)
     person = await _document(store, fhir_user)
@@ -29,7 +31,17 @@ async def _of(store: ResourceStore, reference: str) -> tuple[str, ...]:
         return ()
     document = await _document(store, reference)
     kind, _, patient = _reference(document.get("patient")).partition("/")
-    return (patient,) if kind == "Patient" and valid_id(patient) and document.get("active") is not False else ()
+    stands = document.get("active") is not False and _lasts(document.get("period", {}))
+    return (patient,) if kind == "Patient" and valid_id(patient) and stands else ()
+
+
+def _lasts(period: dict[str, Any]) -> bool:
+    """Whether it is now within the period; not within one that cannot be understood."""
+    start, end = (interval(str(period[name])) if name in period else None for name in ("start", "end"))
+    if ("start" in period and start is None) or ("end" in period and end is None):
+        return False
+    moment = now()
+    return (start is None or start.low <= moment) and (end is None or moment < end.high)
 
 
 async def _document(store: ResourceStore, reference: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Types of the compartment (https://hl7.org/fhir/R4/compartmentdefinition-patient.
 """
 
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 SHARED: Final = frozenset(
     (
@@ -67,9 +67,35 @@ OF_AUDITORS: Final = "AuditEvent"
 AUDITORS: Final = frozenset(("auditor", "admin"))
 
 ADMINISTRATION: Final = "SearchParameter"
-"""Who writes it changes what searches of all find: an administrator, or a client with a `system/` scope for it."""
+"""Who writes it administers the server."""
 
-ADMINISTRATORS: Final = frozenset(("admin",))
+
+class Writers(NamedTuple):
+    """Who may write a type: users of these `roles` with these `letters`, by scopes that begin with `patient/` only where `record` says so.
+    Clients with a `system/` scope for it may too. `why` it is not everybody with a scope."""
+
+    letters: str
+    roles: frozenset[str]
+    record: bool
+    why: str
+
+
+_ADMIN: Final = frozenset(("admin",))
+
+WRITTEN_BY: Final = MappingProxyType(
+    {
+        ADMINISTRATION: Writers("cud", _ADMIN, False, "it changes what searches of all find"),
+        "Person": Writers("cud", _ADMIN | {"practitioner"}, False, "it says whose records are a user's own"),
+        "RelatedPerson": Writers("cud", _ADMIN | {"practitioner", "front-desk"}, False, "it says whose record is a user's own"),
+        "Practitioner": Writers("cud", _ADMIN, False, "consents name it: what it is decides who is kept away"),
+        "PractitionerRole": Writers("cud", _ADMIN, False, "consents for an organization hold for whom it says to work there"),
+        "Organization": Writers("cud", _ADMIN, False, "consents name it: what it is decides who is kept away"),
+        "Consent": Writers(
+            "ud", _ADMIN | {"patient"}, True, "to change or delete it opens what it keeps; a new one only keeps more"
+        ),
+    }
+)
+"""Types whose documents decide who may see what; all others are written by whoever has a scope and a role for it."""
 
 FREE: Final = "Schedule"
 """It lies in the compartment by its actor, but most are a practitioner's or a room's: those that lie in no patient's compartment can be
