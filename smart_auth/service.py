@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from resources.store import RecordChange, ResourceStore
+from resources.store import Record, RecordChange, ResourceStore
 from smart_auth.access import Access
 from smart_auth.client_keys.jwks_uri import RemoteKeys
 from smart_auth.happenings import Happening
@@ -12,6 +12,9 @@ from smart_auth.outside.provider import Provider
 from smart_auth.sealing import Sealer
 from smart_auth.settings import SignInSettings
 from smart_auth.tokens import Tokens
+
+_PART = 1_000
+"""Records that are asked for at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,13 @@ class Service:
     sealer: Sealer
     remote_keys: RemoteKeys
     provider: Provider | None = None
+
+    async def tagged(self, kind: str, tag: str) -> list[Record]:
+        """All records of a kind that have the tag, however many (`ResourceStore.records` gives them in parts). Raises StoreUnavailable."""
+        found: list[Record] = []
+        while part := await self.store.records(kind, tag=tag, after=found[-1].key if found else "", limit=_PART):
+            found += part
+        return found
 
     async def commit(self, *records: RecordChange, happening: Happening | None = None) -> None:
         """Keep or forget records, together with the AuditEvent of it. Raises Conflict("record"), StoreUnavailable."""

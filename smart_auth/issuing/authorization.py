@@ -23,7 +23,6 @@ OF_GRANT: Final = (ACCESS_TOKEN, REFRESH, CODE)
 REUSE_NOTICED: Final = 30 * 86_400_000_000
 """Microseconds for which a code or refresh token that was used is kept, so that its second use is noticed; after that it is unknown, and
 refused all the same. Without a bound an app that refreshes every hour would leave thousands."""
-_PAGE = 500
 
 
 class Authorization(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -81,10 +80,8 @@ async def authorizations_of(service: Service, user: str) -> Sequence[Authorizati
 
 
 async def _tagged(service: Service, tag: str) -> list[Authorization]:
-    found, after = [], ""
-    while page := await service.store.records(KIND, tag=tag, after=after, limit=_PAGE):
-        found += [msgspec.structs.replace(_decode(record.value), revision=record.revision) for record in page]
-        after = page[-1].key
+    records = await service.tagged(KIND, tag)
+    found = [msgspec.structs.replace(_decode(record.value), revision=record.revision) for record in records]
     return sorted(found, key=lambda each: -each.created)
 
 
@@ -126,10 +123,4 @@ async def revoke_all(service: Service, *, user: str = "", client: str = "", by: 
 
 async def _issued(service: Service, id: str) -> list[RecordChange]:
     """The end of everything that was issued for the authorization."""
-    changes = []
-    for kind in OF_GRANT:
-        after = ""
-        while page := await service.store.records(kind, tag=f"grant:{id}", after=after, limit=_PAGE):
-            changes += [RecordChange(kind, record.key, None) for record in page]
-            after = page[-1].key
-    return changes
+    return [RecordChange(kind, record.key, None) for kind in OF_GRANT for record in await service.tagged(kind, f"grant:{id}")]

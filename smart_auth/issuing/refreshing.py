@@ -12,10 +12,10 @@ import msgspec
 from resources.store import Conflict, Record, RecordChange
 from smart_auth.clients import find_client
 from smart_auth.errors import OAuthError, invalid_client, invalid_grant, invalid_request, invalid_scope
-from smart_auth.issuing.authorization import REFRESH, REUSE_NOTICED, Authorization, find_authorization, revoke_authorization
+from smart_auth.issuing.authorization import REFRESH, REUSE_NOTICED, find_authorization, revoke_authorization
 from smart_auth.issuing.tokens import Refresh, issue_for, person_of, token_response
 from smart_auth.narrowing import covered
-from smart_auth.people.sessions import KIND as SESSION
+from smart_auth.people.sessions import still_there
 from smart_auth.scopes import MOST, Scopes, parse_scopes
 from smart_auth.server.client_authentication import Proof
 from smart_auth.service import Service
@@ -39,7 +39,7 @@ async def refresh(service: Service, proof: Proof, form: Mapping[str, str], addre
         raise await _reused(service, held, address)
     authorization = await find_authorization(service, held.grant)
     user = await person_of(service, authorization)
-    if authorization is None or user is None or not await _still_signed_in(service, held, authorization, user):
+    if authorization is None or user is None or not await _still_signed_in(service, held, user):
         raise invalid_grant(_REFUSED)
     narrowed = _narrowed(form.get("scope", ""), parse_scopes(authorization.scopes))
     issued = issue_for(service, proof.client, user, authorization, narrowed=narrowed, address=address)
@@ -83,12 +83,9 @@ async def _reused(service: Service, held: Refresh, address: str) -> OAuthError:
     return invalid_grant(_REFUSED)
 
 
-async def _still_signed_in(service: Service, held: Refresh, authorization: Authorization, user: User) -> bool:
+async def _still_signed_in(service: Service, held: Refresh, user: User) -> bool:
     """Whether the sign-in is still there with which the token ends (online_access)."""
-    if not held.session:
-        return True
-    record = await service.store.record(SESSION, held.session)
-    return record is not None and authorization.auth_time >= user.sessions_from
+    return not held.session or await still_there(service, held.session, user)
 
 
 def _narrowed(asked: str, granted: Scopes) -> Scopes | None:

@@ -8,6 +8,7 @@ from smart_auth.people import delays, mail, passwords
 from smart_auth.people.account import account_page
 from smart_auth.people.reset import links_ended
 from smart_auth.people.sessions import all_ended, required
+from smart_auth.people.sessions import kept as kept_session
 from smart_auth.service import Service
 from smart_auth.users import kept
 from smart_auth.web import WebRequest, WebResponse, redirect
@@ -26,11 +27,13 @@ async def change(service: Service, request: WebRequest) -> WebResponse:
     if refused is not None:
         await service.commit(*tried.cleared)
         return await account_page(service, session, user, problem=refused)
-    changed = user.having(password=await passwords.hashed(service.settings, new))
+    now = service.clock()
+    changed = user.having(password=await passwords.hashed(service.settings, new), sessions_from=now)
+    mine = kept_session(service, session.having(spared=now))
     happening = Happening("credentials", "password changed", subject=user.name, address=request.address)
     others = (*await all_ended(service, user.name, but=session.id), *await links_ended(service, user.name))
     try:
-        await service.commit(kept(changed), *others, *tried.cleared, happening=happening)
+        await service.commit(kept(changed), mine, *others, *tried.cleared, happening=happening)
     except Conflict:
         raise OAuthError("conflict", "Your account was changed at the same moment. Load the page again.", 409) from None
     mail.tell(service.settings, user, "Your password was changed.")

@@ -81,7 +81,7 @@ async def make_link(service: Service, user: User, minutes: int, happening: Happe
 
 async def links_ended(service: Service, name: str) -> list[RecordChange]:
     """The changes that make all links of a user good for nothing."""
-    return [RecordChange(KIND, each.key, None) for each in await service.store.records(KIND, tag=f"user:{name}")]
+    return [RecordChange(KIND, each.key, None) for each in await service.tagged(KIND, f"user:{name}")]
 
 
 async def _sent(service: Service, text: str, address: str) -> None:

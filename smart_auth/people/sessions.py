@@ -34,7 +34,7 @@ class Session(msgspec.Struct, frozen=True, omit_defaults=True):
     """One session. `id` is the hash of its cookie, `user` a user's name, `csrf` what its forms carry; `started` and `seen` are
     microseconds since the epoch. `methods` is how the user proved who it is, as RFC 8176 names it: `pwd`, `otp`, `hwk`, `mfa`.
     `waiting`: the second factor is missing. `note` is what the pages for second factors have to remember until the next request (a
-    challenge, a secret that is not in use yet), sealed."""
+    challenge, a secret that is not in use yet), sealed. `spared` is when its user changed the password and kept this session alone."""
 
     id: str
     user: str
@@ -46,6 +46,7 @@ class Session(msgspec.Struct, frozen=True, omit_defaults=True):
     agent: str = ""
     waiting: bool = False
     note: str = ""
+    spared: int = 0
     revision: int = 0
 
     def having(self, **changes: object) -> "Session":
@@ -120,9 +121,14 @@ async def current(service: Service, request: WebRequest) -> tuple[Session, User]
     if service.clock() >= record.expires:
         return None
     user = await find_user(service.store, session.user)
-    if user is None or user.disabled or session.started < user.sessions_from:
+    if user is None or user.disabled or not counts(session, user):
         return None
     return await _noted(service, session), user
+
+
+def counts(session: Session, user: User) -> bool:
+    """Whether the session began, or was spared, since all sessions of the user were last ended."""
+    return max(session.started, session.spared) >= user.sessions_from
 
 
 async def signed_in(service: Service, request: WebRequest) -> tuple[Session, User] | None:
@@ -165,14 +171,19 @@ def check_csrf(service: Service, request: WebRequest, session: Session) -> None:
 
 async def sessions_of(service: Service, user: str) -> list[Session]:
     """All sessions of a user that are complete, newest first. Raises StoreUnavailable."""
-    found = [_read(record) for record in await service.store.records(KIND, tag=f"user:{user}")]
+    found = [_read(record) for record in await service.tagged(KIND, f"user:{user}")]
     return sorted((each for each in found if not each.waiting), key=lambda each: -each.seen)
 
 
 async def all_ended(service: Service, user: str, *, but: str = "") -> list[RecordChange]:
     """The changes that end all sessions of a user, waiting ones too, but the one of this id."""
-    found = await service.store.records(KIND, tag=f"user:{user}")
-    return [RecordChange(KIND, record.key, None) for record in found if record.key != but]
+    return [RecordChange(KIND, record.key, None) for record in await service.tagged(KIND, f"user:{user}") if record.key != but]
+
+
+async def still_there(service: Service, id: str, user: User) -> bool:
+    """Whether the session that has this id is still good for the user. Raises StoreUnavailable."""
+    record = await service.store.record(KIND, id)
+    return record is not None and service.clock() < record.expires and counts(_read(record), user)
 
 
 async def _noted(service: Service, session: Session) -> Session:

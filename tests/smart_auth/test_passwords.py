@@ -9,9 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from people import PASSWORD, People, said
 
+from fhir_server.app import open_service
 from smart_auth.errors import OAuthError
 from smart_auth.people import passwords
+from smart_auth.people.sessions import Session, kept, sessions_of
 from smart_auth.settings import SignInSettings
+from smart_auth.tokens import digest
 from smart_auth.users import LONGEST_NAME, normalised
 
 SETTINGS = SignInSettings(password_memory=19)
@@ -111,6 +114,33 @@ def test_not_changing_it(crowd: People, current: str, new: str, sentence: str) -
     answer = here.send(here.get("/account"), CHANGE, current=current, password=new)
     assert (answer.status_code, said(answer)) == (400, sentence) and there.signed_in
     crowd.browser().entered(name)
+
+
+def test_it_ends_thousands_of_sessions(crowd: People) -> None:
+    """Also where there are more sessions than the store gives at once, a change of the password ends all of them but this one."""
+    name = crowd.user()
+    mine = crowd.browser().entered(name)
+    cookies = asyncio.run(_sessions(crowd, name, 2_100))
+    assert mine.send(mine.get("/account"), CHANGE, current=PASSWORD, password=GOOD).status_code == 303
+    left = [value for value in cookies if mine.http.get("/account", headers={"Cookie": f"fhir-session={value}"}).status_code == 200]
+    assert left == [] and mine.signed_in
+    assert len(asyncio.run(_stored(crowd, name))) == 1
+
+
+async def _sessions(crowd: People, name: str, count: int) -> list[str]:
+    """So many sessions more; the cookies of some of them, the last ones in the order of their keys among them."""
+    async with open_service(crowd.running.app._settings) as service:
+        made = {digest(f"{name} {n}"): f"{name} {n}" for n in range(count)}
+        now = crowd.clock()
+        keys = sorted(made)
+        for first in range(0, count, 500):
+            await service.commit(*(kept(service, Session(id, name, "csrf", now, now)) for id in keys[first : first + 500]))
+        return [made[id] for id in (*keys[:: count // 7], keys[-1])]
+
+
+async def _stored(crowd: People, name: str) -> list[Session]:
+    async with open_service(crowd.running.app._settings) as service:
+        return await sessions_of(service, name)
 
 
 def test_the_current_password_cannot_be_guessed_there(crowd: People) -> None:
