@@ -91,7 +91,7 @@ def read_consent(consent: Json, bases: Sequence[str]) -> OptOut | None:
     URLs that mean this server."""
     if consent.get("status") != "active" or not _about_privacy(consent.get("scope", {})):
         return None
-    patient = _local(consent.get("patient", {}).get("reference", ""), bases)
+    patient = local(consent.get("patient", {}).get("reference", ""), bases)
     type, _, id = patient.partition("/")
     if type != "Patient" or not valid_id(id):
         return None
@@ -124,7 +124,7 @@ def _denials(provision: Json, denied: bool, bases: Sequence[str]) -> Iterator[De
 def _denial(provision: Json, bases: Sequence[str]) -> Rule:
     """A denial: what cannot be understood limits nothing."""
     types, ids = _types(provision), _ids(provision, bases)
-    start, end = _period(provision) or (BEGIN, END)
+    start, end = period_of(provision) or (BEGIN, END)
     return Rule(
         Part(types or None, _labels(provision) or (), ids or None),
         _actors(provision, bases) or None,
@@ -137,7 +137,7 @@ def _denial(provision: Json, bases: Sequence[str]) -> Rule:
 def _exception(provision: Json, bases: Sequence[str]) -> Rule | None:
     """An exception to a denial; None where one of its limits cannot be understood."""
     types, labels, ids = _types(provision), _labels(provision), _ids(provision, bases)
-    actors, purposes, period = _actors(provision, bases), _purposes(provision), _period(provision)
+    actors, purposes, period = _actors(provision, bases), _purposes(provision), period_of(provision)
     actions = {coding.get("code") for action in provision.get("action", []) for coding in action.get("coding", [])}
     others = any(provision.get(name) for name in ("code", "dataPeriod"))
     if (
@@ -172,7 +172,7 @@ def _ids(provision: Json, bases: Sequence[str]) -> frozenset[str] | None:
     found = provision.get("data", [])
     if len(found) > MOST_NAMED:
         return None
-    references = [_local(each.get("reference", {}).get("reference", ""), bases) for each in found]
+    references = [local(each.get("reference", {}).get("reference", ""), bases) for each in found]
     if any(each.get("meaning") != "instance" for each in found) or not all(valid_id(ref.partition("/")[2]) for ref in references):
         return None
     return frozenset(references)
@@ -184,7 +184,7 @@ def _actors(provision: Json, bases: Sequence[str]) -> frozenset[str] | None:
         return None
     for actor in provision.get("actor", []):
         reference = actor.get("reference", {})
-        name = _local(reference.get("reference", ""), bases)
+        name = local(reference.get("reference", ""), bases)
         identifier = reference.get("identifier", {}).get("value", "")
         if name.partition("/")[0] in _ACTORS:
             found.add(name)
@@ -202,7 +202,8 @@ def _purposes(provision: Json) -> frozenset[str] | None:
     return frozenset(coding["code"] for coding in found)
 
 
-def _period(provision: Json) -> tuple[int, int] | None:
+def period_of(provision: Json) -> tuple[int, int] | None:
+    """From when until before when the member `period` says (microseconds since the epoch)."""
     period = provision.get("period", {})
     start = interval(period["start"]) if "start" in period else None
     end = interval(period["end"]) if "end" in period else None
@@ -211,7 +212,7 @@ def _period(provision: Json) -> tuple[int, int] | None:
     return (start.low if start else BEGIN, end.high if end else END)
 
 
-def _local(reference: str, bases: Sequence[str]) -> str:
+def local(reference: str, bases: Sequence[str]) -> str:
     """`Type/id` of a reference to this server, without a version."""
     for base in bases:
         if reference.startswith(f"{base}/"):

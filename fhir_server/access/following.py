@@ -4,9 +4,9 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from fhir_server.access.consents import ROLES, OptOut, read_consent
+from fhir_server.access.consents import ROLES, OptOut, local, period_of, read_consent
 from fhir_server.access.decision import Decision, Letter
 from fhir_server.access.granting import PATIENT
 from fhir_server.access.opting_out import CONSENTS, kept_from, narrowed
@@ -14,6 +14,7 @@ from fhir_server.access.purposes import usual, wider
 from resources.documents import decode
 from resources.instants import now
 from resources.store import ResourceStore
+from search.values import BEGIN, END
 from smart_auth.access import Access
 
 CHECKED = 0.5
@@ -90,7 +91,7 @@ class Consents:
 
     def __init__(self, store: ResourceStore, bases: Sequence[str]) -> None:
         self._consents = Followed(store, "Consent", lambda consent: read_consent(consent, bases))
-        self._roles = Followed(store, "PractitionerRole", _role)
+        self._roles = Followed(store, "PractitionerRole", lambda role: _role(role, bases))
         self._decisions: OrderedDict[tuple[bytes, frozenset[str], str], Decision] = OrderedDict()
         self._until = 0
         self._by_role = False
@@ -105,8 +106,8 @@ class Consents:
             self._until = 0
         if not self._opt_outs or (access.role == PATIENT and access.fhir_user.startswith("Patient/")):
             return decision  # patients see their own record, whatever they keep from others
-        actors, purpose = await self._who(access), purpose or usual(access.role)
         moment = now()
+        actors, purpose = await self._who(access, moment), purpose or usual(access.role)
         if moment >= self._until:
             self._decisions.clear()
             self._until = min((edge for edge in _edges(self._opt_outs) if edge > moment), default=1 << 62)
@@ -123,23 +124,31 @@ class Consents:
                 self._decisions.popitem(last=False)
         return known
 
-    async def _who(self, access: Access) -> frozenset[str]:
-        """The actors that the caller is: as a user, as a client, by the organizations that they work for."""
+    async def _who(self, access: Access, moment: int) -> frozenset[str]:
+        """The actors that the caller is at this moment: as a user, as a client, by the organizations that they work for."""
         found = {access.fhir_user, f"identifier:{access.client}"}
         if self._by_role and access.fhir_user.startswith("Practitioner"):
             await self._roles.refresh()
-            for id, (practitioner, organization) in self._roles.known.items():
-                if access.fhir_user in (practitioner, f"PractitionerRole/{id}"):
-                    found |= {practitioner, organization, f"PractitionerRole/{id}"}
+            for id, role in self._roles.known.items():
+                if access.fhir_user in (role.practitioner, f"PractitionerRole/{id}") and role.start <= moment < role.end:
+                    found |= {role.practitioner, role.organization, f"PractitionerRole/{id}"}
         return frozenset(found - {""})
 
 
-def _role(document: Mapping[str, Any]) -> tuple[str, str] | None:
-    """The practitioner and the organization of a PractitionerRole, as references."""
+class _Role(NamedTuple):
+    """An active PractitionerRole: who (`Practitioner/1`) works for whom (`Organization/1`), from `start` until before `end`."""
+
+    practitioner: str
+    organization: str
+    start: int
+    end: int
+
+
+def _role(document: Mapping[str, Any], bases: Sequence[str]) -> _Role | None:
     if document.get("active") is False:
         return None
-    practitioner = document.get("practitioner", {}).get("reference", "")
-    return (practitioner, document.get("organization", {}).get("reference", "")) if practitioner else None
+    who, whom = (local(document.get(name, {}).get("reference", ""), bases) for name in ("practitioner", "organization"))
+    return _Role(who, whom, *(period_of(document) or (BEGIN, END))) if who else None
 
 
 def _actors(opt_outs: Sequence[OptOut]) -> set[str]:

@@ -403,3 +403,32 @@ def test_auditors_see_all_accesses(world: World, agree: Agree) -> None:
     before = world.get("auditor", "AuditEvent?patient=Patient/p&_summary=count").json()["total"]
     agree({"type": "deny"})
     assert world.get("auditor", "AuditEvent?patient=Patient/p&_summary=count").json()["total"] >= before > 0
+
+
+BASE = "http://records.test/fhir"
+STANDING: list[tuple[str, Json, bool]] = [
+    ("relative", {}, True),
+    ("absolute", {"practitioner": {"reference": f"{BASE}/Practitioner/ann"}}, True),
+    ("absolute organization", {"organization": {"reference": f"{BASE}/Organization/clinic"}}, True),
+    ("versioned", {"organization": {"reference": "Organization/clinic/_history/1"}}, True),
+    ("lasting", {"period": {"start": "2020", "end": "2120"}}, True),
+    ("ended", {"period": {"end": "2020"}}, False),
+    ("to come", {"period": {"start": "2120-01-01"}}, False),
+    ("inactive", {"active": False}, False),
+    ("elsewhere", {"organization": {"reference": "http://elsewhere.test/fhir/Organization/clinic"}}, False),
+]
+
+
+@pytest.mark.parametrize(("more", "works"), [row[1:] for row in STANDING], ids=[row[0] for row in STANDING])
+def test_who_works_for_whom(world: World, agree: Agree, more: Json, works: bool) -> None:
+    """A PractitionerRole counts however its references are written, while it is active and its period lasts: for a denial as for an
+    exception to one."""
+    plain = {"practitioner": {"reference": "Practitioner/ann"}, "organization": {"reference": "Organization/clinic"}}
+    assert put(world, {"resourceType": "PractitionerRole", "id": "ann", **plain, **more}).status in (200, 201)
+    clinic = [actor("Organization/clinic")]
+    agree({"type": "deny", "class": of_class("Observation"), "actor": clinic})
+    agree({"type": "deny", "class": of_class("Condition"), "provision": [{"type": "permit", "actor": clinic}]})
+    try:
+        assert ALL - seen(world, "ann") == (LABS if works else {"Condition/pc"})
+    finally:
+        assert world.ask("everything", Ask("", "DELETE", "PractitionerRole/ann")).status == 204
