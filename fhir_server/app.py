@@ -68,7 +68,7 @@ class Application:
         self._settings = settings
         self._edge: Edge | None = None
         self.beside = FastAPI(lifespan=self._lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-        front = Front(settings.base_url, PREFIX)
+        front = Front(settings.base_url, PREFIX, signing_in=settings.auth == "smart")
         self.beside.add_route("/", front.welcome)
         self.beside.add_exception_handler(404, front.nothing)
         self._add_health()

@@ -139,6 +139,11 @@ def _welcome(settings: Settings) -> None:
         f"  try:   curl '{escaped(base)}/Patient?_count=2'",
         "  next:  README.md has a tour of five minutes. Stop with Ctrl+C.",
     ]
+    if settings.auth == "smart":
+        lines[1] += " -H 'Authorization: Bearer TOKEN'"
+        where = f"FHIR_DATA_DIR={escaped(str(settings.data_dir))} " if settings.store == "sqlite" and not settings.store_url else ""
+        token = f"  TOKEN: {where}fhir-server token --scope 'system/*.rs' (docs/smart.md: users, apps and services)"
+        lines.insert(2, "  TOKEN: of your authorization server" if settings.auth_issuer else token)
     if settings.auth == "off":
         lines.insert(1, f"  [yellow]sign-in is off: everybody who reaches {escaped(settings.host)} reads and writes everything[/]")
     lines += [f"  [yellow]{escaped(sentence)}[/]" for sentence in advice(settings)]

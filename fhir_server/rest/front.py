@@ -10,10 +10,11 @@ from resources.outcomes import not_found, operation_outcome, shown
 
 
 class Front:
-    """The answers of one server. `base_url` is its FHIR base as it is set ("": as the caller wrote it), `prefix` its path ("/fhir")."""
+    """The answers of one server. `base_url` is its FHIR base as it is set ("": as the caller wrote it), `prefix` its path ("/fhir").
+    `signing_in`: whether requests need an access token."""
 
-    def __init__(self, base_url: str, prefix: str) -> None:
-        self._base_url, self._prefix = base_url, prefix
+    def __init__(self, base_url: str, prefix: str, *, signing_in: bool) -> None:
+        self._base_url, self._prefix, self._signing_in = base_url, prefix, signing_in
 
     async def welcome(self, request: Request) -> Response:
         """200 with the addresses that a newcomer wants, as JSON."""
@@ -23,6 +24,7 @@ class Front:
             "fhir": base,
             "what it offers": f"{base}/metadata",
             "a first search": f"{base}/Patient?_count=5",
+            **({"how to sign in": f"{base}/.well-known/smart-configuration"} if self._signing_in else {}),
             "is it well": "/readyz",
             "metrics": "/metrics",
             "documentation": "the folder docs of the distribution; docs/api has a page for each interaction",

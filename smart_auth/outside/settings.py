@@ -94,6 +94,12 @@ class OutsideSettings(BaseSettings):
     )
     auth_fhir_user: str = _setting("fhirUser", "As `FHIR_OIDC_FHIR_USER`, in access tokens of `FHIR_AUTH_ISSUER`.", max_length=200)
 
+    auth_fhir_base: str = _setting(
+        "",
+        "As `FHIR_OIDC_FHIR_BASE`, for the access tokens of `FHIR_AUTH_ISSUER`: a FHIR base URL of its, if its `fhirUser` are references to"
+        " it whose ids are the same here.",
+    )
+
     @field_validator("oidc_issuer", "auth_issuer", "auth_introspection")
     @classmethod
     def _url(cls, value: str) -> str:

@@ -15,10 +15,11 @@ def tokens_of(settings: OutsideSettings, bases: tuple[str, ...], store: Resource
     """What looks access tokens up. `bases` are the FHIR bases that mean this server, the one for clients first."""
     if not settings.auth_issuer:
         return StoredTokens(store, clock)
-    secret = settings.auth_client_secret
+    secret, elsewhere = settings.auth_client_secret, settings.auth_fhir_base.rstrip("/")
+    known = (*bases, elsewhere) if elsewhere else bases
     trust = Trust(
         audiences=tuple(settings.auth_audience.split()) or bases,
-        mapped=Mapped(settings.auth_role_claim, read_roles(settings.auth_roles), settings.auth_fhir_user, bases),
+        mapped=Mapped(settings.auth_role_claim, read_roles(settings.auth_roles), settings.auth_fhir_user, known),
         introspection=settings.auth_introspection,
         client=(settings.auth_client_id, secret.get_secret_value() if secret is not None else ""),
         seconds=settings.auth_introspection_ttl,

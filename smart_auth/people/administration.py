@@ -5,6 +5,7 @@ from smart_auth.happenings import Happening
 from smart_auth.issuing.authorization import revoke_all
 from smart_auth.openid.subjects import forgotten_subject
 from smart_auth.people import passwords
+from smart_auth.people.delays import unlocked
 from smart_auth.people.reset import BY_HAND_MINUTES, links_ended, make_link
 from smart_auth.people.sessions import all_ended
 from smart_auth.roles import ROLES
@@ -99,7 +100,7 @@ async def _done(service: Service, user: User, changed: User | None, text: str, b
     now = service.clock()
     records = (kept(changed.having(sessions_from=now)),) if changed is not None else (forgotten(user), forgotten_subject(user.name))
     try:
-        begun = (*await all_ended(service, user.name), *await links_ended(service, user.name))
+        begun = (*await all_ended(service, user.name), *await links_ended(service, user.name), *unlocked(user.name))
         await service.commit(*records, *begun, happening=_happened(text, user, by))
     except Conflict:
         raise Refused(f"{user.name} was changed by somebody else at this moment; try again") from None

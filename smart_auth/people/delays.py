@@ -107,6 +107,11 @@ async def attempt(service: Service, request: WebRequest, what: str, name: str) -
     return Attempt((RecordChange(KIND, counters[0].key, None),), not device)
 
 
+def unlocked(name: str) -> tuple[RecordChange, ...]:
+    """What to commit so that tries against the name need not wait any more, wherever they come from: the operator has seen to it."""
+    return tuple(RecordChange(KIND, digest(f"{what}\0{name}\0"), None) for what in ("password", "code"))
+
+
 async def forgive(service: Service, request: WebRequest, tried: Attempt) -> None:
     """Take back one count of the address: the try succeeded. (Taking back all would let a guesser sign in as somebody between guesses.)"""
     if not tried.at_address:

@@ -236,6 +236,14 @@ def test_rotated_keys_are_found(tmp_path: Path) -> None:
         assert house.status(house.token("RS256", OTHER, {"kid": "unknown"}), "Patient/x") == 503
 
 
+def test_people_of_the_issuers_own_fhir_server(tmp_path: Path, issuer: Issuer) -> None:
+    """Where ids are the same here, FHIR_AUTH_FHIR_BASE makes the issuer's `fhirUser` a person of this server; nobody else's base does."""
+    base = "https://issuer.example/fhir"
+    with started(tmp_path, issuer, auth_fhir_base=f"{base}/") as house:
+        for user, status in ((f"{base}/Practitioner/doc", 404), ("https://other.example/fhir/Practitioner/doc", 403)):
+            assert house.status(house.token(scope="user/Patient.rs", fhirUser=user), "Patient/x") == status, user
+
+
 def test_an_issuer_that_is_down_lets_nobody_in(tmp_path: Path) -> None:
     """503 for every token while the issuer cannot be asked, also for its discovery; it comes back by itself. Without a token: 401."""
     with Issuer() as issuer:

@@ -68,6 +68,16 @@ def test_changing_a_user(crowd: People) -> None:
     assert run(folder, "change", name, "--email", f"{name}@example.org").exit_code == 0
 
 
+def test_a_reset_lets_a_user_in_who_was_kept_out(crowd: People) -> None:
+    """Whoever guessed at the name meanwhile, the new password counts at once, in every browser."""
+    folder, name = folder_of(crowd), crowd.user()
+    for _ in range(6):
+        crowd.browser().sign_in(name, "a guess at the password")
+    assert crowd.browser().sign_in(name).status_code == 429
+    assert run(folder, "reset", name, "--password-stdin", given="a password set by hand\n").exit_code == 0
+    assert crowd.browser().entered(name, "a password set by hand").signed_in
+
+
 @pytest.mark.parametrize(
     "words, given, sentence",
     [
