@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
-from fhir_server.access.purposes import BREAK_GLASS
+from fhir_server.access.purposes import EMERGENCIES
 from fhir_server.auditing.agents import Flow, agents, reason_of
 from fhir_server.auditing.happenings import event_of
 from fhir_server.auditing.patients import patients_of
@@ -82,7 +82,7 @@ _EMERGENCIES = {
     code: head.replace(b'"subtype":[', b'"subtype":[%b,' % _OVERRIDE) if code else _HEAD % (b'"subtype":[%b],' % _OVERRIDE, b"E")
     for code, head in _HEADS.items()
 }
-"""The same where somebody broke the glass: auditors find these by their second subtype."""
+"""The same in an emergency, as where somebody broke the glass: auditors find these by their second subtype."""
 _PURPOSE = b'"purposeOfEvent":%b,'
 _META = b'"meta":{"profile":["https://profiles.ihe.net/ITI/BALP/StructureDefinition/IHE.BasicAudit.%b"]},'
 _METAS = {name: (_META % name.encode(), _META % b"Patient%b" % name.encode()) for name in set(PROFILES.values())}
@@ -178,7 +178,7 @@ class Audit:
         head, purpose = _HEADS[interaction], b""
         if request.trail.purpose:
             purpose = _PURPOSE % _json([reason_of(request.trail.purpose, request.trail.reason)])
-            if request.trail.purpose == BREAK_GLASS:
+            if request.trail.purpose in EMERGENCIES:
                 head = _EMERGENCIES[interaction]
         part = agents(who, FLOWS.get(interaction, "query"), request.trail.purpose, self._observer)
         return head % (meta, instant_text(now).encode(), outcome, purpose + why, part, self._source, entity)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fhir_server.access.purposes import PARENTS
 from fhir_server.access.purposes import SYSTEM as PURPOSES
 from resources.ids import valid_id
 from search.types.date import interval
@@ -197,7 +198,9 @@ def _actors(provision: Json, bases: Sequence[str]) -> frozenset[str] | None:
 
 def _purposes(provision: Json) -> frozenset[str] | None:
     found = provision.get("purpose", [])
-    if len(found) > MOST_NAMED or any(coding.get("system", PURPOSES) != PURPOSES or not coding.get("code") for coding in found):
+    if len(found) > MOST_NAMED or any(
+        coding.get("system", PURPOSES) != PURPOSES or coding.get("code") not in PARENTS for coding in found
+    ):
         return None
     return frozenset(coding["code"] for coding in found)
 

@@ -9,7 +9,7 @@ from fhir_server.access.following import Consents
 from fhir_server.access.granting import PATIENT, decision_of
 from fhir_server.access.judging import Judge
 from fhir_server.access.own import own_patients
-from fhir_server.access.purposes import BREAK_GLASS, asked_for, check_breaker
+from fhir_server.access.purposes import BREAK_GLASS, asked_for, check_claim
 from fhir_server.messages import FhirRequest, Identity
 from resources.store import ResourceStore
 
@@ -28,7 +28,7 @@ class Deciding:
     async def decide(self, who: Identity, request: FhirRequest) -> Decision:
         """What the caller may do with documents in this request, or entry of a batch; notes in its trail what it is for.
 
-        Raises FhirError 400 for a purpose of use that is none, 403 for who must not break the glass; StoreUnavailable.
+        Raises FhirError 400 for a purpose of use that is none, 403 for one that is not the caller's; StoreUnavailable.
         """
         if who.anonymous:
             return NOBODY
@@ -36,9 +36,9 @@ class Deciding:
         trail.purpose, trail.reason = asked_for(request.headers)
         if access is None:
             return WHOLE
+        check_claim(access.role, trail.purpose)
         own = await own_patients(self._store, access.fhir_user) if access.role == PATIENT else ()
         decision = decision_of(access, own, self._base_url)
         if trail.purpose == BREAK_GLASS:
-            check_breaker(who)
             return decision
         return await self._consents.narrowed(decision, access, trail.purpose)

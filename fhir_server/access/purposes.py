@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from fhir_server.messages import Identity
 from resources.outcomes import FhirError, Issue, bad_request, shown
 
 SYSTEM: Final = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
@@ -20,28 +19,38 @@ LONGEST_REASON: Final = 500
 
 PARENTS: Final = MappingProxyType(
     {
-        **dict.fromkeys(("TREAT", "HPAYMT", "HOPERAT", "HRESCH", "PATRQT", "PUBHLTH", "HMARKT", "FAMRQT", "PWATRNY", "SUPNWK"), ""),
-        **dict.fromkeys(("CAREMGT", "CLINTRL", "COC", "ETREAT", "POPHLTH", "TREATDS"), "TREAT"),
+        **dict.fromkeys(("TREAT", "HPAYMT", "HOPERAT", "HRESCH", "PATRQT", "PUBHLTH", "HMARKT"), ""),
+        **dict.fromkeys(("CLINTRL", "COC", "ETREAT", "POPHLTH"), "TREAT"),
         **dict.fromkeys(("BTG", "ERTREAT"), "ETREAT"),
         **dict.fromkeys(("BIORCH", "CLINTRCH", "DSRCH", "POARCH", "TRANSRCH"), "HRESCH"),
-        **dict.fromkeys(("CLMATTCH", "COVAUTH", "COVERAGE", "ELIGDTRM", "ELIGVER", "ENROLLM", "REMITADV"), "HPAYMT"),
-        **dict.fromkeys(
-            ("DONAT", "FRAUD", "GOV", "HACCRED", "HCOMPL", "HDECD", "HDIRECT", "HDM", "HLEGAL", "HOUTCOMS", "HPRGRP"),
-            "HOPERAT",
-        ),
-        **dict.fromkeys(
-            ("HQUALIMP", "HSYSADMIN", "LABELING", "METAMGT", "MEMADMIN", "MILCDM", "PATADMIN", "PATSFTY", "PERFMSR"), "HOPERAT"
-        ),
-        **dict.fromkeys(("RECORDMGT", "SYSDEV", "HTEST", "TRAIN"), "HOPERAT"),
+        **dict.fromkeys(("CLINTRCHNPC", "CLINTRCHPC", "PRECLINTRCH"), "CLINTRCH"),
+        **dict.fromkeys(("CLMATTCH", "COVAUTH", "COVERAGE", "REMITADV"), "HPAYMT"),
+        **dict.fromkeys(("ELIGDTRM", "ELIGVER", "ENROLLM", "MILDCRG"), "COVERAGE"),
+        **dict.fromkeys(("CAREMGT", "DONAT", "FRAUD", "GOV", "HACCRED", "HCOMPL", "HDECD", "HDIRECT", "HDM", "HLEGAL"), "HOPERAT"),
+        **dict.fromkeys(("HOUTCOMS", "HPRGRP", "HQUALIMP", "HSYSADMIN", "MEMADMIN", "MILCDM", "PATADMIN", "PATSFTY"), "HOPERAT"),
+        **dict.fromkeys(("PERFMSR", "RECORDMGT", "SYSDEV", "TRAIN"), "HOPERAT"),
+        **dict.fromkeys(("LABELING", "METAMGT"), "HSYSADMIN"),
+        "HTEST": "SYSDEV",
+        **dict.fromkeys(("FAMRQT", "PWATRNY", "SUPNWK"), "PATRQT"),
         **dict.fromkeys(("DISASTER", "THREAT"), "PUBHLTH"),
     }
 )
-"""Purpose -> the wider one that it is part of ("": none). Those of R4's value set PurposeOfUse that matter to a record."""
+"""Purpose -> the wider one that it is part of ("": none): all of PurposeOfUse as R4's v3-ActReason has it."""
 
-USUAL: Final = MappingProxyType(
-    {"analyst": "HRESCH", "front-desk": "HOPERAT", "auditor": "HOPERAT", "admin": "HOPERAT", "patient": "PATRQT"}
+EMERGENCIES: Final = frozenset(("ETREAT", "BTG", "ERTREAT"))
+"""Purposes that only BREAKERS may name; what is done for them is recorded as an emergency."""
+
+CLAIMS: Final = MappingProxyType(
+    {
+        "practitioner": ("TREAT",),
+        "analyst": ("HRESCH",),
+        "patient": ("PATRQT",),
+        **dict.fromkeys(("front-desk", "auditor", "admin"), ("HOPERAT", "HPAYMT")),
+        "": ("HOPERAT", "HPAYMT", "HRESCH", "PUBHLTH", "HMARKT"),
+    }
 )
-"""Role -> what its requests are for where they do not say; treatment for all others."""
+"""Role ("": a client on its own account) -> what its requests may be for, with all that is part of these. The first is what they are for
+where they do not say."""
 
 
 def asked_for(headers: Mapping[str, str]) -> tuple[str, str]:
@@ -69,13 +78,20 @@ def wider(purpose: str) -> frozenset[str]:
 
 def usual(role: str) -> str:
     """What the requests of a role are for where they do not say ("": a client on its own account)."""
-    return USUAL.get(role, "TREAT")
+    return CLAIMS.get(role, ("HOPERAT",))[0]
 
 
-def check_breaker(who: Identity) -> None:
-    """Raises FhirError 403 for whoever must not break the glass: patients, clients on their own account, other roles."""
-    role = who.access.role if who.access is not None else ""
-    if role in BREAKERS:
+def check_claim(role: str, purpose: str) -> None:
+    """Raises FhirError 403 for a purpose that requests of the role cannot be for ("" fits all): what a patient keeps from a use must not
+    depend on the caller's word."""
+    if purpose in EMERGENCIES and role not in BREAKERS:
+        text = f"Only practitioners, signed in as such, may break the glass (Purpose-Of-Use: {purpose})"
+    elif purpose and wider(purpose).isdisjoint(CLAIMS.get(role, ())):
+        whose = f"users of the role {role}" if role else "clients on their own account"
+        text = (
+            f"Purpose-Of-Use: requests of {whose} cannot be for {purpose}, but for {', '.join(CLAIMS.get(role, ())) or 'nothing'}"
+        )
+        text = f"{text} and what is part of these; without the header they are for {usual(role)}"
+    else:
         return
-    text = "Only practitioners, signed in as such, may break the glass (Purpose-Of-Use: BTG)"
     raise FhirError(403, [Issue("error", "forbidden", text)])

@@ -192,6 +192,12 @@ ROWS: list[tuple[str, Json | None, Mapping[str, set[str]]]] = [
     ),
     ("deny research", {"type": "deny", "purpose": [{"system": REASONS, "code": "HRESCH"}]}, {"ann": set(), "analyst": OF_P}),
     ("deny a purpose of another system", {"type": "deny", "purpose": [{"system": "urn:x", "code": "x"}]}, {"ann": OF_P}),
+    ("deny a purpose that is none", {"type": "deny", "purpose": [{"system": REASONS, "code": "NONE"}]}, {"ann": OF_P}),
+    (
+        "deny all but operations",
+        {"type": "deny", "provision": [{"type": "permit", "purpose": [{"system": REASONS, "code": "HOPERAT"}]}]},
+        {"ann": OF_P, "analyst": OF_P, "service": set()},
+    ),
     ("deny in the past", {"type": "deny", "period": {"end": "2020"}}, {"ann": set()}),
     ("deny in the future", {"type": "deny", "period": {"start": "2120-01"}}, {"ann": set()}),
     ("deny now", {"type": "deny", "period": {"start": "2020", "end": "2120-12-31"}}, {"ann": OF_P}),
@@ -328,9 +334,11 @@ def test_what_a_request_is_for(world: World, agree: Agree) -> None:
     """A denial for a purpose holds for all that is part of it, and not for others; what is no purpose is refused."""
     agree({"type": "deny", "purpose": [{"system": REASONS, "code": "HRESCH"}]})
     assert seen(world, "ann", "TREAT") == ALL
-    assert seen(world, "ann", "CLINTRCH") == ALL - OF_P
-    assert seen(world, "ann", f"{REASONS}|HRESCH") == ALL - OF_P
+    assert seen(world, "ann", f"{REASONS}|COC") == ALL
+    for purpose in ("CLINTRCH", f"{REASONS}|HRESCH"):
+        assert seen(world, "service", purpose) == seen(world, "analyst", purpose) == ALL - OF_P
     assert seen(world, "analyst") == ALL - OF_P
+    assert seen(world, "service") == ALL
     for wrong in ("NOSUCH", "urn:x|TREAT", "treat", "<b>"):
         assert world.ask("ann", Ask("", "GET", "Patient/p", headers={"Purpose-Of-Use": wrong})).status == 400
 
@@ -432,3 +440,36 @@ def test_who_works_for_whom(world: World, agree: Agree, more: Json, works: bool)
         assert ALL - seen(world, "ann") == (LABS if works else {"Condition/pc"})
     finally:
         assert world.ask("everything", Ask("", "DELETE", "PractitionerRole/ann")).status == 204
+
+
+PURPOSES: Mapping[str, set[str]] = {
+    "ann": {"TREAT", "CLINTRL", "ETREAT", "ERTREAT", "BTG"},
+    "analyst": {"HRESCH", "CLINTRCHPC"},
+    "auditor": {"HOPERAT", "CAREMGT", "HTEST", "HPAYMT", "ENROLLM"},
+    "patient": {"PATRQT", "FAMRQT"},
+    "parent": {"PATRQT", "FAMRQT"},
+    "service": {"HOPERAT", "CAREMGT", "HTEST", "HPAYMT", "ENROLLM", "HRESCH", "CLINTRCHPC", "PUBHLTH", "THREAT", "HMARKT"},
+}
+
+
+@pytest.mark.parametrize("caller", PURPOSES)
+def test_whose_requests_are_for_what(world: World, caller: str) -> None:
+    """Each role's requests are for what it works for, and for nothing that is not; 403 says so, and nothing is shown."""
+    for purpose in sorted(set().union(*PURPOSES.values())):
+        told = world.ask(caller, Ask("", "GET", "Patient/p", headers={"Purpose-Of-Use": purpose}))
+        assert told.status == (200 if purpose in PURPOSES[caller] else 403), purpose
+        if told.status == 403:
+            assert purpose in told.json()["issue"][0]["diagnostics"]
+
+
+@pytest.mark.parametrize("purpose", ["ETREAT", "ERTREAT"])
+def test_emergency_treatment_is_recorded_as_an_emergency(world: World, agree: Agree, purpose: str) -> None:
+    """A patient may make an exception for emergencies: who says that there is one is recorded like who breaks the glass."""
+    agree({"type": "deny", "provision": [{"type": "permit", "purpose": [{"system": REASONS, "code": "ETREAT"}]}]})
+    agree({"type": "deny", "class": of_class("Condition")})
+    why = uuid4().hex
+    told = {name: broken(world, "ann", name, Purpose_Of_Use=purpose, Purpose_Of_Use_Reason=why).status for name in sorted(OF_P)}
+    assert told == {**dict.fromkeys(sorted(OF_P), 200), "Condition/pc": 404}, "it is no way past other denials"
+    assert world.get("ann", "Observation/p1").status == 404
+    flagged = world.get("auditor", "AuditEvent?subtype=110127&_sort=-date&_count=50").json()["entry"]
+    assert len([each for each in flagged if each["resource"]["purposeOfEvent"][0].get("text") == why]) == len(OF_P)
