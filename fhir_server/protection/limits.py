@@ -17,6 +17,7 @@ class Limits:
         rates = settings.rates
         self._known, self._anonymous = rates.get("rate_limit"), rates.get("rate_limit_anonymous")
         self._oauth, self._sign_in = rates.get("rate_limit_oauth"), rates.get("rate_limit_sign_in")
+        self._authorize = rates.get("rate_limit_authorize")
         self._counter: Counter = InRedis(settings.redis_url) if settings.redis_url and rates else InMemory()
         self._at_once = settings.max_concurrent_per_client
         self._running: dict[str, int] = {}
@@ -36,11 +37,14 @@ class Limits:
         if limit is not None and cost > 0:
             await self._count(_caller(who), limit, name, cost)
 
-    async def oauth(self, address: str, *, form: bool) -> None:
-        """A request to the authorization server; `form`: what a person sends from one of its pages. Raises FhirError 429."""
+    async def oauth(self, address: str, *, form: bool, authorize: bool = False) -> None:
+        """A request to the authorization server; `form`: what a person sends from one of its pages; `authorize`: an app asks for a user's
+        consent, which is kept until somebody answers. Raises FhirError 429."""
         caller = one_caller(address)
         if self._oauth is not None:
             await self._count(f"oauth {caller}", self._oauth, "FHIR_RATE_LIMIT_OAUTH", 1)
+        if authorize and self._authorize is not None:
+            await self._count(f"authorize {caller}", self._authorize, "FHIR_RATE_LIMIT_AUTHORIZE", 1)
         if form and self._sign_in is not None:
             await self._count(f"form {caller}", self._sign_in, "FHIR_RATE_LIMIT_SIGN_IN", 1)
 

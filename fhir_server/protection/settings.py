@@ -3,13 +3,16 @@
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
 from fhir_server.protection.rates import Rate, rate
 from smart_auth.settings import SignInSettings
+
+RATES: Final = ("rate_limit", "rate_limit_anonymous", "rate_limit_oauth", "rate_limit_authorize", "rate_limit_sign_in")
+"""Settings that are rates."""
 
 
 def _setting(default: Any, help: str, **limits: Any) -> Any:
@@ -44,9 +47,13 @@ class ProtectionSettings(SignInSettings):
         " `FHIR_REDIS_URL`, for all of them together.",
     )
     rate_limit_anonymous: str = _setting(
-        "3000/minute", "Most requests without a token that counts from one address (an IPv6 /64 is one), or `off`."
+        "600/minute", "Most requests without a token that counts from one address (an IPv6 /64 is one), or `off`."
     )
     rate_limit_oauth: str = _setting("6000/minute", "Most requests to the OAuth endpoints from one address, or `off`.")
+    rate_limit_authorize: str = _setting(
+        "120/minute",
+        "Most requests of apps for a user's consent (`/oauth/authorize`) from one address, or `off`; each is kept a while.",
+    )
     rate_limit_sign_in: str = _setting(
         "600/minute", "Most forms (sign-in, second factor, password reset) sent from one address, or `off`."
     )
@@ -78,7 +85,7 @@ class ProtectionSettings(SignInSettings):
                 raise ValueError(f"{problem}: give addresses or networks such as 10.0.0.0/8, separated by blanks") from None
         return value
 
-    @field_validator("rate_limit", "rate_limit_anonymous", "rate_limit_oauth", "rate_limit_sign_in")
+    @field_validator(*RATES)
     @classmethod
     def _known_rate(cls, value: str) -> str:
         rate(value)
@@ -110,6 +117,5 @@ class ProtectionSettings(SignInSettings):
     @cached_property
     def rates(self) -> dict[str, Rate]:
         """Setting -> its limit, of those that are not off."""
-        names = ("rate_limit", "rate_limit_anonymous", "rate_limit_oauth", "rate_limit_sign_in")
-        found = {name: rate(getattr(self, name)) for name in names}
+        found = {name: rate(getattr(self, name)) for name in RATES}
         return {name: limit for name, limit in found.items() if limit is not None}

@@ -23,6 +23,7 @@ _log = logging.getLogger("fhir_server")
 
 _FORM = "application/x-www-form-urlencoded"
 _MOST_FIELDS = 500
+_AUTHORIZE = "/oauth/authorize"
 _FILES = "/oauth/static/"
 """Below this, files that belong to pages: not counted as requests of their own."""
 
@@ -37,7 +38,8 @@ def mounted(row: WebRoute, service: Service, ctx: Context) -> Route:
         try:
             address = addresses.of(request.scope)
             if not row.path.startswith(_FILES):
-                await ctx.limits.oauth(address, form=row.page and row.method == "POST")
+                authorize = row.path == _AUTHORIZE
+                await ctx.limits.oauth(address, form=row.page and row.method == "POST" and not authorize, authorize=authorize)
             answer = await row.endpoint(service, await _asked(request, row, address))
         except OAuthError as refusal:
             answer = error_page(service, refusal) if row.page else _refused(refusal)

@@ -13,7 +13,7 @@ from smart_auth.people.sessions import Session, signed_in
 from smart_auth.roles import most
 from smart_auth.scopes import ResourceScope, Scopes, parse_scopes, within
 from smart_auth.server.authorizations import grantable
-from smart_auth.server.pending import Pending, about_a_patient, changed, find_pending
+from smart_auth.server.pending import Pending, about_a_patient, changed, find_pending, seen
 from smart_auth.service import Person, Service, Viewer
 from smart_auth.users import User
 from smart_auth.web import WebRequest, WebResponse, redirect
@@ -65,7 +65,7 @@ async def waiting(service: Service, request: WebRequest, id: str) -> Waiting | W
         raise OAuthError(
             "access_denied", "This was started by somebody else who uses this browser: go back to the app and start again", 403
         )
-    return Waiting(pending, revision, session, user, request.address)
+    return Waiting(*await seen(service, pending, revision), session, user, request.address)
 
 
 async def choose(service: Service, waits: Waiting, **chosen: Any) -> None:

@@ -19,7 +19,7 @@ from smart_auth.scopes import MOST, Scopes, parse_scopes
 from smart_auth.server.authorizations import allow, authorizations_of, grantable, with_answer
 from smart_auth.server.launch import SCOPE as ORCHESTRATES
 from smart_auth.server.launch import Launch, find_launch
-from smart_auth.server.pending import LASTS, Pending, about_a_patient, keep_pending, new_pending_id
+from smart_auth.server.pending import UNSEEN, Pending, about_a_patient, keep_pending, new_pending_id
 from smart_auth.server.redirects import registered
 from smart_auth.server.token import FORM
 from smart_auth.service import Service
@@ -29,6 +29,8 @@ from smart_auth.web import WebRequest, WebResponse, redirect
 PROMPTS: Final = frozenset(("none", "login", "consent", "select_account"))
 LONGEST: Final = {"state": 4_096, "scope": 16_384, "nonce": 1_024, "login_hint": 256}
 """Characters of a parameter; 2,048 for the others."""
+MOST_KEPT: Final = 8_192
+"""Bytes of scopes, state and nonce together: what is kept before anybody has signed in."""
 _LONGEST: Final = 2_048
 _SECOND: Final = 1_000_000
 
@@ -69,6 +71,11 @@ async def _checked(service: Service, request: WebRequest, client: Client, redire
     _check_flow(service, asked)
     _check_challenge(asked)
     scopes = _possible(service, client, asked)
+    if (
+        sum(len(text.encode("utf-8", "surrogatepass")) for text in (scopes.text, asked["state"], asked.get("nonce", "")))
+        > MOST_KEPT
+    ):
+        raise invalid_request(f"scope, state and nonce have more than {MOST_KEPT} bytes together")
     pending = await _waiting(service, client, redirect_uri, asked, scopes)
     if "none" in pending.prompt:
         return await _without_asking(service, request, client, pending)
@@ -151,12 +158,11 @@ async def _waiting(service: Service, client: Client, redirect_uri: str, asked: A
         id=new_pending_id(),
         client=client.id,
         redirect_uri=redirect_uri,
-        asked=asked.get("scope", ""),
         scopes=scopes.text,
         challenge=asked["code_challenge"],
         state=asked["state"],
         created=now,
-        expires=now + LASTS,
+        expires=now + UNSEEN,
         nonce=asked.get("nonce", ""),
         login_hint=asked.get("login_hint", ""),
         prompt=prompt,

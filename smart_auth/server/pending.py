@@ -4,19 +4,22 @@ Its id is 256 random bits; what is kept is found by their SHA-256. It can be ans
 """
 
 import secrets
+from contextlib import suppress
 from typing import Protocol
 
 import msgspec
 
-from resources.store import ABSENT, RecordChange
+from resources.store import ABSENT, Conflict, RecordChange
 from smart_auth.errors import invalid_request
 from smart_auth.scopes import Scopes, parse_scopes
 from smart_auth.service import Service
 from smart_auth.tokens import digest
 
 KIND = "pending-authorization"
+UNSEEN = 10 * 60 * 1_000_000
+"""Microseconds within which somebody has to sign in: until then it may be a stranger's, and strangers can send many."""
 LASTS = 30 * 60 * 1_000_000
-"""Microseconds for which the user has time."""
+"""Microseconds for which the user has time, from the request on."""
 _LONGEST_ID = 64
 
 
@@ -29,7 +32,7 @@ class SignedIn(Protocol):
 
 
 class Pending(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What was asked for, checked. `scopes` are those of `asked` that are possible for the client (a role narrows them further).
+    """What was asked for, checked. `scopes` are those that are possible for the client (a role narrows them further).
 
     `launch` is the id of the launch context of an EHR launch, `patient` and `encounter` (ids) come from it, and so does `for_user`, the
     name of the one user who may go on ("": anybody). `signed_in_after`: the user must have signed in at or after this instant
@@ -39,7 +42,6 @@ class Pending(msgspec.Struct, frozen=True, omit_defaults=True):
     id: str
     client: str
     redirect_uri: str
-    asked: str
     scopes: str
     challenge: str
     state: str
@@ -105,6 +107,16 @@ async def find_pending(service: Service, id: str) -> tuple[Pending, int]:
     if record is None:
         raise invalid_request("This sign-in has taken too long or was finished already: go back to the app and start again")
     return _decode(record.value), record.revision
+
+
+async def seen(service: Service, pending: Pending, revision: int) -> tuple[Pending, int]:
+    """The same and its revision, kept for as long as a user has time: somebody has signed in. Raises OAuthError, StoreUnavailable."""
+    until = pending.created + LASTS
+    if pending.expires >= until:
+        return pending, revision
+    with suppress(Conflict):  # another window of the same browser did it at this moment, or it was answered
+        await service.commit(changed(msgspec.structs.replace(pending, expires=until), revision))
+    return await find_pending(service, pending.id)
 
 
 def changed(pending: Pending, revision: int) -> RecordChange:

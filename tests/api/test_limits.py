@@ -20,7 +20,7 @@ CALLERS = {
     "kim": Access("kim", "app", "user/*.rs", 0, role="practitioner", fhir_user="Practitioner/1"),
     "lee": Access("lee", "app", "user/*.rs", 0, role="practitioner", fhir_user="Practitioner/1"),
 }
-OFF = {"rate_limit_anonymous": "off", "rate_limit_oauth": "off", "rate_limit_sign_in": "off"}
+OFF = {"rate_limit_anonymous": "off", "rate_limit_oauth": "off", "rate_limit_authorize": "off", "rate_limit_sign_in": "off"}
 
 
 @contextmanager
@@ -114,6 +114,16 @@ def test_sign_in_is_limited_by_address(tmp_path: Path) -> None:
         assert tokens[3].json()["error"] == "temporarily_unavailable"
         assert int(tokens[3].headers["retry-after"]) >= 1
         assert get(world, "everything").status_code == 404
+
+
+def test_what_is_kept_for_strangers_is_limited_by_address(tmp_path: Path) -> None:
+    """Requests for a user's consent have a limit of their own; other pages and endpoints go on."""
+    with limited(tmp_path, rate_limit_authorize="2/hour") as world:
+        root = world.running.root
+        answers = [httpx.get(f"{root}/oauth/authorize"), *(httpx.post(f"{root}/oauth/authorize") for _ in range(2))]
+        assert [answer.status_code for answer in answers] == [400, 400, 429]
+        assert int(answers[2].headers["retry-after"]) >= 1 and "FHIR_RATE_LIMIT_AUTHORIZE" in answers[2].text
+        assert httpx.get(f"{root}/oauth/sign-in").status_code == 200
 
 
 def test_servers_share_limits_in_redis(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ STATEMENTS = (
 )
 """Each is dangerous in one language of statements, and names nothing that is stored."""
 
-UNLIMITED = {"rate_limit": "off", "rate_limit_oauth": "off", "rate_limit_sign_in": "off"}
+UNLIMITED = {"rate_limit": "off", "rate_limit_oauth": "off", "rate_limit_authorize": "off", "rate_limit_sign_in": "off"}
 
 
 @pytest.fixture(scope="module")

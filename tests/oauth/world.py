@@ -123,7 +123,7 @@ class OAuth:
     """A running server and its clients. `tokens` are access tokens by the names in TOKENS."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
-        self.running = Running(folder, auth="smart", **settings)
+        self.running = Running(folder, auth="smart", **({"rate_limit_authorize": "off"} | settings))
         self.settings: Settings = self.running.app._settings
         self.tokens: dict[str, str] = asyncio.run(_prepared(self.settings))
         self.running.start()

@@ -10,7 +10,9 @@ from walking import Smart, walking
 @pytest.fixture(scope="session")
 def smart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Smart]:
     """Users, apps of all kinds, two patients."""
-    with walking(tmp_path_factory.mktemp("smart"), rate_limit_oauth="off", rate_limit_sign_in="off") as made:
+    with walking(
+        tmp_path_factory.mktemp("smart"), rate_limit_oauth="off", rate_limit_authorize="off", rate_limit_sign_in="off"
+    ) as made:
         yield made
 
 

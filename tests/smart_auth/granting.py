@@ -94,7 +94,7 @@ def granting(
     folder: Path, *, apps: Sequence[Client] = APPS, documents: Sequence[dict[str, Any]] = DOCUMENTS, **settings: Any
 ) -> Iterator[Running]:
     """A running server with all of the above."""
-    limits = {"rate_limit_oauth": "off", "rate_limit_sign_in": "off"}
+    limits = {"rate_limit_oauth": "off", "rate_limit_authorize": "off", "rate_limit_sign_in": "off"}
     running = Running(folder, auth="smart", password_memory=19, **(limits | settings))
     token = alone(_prepared(running.app._settings, apps))
     running.start()

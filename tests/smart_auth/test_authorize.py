@@ -9,6 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from walking import BACK, App, Smart, answered, challenge
 
+from smart_auth.server.pending import KIND as PENDING
+from smart_auth.service import Service
+from smart_auth.tokens import digest
+
 LONG = "x" * 5_000
 REFUSED: list[tuple[dict[str, str | None], str]] = [
     ({"aud": "https://inferno.healthit.gov/invalid_aud"}, "invalid_request"),
@@ -38,6 +42,7 @@ REFUSED: list[tuple[dict[str, str | None], str]] = [
     ({"request": "x.y.z"}, "request_not_supported"),
     ({"request_uri": "https://a.example/r"}, "request_uri_not_supported"),
     ({"nonce": LONG}, "invalid_request"),
+    ({"scope": " ".join(f"patient/Observation.rs?code={n:060}" for n in range(50)), "state": "\u00e9" * 2_100}, "invalid_request"),
 ]
 
 
@@ -157,6 +162,24 @@ def test_a_request_is_answered_once(smart: Smart) -> None:
     page = smart.authorize(App(smart.root, scope="openid user/Patient.rs"))
     assert "code" in answered(browser.decide(page))
     assert browser.decide(page).status_code == 400
+
+
+def test_what_waits_for_strangers_is_small_and_soon_gone(smart: Smart) -> None:
+    """Before somebody signs in, at most 8 KB are kept for ten minutes; whoever signs in has half an hour."""
+    app, browser = App(smart.root), Browser(smart.root)
+    scope = " ".join(f"patient/Observation.rs?code={n:060}" for n in range(60))
+    asked = app.request(state="x" * 2_000, scope=f"{scope} {' '.join(f'made-up-{n}' for n in range(100))}")
+    id = dict(parse_qsl(urlsplit(browser.http.get("/oauth/authorize", params=asked).headers["location"]).query))["request"]
+
+    async def kept(service: Service) -> tuple[int, int]:
+        record = await service.store.record(PENDING, digest(id))
+        assert record is not None
+        return len(record.value), round((record.expires - service.clock()) / 60_000_000)
+
+    size, minutes = smart.at_store(kept)
+    assert size < 9_500 and minutes == 10
+    smart.browser("doc").http.get("/oauth/consent", params={"request": id})
+    assert smart.at_store(kept)[1] == 30
 
 
 def test_nobody_is_asked_with_prompt_none(smart: Smart) -> None:

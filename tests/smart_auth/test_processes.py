@@ -15,7 +15,13 @@ SCOPE = "openid offline_access user/Patient.rs"
 @pytest.fixture(scope="module")
 def second(smart: Smart) -> Iterator[str]:
     """The address of another server on the same data folder."""
-    chosen = {"auth": "smart", "base_url": smart.base, "rate_limit_oauth": "off", "password_memory": 19}
+    chosen = {
+        "auth": "smart",
+        "base_url": smart.base,
+        "rate_limit_oauth": "off",
+        "rate_limit_authorize": "off",
+        "password_memory": 19,
+    }
     running = Running(smart.settings.data_dir, **chosen)
     running.start()
     yield running.root
