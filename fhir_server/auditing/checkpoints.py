@@ -85,7 +85,7 @@ class Checkpoints:
             log.critical("checkpoints of the audit were removed", extra={"newest": statement.number, "known": self._seen})
         head, until = self._store.audit_head, await self._store.position()
         after = statement.until if statement is not None else 0
-        found, reached = await interval(self._store, after, until, MOST)
+        found, reached = await interval(self._store, after, until, MOST, _spoilt)
         if reached == until and not noted(found, head, self._signed[1] if self._signed[0] == head.writer else 0):
             log.critical("AuditEvents that this process wrote are gone", extra={"writer": head.writer, "number": head.number})
         if not found.count and not found.heads:
@@ -119,3 +119,8 @@ class Checkpoints:
             with suppress(BadSignature):
                 found = token, unverified(token)
         return found
+
+
+def _spoilt(position: int, problem: str) -> None:
+    """What follows is signed all the same: one spoilt row must not keep the rest from being so."""
+    log.critical("an AuditEvent cannot be read", extra={"event": f"event-{position}", "problem": problem})

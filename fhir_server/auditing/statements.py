@@ -13,6 +13,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
 from fhir_server.auditing.keys import key_id
+from fhir_server.auditing.reading import Spoilt, readable
 from resources.store import Head, Record, RecordChange, ResourceStore, Version
 from resources.stores.chain import Link, read_link
 from resources.stores.events import is_own
@@ -138,10 +139,10 @@ async def checkpoints(store: ResourceStore, after: int = 0) -> AsyncIterator[tup
         key = found[-1].key
 
 
-async def interval(store: ResourceStore, after: int, until: int, most: int) -> tuple[Interval, int]:
+async def interval(store: ResourceStore, after: int, until: int, most: int, spoilt: Spoilt) -> tuple[Interval, int]:
     """The AuditEvents from one position to another, at most about `most` of them; and the position that was reached."""
     found = Interval()
-    async for part in store.scan(["AuditEvent"], until=until, after=after):
+    async for part in readable(store, after, until, spoilt):
         for version in part:
             found.add(version, hash_of(version), link_of(version))
         if found.count >= most:

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 
 from joserfc.jwk import OKPKey
 
 from fhir_server.auditing.archive import Manifest
 from fhir_server.auditing.chains import Chains
 from fhir_server.auditing.findings import Finding, Report
+from fhir_server.auditing.reading import readable
 from fhir_server.auditing.statements import (
     BadSignature,
     Interval,
@@ -20,7 +20,7 @@ from fhir_server.auditing.statements import (
     newest_record,
     opened,
 )
-from resources.store import ResourceStore, StoreUnavailable, Version
+from resources.store import ResourceStore, Version
 from resources.stores.events import is_own
 
 Progress = Callable[[int, int], None]
@@ -86,7 +86,7 @@ class Verifier:
         if not archives:
             return ()
         first = until + 1
-        async for part in self._store.scan(["AuditEvent"], until=until):
+        async for part in readable(self._store, 0, until, lambda position, problem: None):  # told of later, in their place
             own = next((version.position for version in part if is_own(version)), None)
             if own is not None:
                 first = own
@@ -109,25 +109,13 @@ class Verifier:
         return before.until if before is not None else 0
 
     async def _events(self, start: int, until: int) -> AsyncIterator[Version]:
-        place = start
-        try:
-            async for part in self._store.scan(["AuditEvent"], until=until, after=start):
-                for version in part:
-                    yield version
-                place = part[-1].position
-        except StoreUnavailable:
-            raise
-        except Exception as problem:  # whatever a spoilt row makes of reading it
-            place = await self._readable(place)
-            text = f"what comes after position {place} cannot be read ({type(problem).__name__}); nothing behind it was looked at"
-            self.report.add(Finding("unreadable", f"after position {place}", text, place))
+        async for part in readable(self._store, start, until, self._spoilt):
+            for version in part:
+                yield version
 
-    async def _readable(self, place: int) -> int:
-        """The last position from here on, one by one, that can be read."""
-        with suppress(Exception):
-            async for part in self._store.outbox(after=place, limit=1):
-                place = part[-1].position
-        return place
+    def _spoilt(self, position: int, problem: str) -> None:
+        text = f"what stands at position {position} cannot be read ({problem})"
+        self.report.add(Finding("unreadable", f"AuditEvent/event-{position}", text, position))
 
     def _take(self, version: Version) -> None:
         hashed, link = hash_of(version), link_of(version)

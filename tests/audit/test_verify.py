@@ -154,7 +154,7 @@ TAMPERINGS: dict[str, tuple[tuple[Tamper, ...], set[tuple[str, str]]]] = {
     "the end": ((cut(29),), {("removed", "writer")}),
     "a writer": ((writer(14, 26),), {("removed", "writer")}),
     "a writer that never was": ((forged(11),), {("inserted", "writer"), ("removed", "writer")}),
-    "a row nobody can read": ((spoilt(20),), {("unreadable", "after position 18")}),
+    "a row nobody can read": ((spoilt(20),), {("unreadable", "AuditEvent/event-20")}),
     "a checkpoint": ((no_checkpoint(3),), {("checkpoint", "checkpoint 3")}),
     "the last checkpoint": ((no_checkpoint(6),), {("checkpoint", "checkpoint 6")}),
     "what a checkpoint says": ((checkpoint_changed,), {("checkpoint", "checkpoint 2")}),
