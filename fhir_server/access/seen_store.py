@@ -1,7 +1,8 @@
 """The store as a caller sees it: a document that is out of reach is as one that never was, and nothing is written beyond the grants.
 
-A version, current or not, is judged by what it says itself, a deletion by the version before it. What an index has found is judged
-again when it is read: an index may be late, and a document may have become another patient's meanwhile.
+A version is judged by what it says itself, a deletion by the version before it; one that is not current is shown only where the current
+one is within reach too: what has been labelled as sensitive, or put into another patient's record, was that before. What an index has
+found is judged again when it is read: an index may be late, and a document may have become another patient's meanwhile.
 """
 
 import asyncio
@@ -22,6 +23,9 @@ _ATTEMPTS = 8
 
 _LOOKED_AT = 1_000
 """Versions that are read at a time to find those of a history that are within reach."""
+
+_TOGETHER = 100
+"""Versions for which the current ones are read at a time."""
 
 MOST_LOOKED_AT = 20_000
 """Versions that one page of a history may have to look at: then it ends early, and goes on behind its next link."""
@@ -66,7 +70,11 @@ class SeenStore:
 
     async def read_version(self, type: str, id: str, version: int) -> Version | None:
         """See ResourceStore.read_version."""
-        return await self._seen(self._one, await self._whole.read_version(type, id, version))
+        found = await self._whole.read_version(type, id, version)
+        if self._one is None:
+            return found
+        current = await self._seen(self._one, await self._whole.read(type, id))
+        return await self._seen(self._one, found) if current is not None else None
 
     async def read_many(self, keys: Sequence[Key]) -> list[Version | None]:
         """See ResourceStore.read_many."""
@@ -87,14 +95,14 @@ class SeenStore:
         if reach is None or (type is not None and reach.whole(type)):
             return await self._whole.history(type, id, since=since, at=at, before=before, limit=limit)
         found: list[Version] = []
+        current: dict[Key, bool] = {}
         looked_at, place = 0, before
         while looked_at < MOST_LOOKED_AT:
             page = await self._whole.history(type, id, since=since, at=at, before=place, limit=_LOOKED_AT)
-            for version in page.versions:
-                if await self._seen(reach, version) is not None:
-                    if len(found) == limit:
-                        return HistoryPage(found, found[-1].position)
-                    found.append(version)
+            async for versions in self._shown(reach, page.versions, max(limit, _TOGETHER), current):
+                found += versions
+                if len(found) > limit:
+                    return HistoryPage(found[:limit], found[limit - 1].position)
             looked_at, place = looked_at + len(page.versions), page.next
             await asyncio.sleep(0)  # others have their turn
             if place is None:
@@ -149,6 +157,22 @@ class SeenStore:
                 if not mine or attempt == _ATTEMPTS:
                     raise
         raise AssertionError("the last attempt returns or raises")
+
+    async def _shown(
+        self, reach: Reach, versions: Sequence[Version], together: int, current: dict[Key, bool]
+    ) -> AsyncIterator[list[Version]]:
+        """Those of the versions that are within reach, in their order, more than `together` at a time. `current` keeps whether the
+        current ones are."""
+        waiting: list[Version] = []
+        for number, version in enumerate(versions, 1):
+            if await self._seen(reach, version) is not None:
+                waiting.append(version)
+            if len(waiting) > together or number == len(versions):
+                unknown = [key for key in dict.fromkeys(Key(each.type, each.id) for each in waiting) if key not in current]
+                for key, newest in zip(unknown, await self._whole.read_many(unknown) if unknown else (), strict=True):
+                    current[key] = await self._seen(reach, newest) is not None
+                yield [each for each in waiting if current[Key(each.type, each.id)]]
+                waiting = []
 
     async def _seen(self, reach: Reach | None, version: Version | None) -> Version | None:
         """The version if it is within reach."""

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from access.comparing import next_link
 from access.worlds import Ask, Told, World
 
 from fhir_server.access import following
@@ -473,3 +474,22 @@ def test_emergency_treatment_is_recorded_as_an_emergency(world: World, agree: Ag
     assert world.get("ann", "Observation/p1").status == 404
     flagged = world.get("auditor", "AuditEvent?subtype=110127&_sort=-date&_count=50").json()["entry"]
     assert len([each for each in flagged if each["resource"]["purposeOfEvent"][0].get("text") == why]) == len(OF_P)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_what_is_kept_was_kept_before(world: World, agree: Agree, labelled: bool) -> None:
+    """A label that is put on a document hides its versions from before as well, on every page of every history."""
+    agree({"type": "deny", "securityLabel": [SENSITIVE]})
+    id, status = f"later-{labelled}", 404 if labelled else 200
+    for more in ({}, {"meta": {"security": [SENSITIVE]}} if labelled else {"language": "en"}):
+        assert put(world, lab(id, "p", **more)).status in (200, 201)
+    assert world.get("ann", f"Observation/{id}/_history/1").status == status
+    assert world.get("ann", f"Observation/{id}/_history").status == status
+    assert world.get("patient", f"Observation/{id}/_history/1").status == 200
+    for path in ("Observation/_history?_count=1", "_history?_count=3", "Observation/_history?_count=1000"):
+        link: str | None = path
+        pages = b""
+        while link is not None:
+            told = world.get("ann", link)
+            pages, link = pages + told.body, next_link(told)
+        assert (f'"id":"{id}"'.encode() in pages) is not labelled, path

@@ -23,30 +23,36 @@ def moved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     world.close()
 
 
-def test_each_patient_sees_what_was_theirs(moved: tuple[str, World]) -> None:
-    """The current document is there for whose it is now; each version for whose it was then; histories and counts say no more."""
+def test_each_patient_sees_what_is_theirs(moved: tuple[str, World]) -> None:
+    """The document is there for whose it is now, of its versions those that were theirs then; for whose it was there is none of it, and
+    histories and counts say no more."""
     now, world = moved
     mine, theirs = (2, 1) if now == OWN else (1, 2)
     assert world.get("patient", f"Observation/{ID}").status == (200 if now == OWN else 404)
-    assert world.get("patient", f"Observation/{ID}/_history/{mine}").status == 200
+    assert world.get("patient", f"Observation/{ID}/_history/{mine}").status == (200 if now == OWN else 404)
     assert world.get("patient", f"Observation/{ID}/_history/{theirs}").status == 404
     for path in (f"Observation/{ID}/_history", "Observation/_history", "_history"):
         told = world.get("patient", path)
-        if told.status == 404:
-            assert now == OTHER
+        assert secret(OTHER) not in told.body.decode()
+        if now == OTHER:
+            assert told.status == 404 or (told.json().get("total", 0), told.json().get("entry", [])) == (0, [])
             continue
         assert [entry["response"]["etag"] for entry in told.json().get("entry", ())] == [f'W/"{mine}"']
-        assert secret(OTHER) not in told.body.decode()
         assert told.json().get("total", 1) == 1
     found = world.get("patient", "Observation?_total=accurate").json()
     assert found["total"] == (1 if now == OWN else 0)
 
 
 def test_deletion_is_seen_by_whose_it_was_last(moved: tuple[str, World]) -> None:
-    """After it was deleted it is gone for whose it was last, and never was for the other one."""
+    """After it was deleted it is gone for whose it was last, with its versions, and never was for the other one."""
     now, world = moved
     assert world.ask("everything", Ask("", "DELETE", f"Observation/{ID}")).status in (200, 204)
     assert world.get("patient", f"Observation/{ID}").status == (410 if now == OWN else 404)
+    for number, status in ((1, 404), (2, 200 if now == OWN else 404)):
+        assert world.get("patient", f"Observation/{ID}/_history/{number}").status == status
+    told = world.get("patient", f"Observation/{ID}/_history")
+    etags = [entry["response"]["etag"] for entry in told.json().get("entry", ())]
+    assert etags == (['W/"3"', 'W/"2"'] if now == OWN else [])
     assert world.ask("patient", Ask("", "PUT", f"Observation/{ID}", _about(OWN))).status == (201 if now == OWN else 404)
 
 
