@@ -138,7 +138,9 @@ def _grants(scope: ResourceScope, type: str, letter: Letter, token: _Token) -> I
 
 def _of_record(record: str, type: str, letter: Letter, clauses: tuple[Clause, ...], base_url: Bases) -> Iterator[Grant]:
     """What a patient's record has of a type (`fhir_server/access/types.py`)."""
-    if type == "Patient" or linking("Patient", type, registry()):
+    if type == "Patient" and letter not in _READING:  # the others of its compartment only link to it
+        yield Grant(type, Compartment(record), (*clauses_of(type, (("_id", record),), base_url), *clauses))
+    elif type == "Patient" or linking("Patient", type, registry()):
         yield Grant(type, Compartment(record), clauses)
         if type == FREE and letter in _READING:
             yield Grant(type, None, clauses, free=True)

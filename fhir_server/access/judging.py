@@ -1,6 +1,6 @@
 """Whether a document is within reach, told from its own bytes: what it said then counts, not what an index has of it now."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -8,14 +8,15 @@ from typing import Any
 import msgspec
 
 from fhir_server.access.decision import Reach, is_whole
+from fhir_server.access.types import BY_PATIENT
 from resources.documents import decode
 from resources.store import Key, Version
 from search.compartments import linking
 from search.extract import Extractor, Plan, entry_of, take
 from search.match import Document, allows
 from search.parameters import Parameters
-from search.query import Grants
-from search.values import Value
+from search.query import Grant, Grants, Modifier
+from search.values import ReferenceValue, Value
 
 _MOST_PLANS = 10_000
 
@@ -51,12 +52,13 @@ class Judge:
         return allows((), grants, self._document(grants, type, id, body, instant))
 
     def other_records(self, reach: Reach, type: str, id: str, body: bytes, instant: int) -> set[str]:
-        """The patients in whose compartments a document lies beside those of the grants; none where a grant is bound to no compartment."""
+        """The patients in whose records a document lies beside those of the grants; none where a grant is bound to no record."""
         grants = reach.of(type)
-        mine = {grant.compartment.patient for grant in grants if grant.compartment is not None}
-        if not mine or any(grant.compartment is None and not grant.free for grant in grants):
+        mine = [_records(grant) for grant in grants if not grant.free]
+        if not mine or not all(mine):
             return set()
-        return {*self._document(grants, type, id, body, instant).entry.patients} - mine
+        entry = self._document(grants, type, id, body, instant).entry
+        return {*entry.patients, *_patients(entry.values.get("patient", ()) if type in BY_PATIENT else ())}.difference(*mine)
 
     def _document(self, grants: Grants, type: str, id: str, body: bytes, instant: int) -> Document:
         plan, read = self._reading(grants, type)
@@ -83,6 +85,19 @@ class Judge:
             plan = self.extractor.plan(type).only(key[1])
             reading = self._plans[key] = plan, decode if plan.always else _reader(tuple(plan.by_key))
         return reading
+
+
+def _records(grant: Grant) -> set[str]:
+    """The ids of the patients to whose records a grant is bound, by a compartment or, outside of it, by a clause."""
+    if grant.compartment is not None:
+        return {grant.compartment.patient}
+    about = [each for each in grant.clauses if each.parameter.code == "patient" and each.modifier == Modifier.NONE]
+    return _patients(term.value for clause in about for term in clause.terms) if grant.type in BY_PATIENT else set()
+
+
+def _patients(values: Iterable[object]) -> set[str]:
+    names = (each.target.partition("/") for each in values if isinstance(each, ReferenceValue))
+    return {id for type, _, id in names if type == "Patient"}
 
 
 def _reader(members: tuple[str, ...]) -> Read:

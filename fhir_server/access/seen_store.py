@@ -219,15 +219,15 @@ class SeenStore:
         return self._bound(number, change, current)
 
     def _refuse_other_records(self, number: int, letter: str, change: Change, reach: Reach, current: Version | None) -> None:
-        """Raises NotGranted for a document that would also come to lie in the record of a patient who is not within reach, and in whose it
-        does not lie now: a patient who is the performer of an Observation cannot make it another patient's."""
-        if change.draft is None:
-            return
-        instant = now()
-        body = change.draft.stamp(1, instant_text(instant))
-        others = self._judge.other_records(reach, change.type, change.id, body, instant)
-        if others and current is not None and current.body is not None:
-            others -= self._judge.other_records(reach, change.type, change.id, current.body, current.instant)
+        """Raises NotGranted for a document that lies, or would come to lie, in the record of a patient who is not within reach too: a
+        patient who is the performer of an Observation cannot make it another patient's, nor delete what both share."""
+        others = set[str]()
+        if change.draft is not None:
+            instant = now()
+            body = change.draft.stamp(1, instant_text(instant))
+            others |= self._judge.other_records(reach, change.type, change.id, body, instant)
+        if current is not None and current.body is not None:
+            others |= self._judge.other_records(reach, change.type, change.id, current.body, current.instant)
         if others:
             raise NotGranted(outside(self._decision, letter, change.type), number)
 

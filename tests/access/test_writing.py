@@ -8,6 +8,8 @@ from access.comparing import leaks, next_link
 from access.population import COMPARTMENT, LOOSE, OTHER, OWN, Json, made_of, name, secret
 from access.worlds import Ask, World, everything, without_other
 
+from smart_auth.access import Access
+
 TYPES = (*(type for type in COMPARTMENT if type != "AuditEvent"), *LOOSE)
 
 
@@ -15,6 +17,9 @@ TYPES = (*(type for type in COMPARTMENT if type != "AuditEvent"), *LOOSE)
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Both patients."""
     world = World(tmp_path_factory.mktemp("whole"), everything())
+    own = Access("kim", "app", "user/*.cruds", 0, role="patient", fhir_user=f"Patient/{OWN}")
+    launched = Access("ann", "app", "patient/*.cruds", 0, role="practitioner", patient=OWN, fhir_user="Practitioner/shared")
+    world.issue(**{"one's own": own, "launched": launched})
     yield world
     world.close()
 
@@ -84,14 +89,54 @@ def test_second_link_brings_nothing_into_another_record(who: str, whole: World) 
     assert whole.get("patient", own).json()["subject"] == {"reference": f"Patient/{OWN}"}
 
 
-def test_what_two_patients_share_stays_shared(whole: World) -> None:
-    """A document that lies in two records already can be changed by either patient, as long as it comes into no third."""
+@pytest.mark.parametrize("caller", ["patient", "one's own", "launched"])
+def test_what_two_patients_share_is_not_one_s_to_change(caller: str, whole: World) -> None:
+    """A document that lies in two records is read by either patient, and neither changed nor deleted, whatever the road: 403."""
     people = [{"actor": {"reference": f"Patient/{who}"}, "status": "accepted"} for who in (OWN, OTHER)]
     appointment = {"resourceType": "Appointment", "id": "both", "status": "proposed", "participant": people}
     assert whole.ask("everything", Ask("", "PUT", "Appointment/both", appointment)).status == 201
-    assert whole.ask("patient", Ask("", "PUT", "Appointment/both", {**appointment, "description": "by one"})).status == 200
-    third = [*people, {"actor": {"reference": "Patient/three"}, "status": "accepted"}]
-    assert whole.ask("patient", Ask("", "PUT", "Appointment/both", {**appointment, "participant": third})).status == 403
+    contract = {"resourceType": "Contract", "id": "both", "subject": [{"reference": f"Patient/{who}"} for who in (OWN, OTHER)]}
+    group = {"resourceType": "Group", "id": "both", "type": "person", "actual": True}
+    group |= {"member": [{"entity": {"reference": f"Patient/{who}"}} for who in (OWN, OTHER)]}
+    linked = {"resourceType": "Patient", "id": "both", "link": [{"other": {"reference": f"Patient/{OWN}"}, "type": "seealso"}]}
+    for document in (appointment, contract, group, linked):
+        path = f"{document['resourceType']}/both"
+        assert whole.ask("everything", Ask("", "PUT", path, document)).status in (200, 201)
+        assert whole.get(caller, path).status == 200
+        alone = {"resourceType": document["resourceType"], "id": "both", "language": "en"}
+        alone |= {name: value[:1] for name, value in document.items() if isinstance(value, list)}
+        patch = '[{"op": "add", "path": "/language", "value": "en"}]'
+        refused = [
+            whole.ask(caller, Ask("", "PUT", path, {**document, "language": "en"})).status,
+            whole.ask(caller, Ask("", "PUT", path, {**document, **alone})).status,
+            whole.ask(caller, Ask("", "PATCH", path, patch, roads.PATCH)).status,
+            whole.ask(caller, Ask("", "DELETE", path)).status,
+            whole.ask(caller, Ask("", "DELETE", f"{document['resourceType']}?_id=both")).status,
+            whole.ask(caller, Ask("", "POST", "", roads.bundled("transaction", ("DELETE", path, None)))).status,
+        ]
+        assert refused == [403] * len(refused), path
+        assert "language" not in whole.get("everything", path).json()
+        assert whole.ask("everything", Ask("", "DELETE", path)).status == 204
+
+
+@pytest.mark.parametrize("caller", ["patient", "one's own", "launched"])
+def test_of_patients_only_oneself_is_written(caller: str, whole: World) -> None:
+    """The own Patient can be changed; another one that links to it can neither be made nor taken over."""
+    linked = {"resourceType": "Patient", "link": [{"other": {"reference": f"Patient/{OWN}"}, "type": "seealso"}]}
+    assert whole.ask(caller, Ask("", "POST", "Patient", linked)).status == 403
+    own = whole.get(caller, f"Patient/{OWN}").json()
+    assert whole.ask(caller, Ask("", "PUT", f"Patient/{OWN}", {**own, "gender": "other"})).status == 200
+    assert whole.ask("everything", Ask("", "PUT", f"Patient/{OWN}", own)).status == 200
+
+
+@pytest.mark.parametrize("who", [OTHER, "nobody"])
+def test_second_subject_brings_no_contract_into_another_record(who: str, whole: World) -> None:
+    """Types outside of the compartment that name their patient are bound to that one too."""
+    contract = {"resourceType": "Contract", "subject": [{"reference": f"Patient/{each}"} for each in (OWN, who)]}
+    assert whole.ask("patient", Ask("", "POST", "Contract", contract)).status == 403
+    own = f"Contract/{name(OWN, 'Contract')}"
+    assert whole.ask("patient", Ask("", "PUT", own, {**contract, "id": own.partition("/")[2]})).status == 403
+    assert whole.ask("patient", Ask("", "PUT", own, made_of("Contract", OWN))).status == 200
 
 
 @pytest.mark.parametrize(("who", "status"), [(OWN, 201), (OTHER, 403)])
