@@ -18,7 +18,7 @@ def seen(ctx: Context, decision: Decision, letters: str) -> Context:
     """
     if decision.everything:
         return ctx if letters else replace(ctx, decision=decision)
-    store = ctx.store.behind if isinstance(ctx.store, SeenStore) else ctx.store
+    store = stored(ctx)
     index = ctx.index.behind if isinstance(ctx.index, SeenIndex) else ctx.index
     view = SeenStore(store, ctx.deciding.judge, decision, *_shown(decision, letters), ctx.new_id)
     found = index if decision.search is None else cast(SearchIndex, SeenIndex(index, decision.search))
@@ -45,8 +45,12 @@ def _shown(decision: Decision, letters: str) -> tuple[Reach | None, Reach | None
     return decision.read if "r" in letters else known, known
 
 
+def stored(ctx: Context) -> ResourceStore:
+    """The store without the caller's decision: for what the record of accesses must know, which no answer shows."""
+    return ctx.store.behind if isinstance(ctx.store, SeenStore) else ctx.store
+
+
 def whole(ctx: Context) -> Context:
     """The Context without the caller's decision: for an operation that shows of it what its own rules say, and for nothing else."""
-    store = ctx.store.behind if isinstance(ctx.store, SeenStore) else ctx.store
     index = ctx.index.behind if isinstance(ctx.index, SeenIndex) else ctx.index
-    return replace(ctx, store=store, index=index, decision=None)
+    return replace(ctx, store=stored(ctx), index=index, decision=None)

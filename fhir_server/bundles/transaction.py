@@ -77,6 +77,7 @@ async def _commit(
 
     receipt = idempotency.receipt(ticket, answered)
     found = [version for step in todo if not step.changes for version in step.matches]
+    replaced = [version for step in todo if step.changes for version in step.matches]
     try:
         written = await write(
             ctx,
@@ -88,6 +89,7 @@ async def _commit(
             receipt=receipt,
             through=("receipt", *RACES),
             found=found,
+            replaced=replaced,
         )
     except NotGranted as refused:
         step, _ = planned[refused.index]

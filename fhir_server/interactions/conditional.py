@@ -168,6 +168,7 @@ async def _update(
         interaction="update",
         claims=[found.claim],
         through=RACES,
+        replaced=(found.version,) if found.version is not None else (),
     )
     return of_write(request, written, accepted.warnings)
 
@@ -242,7 +243,8 @@ async def _delete(ctx: Context, who: Identity, request: FhirRequest) -> FhirResu
     elif "if-match" in request.headers:
         raise _several(request.type, request.query, matches)
     changes = [Change(v.type, v.id, None, v.version, "DELETE") for v in matches]
-    await write(ctx, who, request, changes, interaction="delete", claims=[claim] if changes else (), through=RACES)
+    claims = [claim] if changes else ()
+    await write(ctx, who, request, changes, interaction="delete", claims=claims, through=RACES, replaced=matches)
     names = tuple(f"{v.type}/{v.id}" for v in matches)
     if len(matches) < 2 and preferences(request.headers).answer != "OperationOutcome":
         return FhirResult(204, touched=names)

@@ -58,7 +58,7 @@ async def commit(
     new, accepted = await patched(ctx, version, change)
     receipt = idempotency.receipt(ticket, lambda written: of_write(request, written[0], accepted.warnings))
     through = ("receipt",) if if_match(request.headers) is not None else ("receipt", *RACES)
-    [written] = await write(ctx, who, request, [new], interaction="patch", receipt=receipt, through=through)
+    [written] = await write(ctx, who, request, [new], interaction="patch", receipt=receipt, through=through, replaced=(version,))
     return of_write(request, written, accepted.warnings)
 
 

@@ -3,9 +3,11 @@
 (`fhir_server/perform.py` commits the AuditEvents of what writes nothing.)
 """
 
+import asyncio
 import logging
 from collections.abc import Collection, Sequence
 
+from fhir_server.access.views import stored
 from fhir_server.context import Context
 from fhir_server.interactions.references import check_references
 from fhir_server.messages import FhirRequest, Identity
@@ -14,6 +16,9 @@ from resources.outcomes import FhirError, conflict, precondition_failed
 from resources.store import ABSENT, ANY, Change, Claim, Conflict, Key, Receipt, Version, Written
 
 log = logging.getLogger(__name__)
+
+PORTION = 200
+"""Documents that are read at a time of those that a write replaces (about 5 ms)."""
 
 
 async def write(
@@ -27,12 +32,13 @@ async def write(
     receipt: Receipt | None = None,
     through: Collection[str] = ("claim", "receipt"),
     found: Sequence[Version] = (),
+    replaced: Sequence[Version] = (),
 ) -> list[Written]:
     """Commit the changes with one AuditEvent for all of them (or several, where they are many); one Written a change, in order.
 
     `interaction` is a code of http://hl7.org/fhir/restful-interaction (create, update, patch, delete, transaction). `found` are
-    versions that the answer tells of though they do not change. Whether the caller may do all this was asked before
-    (`fhir_server/permission.py`).
+    versions that the answer tells of though they do not change, `replaced` those that the changes replace, as far as the caller has read
+    them. Whether the caller may do all this was asked before (`fhir_server/permission.py`).
 
     Raises FhirError: 412 or 409 where a precondition failed, 422 for a reference to nothing where the settings ask for that check.
     `Conflict` itself comes through for the reasons in `through`: whoever gave a claim or a receipt, or can repeat the change on what
@@ -41,7 +47,7 @@ async def write(
     if ctx.settings.reference_existence == "on":
         await check_references(ctx, request.base, changes)
     touched = [*(f"{change.type}/{change.id}" for change in changes), *(f"{version.type}/{version.id}" for version in found)]
-    events = ctx.audit.success(ctx.clock(), who, request, interaction, touched, await _bodies(ctx, changes, found))
+    events = ctx.audit.success(ctx.clock(), who, request, interaction, touched, await _bodies(ctx, changes, found, replaced))
     try:
         written = await ctx.store.commit(changes, events=events, claims=claims, receipt=receipt)
     except Conflict as clash:
@@ -56,13 +62,25 @@ async def write(
     return written
 
 
-async def _bodies(ctx: Context, changes: Sequence[Change], found: Sequence[Version]) -> list[bytes]:
-    """The documents whose patients the AuditEvent names: what is written, what is told of, and what was there of what is deleted."""
-    gone = [Key(change.type, change.id) for change in changes if change.draft is None and change.type != "Patient"]
-    before = await ctx.store.read_many(gone) if gone else []
-    told = [version.body for version in (*found, *before) if version is not None and version.body is not None]
+async def _bodies(ctx: Context, changes: Sequence[Change], found: Sequence[Version], replaced: Sequence[Version]) -> list[bytes]:
+    """The documents whose patients the AuditEvent names: what is written, what is told of, and what was there of what is changed or
+    deleted: a document that becomes another patient's leaves the record of the first."""
+    known = {(version.type, version.id) for version in replaced}
+    others = [change for change in changes if change.expect != ABSENT and (change.type, change.id) not in known]
+    before = await _current(ctx, [Key(change.type, change.id) for change in others])
+    told = [version.body for version in (*found, *replaced, *before) if version is not None and version.body is not None]
     # whole, since `id` and `meta` may stand behind all others, and escapes are read in whole documents only
     return [*(change.draft.stamp(0, "") for change in changes if change.draft is not None), *told]
+
+
+async def _current(ctx: Context, keys: Sequence[Key]) -> list[Version | None]:
+    """What is there now, read in portions, so that others have their turn beside a large transaction."""
+    store, versions = stored(ctx), list[Version | None]()
+    for start in range(0, len(keys), PORTION):
+        versions += await store.read_many(keys[start : start + PORTION])
+        if start + PORTION < len(keys):
+            await asyncio.sleep(0)
+    return versions
 
 
 async def _define(ctx: Context) -> None:

@@ -86,9 +86,8 @@ async def _attempt(ctx: Context, who: Identity, request: FhirRequest, how: Calla
     if how(meta) == meta:
         return _return(meta, current)
     change, _ = await patched(ctx, current, lambda _, document: {**document, "meta": how(document.get("meta", {}))})
-    [written] = await write(
-        ctx, who, request, [msgspec.structs.replace(change, method="PUT")], interaction="operation", through=RACES
-    )
+    new = msgspec.structs.replace(change, method="PUT")
+    [written] = await write(ctx, who, request, [new], interaction="operation", through=RACES, replaced=(current,))
     assert written.version.body is not None
     result = _return(_only_meta(written.version.body).meta, written.version)
     result.version, result.instant = written.version.version, written.version.instant

@@ -112,3 +112,67 @@ def test_whatever_the_order_of_members_of_what_is_patched(api: httpx.Client, way
     id = f"patched-{next(_ids)}"
     MAKES["PUT"](api, id, document(id, "old", order))
     assert named(api, PATCHES[way](api, id, "")) >= {"new", "performer"}
+
+
+MOVES: dict[str, Send] = PATCHES | {
+    "PUT": MAKES["PUT"],
+    "PUT with If-Match": lambda api, id, body: api.put(f"Observation/{id}", content=body, headers={**FHIR, "If-Match": 'W/"1"'}),
+    "conditional PUT": MAKES["conditional PUT"],
+    "transaction, PUT": MAKES["transaction, PUT"],
+    "transaction, conditional PUT": MAKES["transaction, conditional PUT"],
+    "transaction, conditional PATCH": lambda api, id, _: transaction(
+        api, "PATCH", f"Observation?identifier=urn:x|{id}", binary(moved("new"))
+    ),
+}
+
+
+@pytest.mark.parametrize("way", MOVES)
+def test_a_document_that_becomes_another_patients(api: httpx.Client, way: str) -> None:
+    """Both are named, the one whose record it leaves and the one into whose it comes."""
+    id = f"moved-{next(_ids)}"
+    MAKES["PUT"](api, id, document(id, "old", list(MEMBERS)))
+    assert named(api, MOVES[way](api, id, document(id, "new", list(MEMBERS)))) == {"old", "new", "performer"}
+
+
+DELETES: dict[str, Send] = {
+    "DELETE": lambda api, id, _: api.delete(f"Observation/{id}"),
+    "conditional DELETE": lambda api, id, _: api.delete(f"Observation?identifier=urn:x|{id}"),
+    "transaction, DELETE": lambda api, id, _: transaction(api, "DELETE", f"Observation/{id}", ""),
+    "transaction, conditional DELETE": lambda api, id, _: transaction(api, "DELETE", f"Observation?identifier=urn:x|{id}", ""),
+}
+
+
+@pytest.mark.parametrize("way", DELETES)
+def test_a_document_that_is_deleted(api: httpx.Client, way: str) -> None:
+    """Those whom it was about are named."""
+    id = f"deleted-{next(_ids)}"
+    MAKES["PUT"](api, id, document(id, "old", list(MEMBERS)))
+    assert named(api, DELETES[way](api, id, "")) == {"old", "performer"}
+
+
+def test_a_patient_who_was_linked_to_another(api: httpx.Client) -> None:
+    """The other's record held that Patient too (Patient.link): both are named when the link goes, and when the Patient does."""
+    link = [{"other": {"reference": "Patient/old"}, "type": "seealso"}]
+    patient = {"resourceType": "Patient", "id": "linked"}
+    assert named(api, api.put("Patient/linked", json=patient | {"link": link})) == {"linked", "old"}
+    assert named(api, api.put("Patient/linked", json=patient)) == {"linked", "old"}
+    api.put("Patient/linked", json=patient | {"link": link})
+    assert named(api, api.delete("Patient/linked")) == {"linked", "old"}
+
+
+def test_a_large_transaction_of_updates(api: httpx.Client) -> None:
+    """However many documents leave a record, nobody is left out."""
+    for subject in ("old", "new"):
+        entries = [
+            {
+                "resource": json.loads(document(f"many-{n}", f"{subject}-{n}", list(MEMBERS))),
+                "request": {"method": "PUT", "url": f"Observation/many-{n}"},
+            }
+            for n in range(250)
+        ]
+        answer = api.post("", json={"resourceType": "Bundle", "type": "transaction", "entry": entries})
+    asked, people = answer.headers["x-request-id"], set[str]()
+    for entry in api.get("AuditEvent/_history?_count=20").json()["entry"]:
+        if asked in json.dumps(entry["resource"].get("entity", [])):
+            people |= {each["what"].get("reference") for each in entry["resource"]["entity"]}
+    assert people >= {f"Patient/{subject}-{n}" for subject in ("old", "new") for n in range(250)}
