@@ -27,6 +27,9 @@ FLOWS: dict[Flow, tuple[tuple[str, str, str], tuple[str, str, str], tuple[str, s
 }
 """The types of client, server and user, as the profiles of BALP have them."""
 
+SYSTEMS = frozenset(type[:2] for client, server, _ in FLOWS.values() for type in (client, server)) | {APPLICATION[:2]}
+"""System and code of the types that apps and servers have, and people never."""
+
 REASONS = {
     "BTG": "break the glass",
     "ETREAT": "Emergency Treatment",

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 from fhir_server.access.own import own_patients
 from fhir_server.access.views import whole
+from fhir_server.auditing.agents import SYSTEMS
 from fhir_server.context import Context
 from fhir_server.interactions.answers import LATE, present
 from fhir_server.messages import FhirRequest, FhirResult, Identity
@@ -97,12 +98,18 @@ def shown_to_patient(event: dict[str, Any], patient: str) -> dict[str, Any]:
 def _agent(agent: dict[str, Any], patient: str) -> dict[str, Any]:
     kept: dict[str, Any] = {name: agent[name] for name in ("type", "role", "name", "requestor", "purposeOfUse") if name in agent}
     who = agent.get("who", {})
-    if "role" not in agent:
-        return {**kept, "who": _named(who)}  # an app, or this server
     reference = str(who.get("reference", ""))
     if reference == f"Patient/{patient}" or reference.startswith(("Practitioner/", "PractitionerRole/")):
         kept["who"] = {"reference": reference}
+    elif not reference and "role" not in agent and _is_system(agent):
+        kept["who"] = _named(who)
     return kept  # of another patient, or somebody's family, the role says enough; nobody's sign-in name is shown
+
+
+def _is_system(agent: dict[str, Any]) -> bool:
+    """Whether it is an app or this server: who signs in or changes rights has neither role nor type, and a sign-in name."""
+    codings = agent.get("type", {}).get("coding", ())
+    return any((coding.get("system"), coding.get("code")) in SYSTEMS for coding in codings)
 
 
 def _named(reference: dict[str, Any]) -> dict[str, Any]:

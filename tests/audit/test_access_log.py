@@ -9,8 +9,13 @@ from access.worlds import Ask, Told, World
 
 from conformance.load import definitions
 from conformance.validate import Validator
+from fhir_server.audit import Audit
+from fhir_server.auditing.happenings import CODES
+from fhir_server.operations.access_log import shown_to_patient
 from resources import documents, structure
+from resources.stores.chain import Chain
 from smart_auth.access import Access
+from smart_auth.happenings import Happening
 
 LOG = "Patient/1/$access-log"
 SECRET_NAME, ADDRESS = "Secret Name", "127.0.0.1"
@@ -138,6 +143,38 @@ def test_patients_see_who_and_what_kind_and_nothing_of_others(world: World) -> N
         b64encode(b"Observation?").decode()[:12],
     ):
         assert hidden not in text, hidden
+
+
+def test_nobodys_sign_in_name_is_shown_for_what_happened_in_sign_in() -> None:
+    """Of grants, tokens and launches for a record patients see the app, and of whoever did it that somebody did."""
+    for code in CODES:
+        what = Happening(code, "it happened", subject="anna", client="app", about=("user/bob", "client/c1"), patient="1")
+        made = documents.decode(Chain().links().stamp([Audit("http://server/fhir").happening(what)], 1, 1_790_000_000_000_000))
+        shown = shown_to_patient(made, "1")
+        assert shown["agent"][0] == {"requestor": True}
+        assert shown["agent"][1]["who"] == {"identifier": {"value": "app"}}
+        assert not any(name in documents.encode(shown) for name in (b"anna", b"bob")), code
+        assert [issue for issue in VALIDATOR.check("AuditEvent", shown) if issue.severity == "error"] == []
+
+
+@pytest.mark.parametrize("reference", ["Patient/2", "RelatedPerson/2", "Person/2", "http://elsewhere.org/Patient/1"])
+def test_nobody_else_is_named_by_what_clients_recorded(reference: str) -> None:
+    """An AuditEvent that a client sent may call a person whatever it likes."""
+    type = {"coding": [{"system": "http://dicom.nema.org/resources/ontology/DCM", "code": "110150"}]}
+    agents = [{"who": {"reference": reference, "display": "Kim"}, "requestor": True, **more} for more in ({}, {"type": type})]
+    shown = shown_to_patient({"resourceType": "AuditEvent", "agent": agents}, "1")
+    assert all("who" not in agent for agent in shown["agent"])
+
+
+def test_a_document_that_left_the_record_shows(world: World) -> None:
+    """A doctor who moves an Observation from one patient to another stands in both logs, whatever the doctor may see."""
+    for patient in ("1", "2"):
+        assert world.ask("doctor", Ask("", "PUT", "Observation/moved", observation("moved", patient))).status in (200, 201)
+    for patient in ("1", "2"):
+        found = events(world.get("auditor", f"Patient/{patient}/$access-log?_count=5"))
+        newest = next(event for event in found if event["subtype"][0]["code"] == "update")
+        named = {entity["what"]["reference"] for entity in newest["entity"] if "reference" in entity.get("what", {})}
+        assert named == {"Observation/moved", "Patient/1", "Patient/2"}
 
 
 def test_it_is_paged_and_narrowed_by_date(world: World) -> None:
