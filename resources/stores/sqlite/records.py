@@ -22,6 +22,10 @@ _KEEP = (
     " revision = excluded.revision, expires = excluded.expires, tags = excluded.tags, value = excluded.value"
 )
 _FORGET = "DELETE FROM record WHERE kind = ? AND key = ?"
+_EXPIRED = (
+    "DELETE FROM record WHERE (kind, key) IN (SELECT kind, key FROM record WHERE expires > 0 AND expires <= ? LIMIT 1000)"
+    " RETURNING kind, key, tags"
+)
 _UNTAG = "DELETE FROM tag WHERE kind = ? AND tag = ? AND key = ?"
 _TAG = "INSERT INTO tag (kind, tag, key) VALUES (?, ?, ?)"
 
@@ -77,12 +81,11 @@ def _stored(connection: apsw.Connection, name: Name) -> Record | None:
     return _record(name[0], found[0]) if found else None
 
 
-def sweep(connection: apsw.Connection, now: int) -> None:
-    """Forget the records that have expired. Inside a transaction."""
-    expired = "SELECT kind, key, tags FROM record WHERE expires > 0 AND expires <= ? LIMIT 1000"
-    while found := rows(connection, expired, (now,)):
-        connection.executemany(_UNTAG, [(kind, tag, key) for kind, key, tags in found for tag in _decode(tags)])
-        connection.executemany(_FORGET, [(kind, key) for kind, key, _ in found])
+def sweep(connection: apsw.Connection, now: int) -> int:
+    """Forget records that have expired, no more than 1,000; returns how many. Inside a transaction: their tags go with them."""
+    expired = rows(connection, _EXPIRED, (now,))
+    connection.executemany(_UNTAG, [(kind, tag, key) for kind, key, tags in expired for tag in _decode(tags)])
+    return len(expired)
 
 
 def _tags(records: Iterable[Record]) -> list[tuple[str, str, str]]:

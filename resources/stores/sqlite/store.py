@@ -296,9 +296,12 @@ class SqliteStore:
                 return self._writer.forget_events(until)
 
     async def sweep(self) -> None:
-        """Forget expired receipts and old claims."""
-        async with self._alone():
-            self._writer.sweep()
+        """Forget expired receipts and records, and old claims. Commits have their turn in between."""
+        more = True
+        while more:
+            async with self._alone():
+                more = self._writer.sweep()
+            await asyncio.sleep(0)
 
     async def checkpoint(self) -> None:
         """Finish a checkpoint that ran beside the writers, while none of them writes, so that the log starts over."""

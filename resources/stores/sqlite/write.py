@@ -352,12 +352,14 @@ class Writer:
             yield row, name, id, instant, self._bodies.unpack(body)
             watch(name, 1)
 
-    def sweep(self) -> None:
-        """Forget receipts that have expired and claims that no running request can hold any more."""
+    def sweep(self) -> bool:
+        """Forget receipts and records that have expired, and claims that no running request can hold any more, in one transaction;
+        whether there may be more records to forget."""
         now = self._clock()
-        self._connection.execute("DELETE FROM receipt WHERE expires < ?", (now,))
-        self._connection.execute("DELETE FROM claim WHERE instant < ?", (now - 3_600_000_000,))
-        kept.sweep(self._connection, now)
+        with self._transaction():
+            self._connection.execute("DELETE FROM receipt WHERE expires < ?", (now,))
+            self._connection.execute("DELETE FROM claim WHERE instant < ?", (now - 3_600_000_000,))
+            return kept.sweep(self._connection, now) > 0
 
     def confirm(self, index: str, position: int | None) -> None:
         """Keep an outside index's confirmed position; None forgets the index."""
