@@ -42,7 +42,7 @@ docs: setup  ## write the generated pages again (docs/configuration.md)
 	$(BIN)/python scripts/document_settings.py
 
 smart-table: setup  ## run what shows SMART's rows, and write the table in docs/smart.md
-	$(BIN)/pytest -n auto --junit-xml=.smart-results.xml tests/smart_auth tests/access tests/api tests/audit tests/browser tests/clients
+	$(BIN)/pytest -n auto --junit-xml=.smart-results.xml tests/smart_auth tests/oauth tests/access tests/api tests/audit tests/attacks tests/browser tests/clients tests/robustness/test_tls.py
 	$(BIN)/python scripts/document_smart.py .smart-results.xml
 
 lock:  ## choose the versions of all requirements anew (needs uv)

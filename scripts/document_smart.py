@@ -11,6 +11,7 @@ import csv
 import re
 import sys
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree  # what pytest has just written itself
 
@@ -41,7 +42,7 @@ def tests() -> dict[str, list[str]]:
     return found
 
 
-def outcomes(results: Path) -> dict[str, str]:
+def outcomes(results: Iterable[Path]) -> dict[str, str]:
     """`file::function` -> passed, skipped or failed, of all its cases the worst."""
     worst: dict[str, str] = {}
     order = ("passed", "skipped", "failed")
@@ -91,7 +92,7 @@ def main() -> None:
     if "--check" in sys.argv:
         sys.exit("\n".join(problems()) or None)
     text = PAGE.read_text(encoding="utf-8")
-    made = f"{BEGIN}\n\n{table(outcomes(Path(sys.argv[1])))}\n\n{END}"
+    made = f"{BEGIN}\n\n{table(outcomes(map(Path, sys.argv[1:])))}\n\n{END}"
     PAGE.write_text(text.replace(f"{BEGIN}{_between(text)}{END}", made), encoding="utf-8")
 
 
