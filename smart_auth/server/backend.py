@@ -4,9 +4,9 @@
 from collections.abc import Mapping
 from typing import Final
 
-from resources.store import Conflict
+from resources.store import Conflict, RecordChange
 from smart_auth.access import Access
-from smart_auth.clients import Client
+from smart_auth.clients import Client, find_client
 from smart_auth.errors import OAuthError, invalid_client, invalid_scope
 from smart_auth.happenings import Happening
 from smart_auth.narrowing import common
@@ -24,7 +24,12 @@ OWN_WORDS: Final = ("smart/orchestrate_launch",)
 async def client_credentials(service: Service, proof: Proof, form: Mapping[str, str], address: str) -> WebResponse:
     """The token response; never with a refresh token. The client's assertion is used up in the same commit.
 
-    Raises OAuthError: unauthorized_client, invalid_scope, invalid_client where the assertion was used meanwhile; StoreUnavailable.
+    Whoever disables or changes a client ends its tokens after that. A token that is issued at the same moment either is there by then, or
+    is taken back here, because the client is looked at again once the token is stored. (With a precondition on the client's record all
+    of its requests would collide with each other.)
+
+    Raises OAuthError: unauthorized_client, invalid_scope, invalid_client where the assertion was used or the client changed meanwhile;
+    StoreUnavailable.
     """
     client = proof.client
     if client.type != "backend":
@@ -37,6 +42,9 @@ async def client_credentials(service: Service, proof: Proof, form: Mapping[str, 
         await service.commit(*proof.records, stored, happening=_happening(access, address))
     except Conflict:
         raise invalid_client(REPLAYED) from None
+    if await find_client(service.store, client.id) != client:
+        await service.commit(RecordChange(stored.kind, stored.key, None), happening=_taken_back(access, address))
+        raise invalid_client("the client was changed at this moment")
     return as_json({"access_token": token, "token_type": "Bearer", "expires_in": seconds, "scope": granted.text})
 
 
@@ -65,6 +73,11 @@ def _known(service: Service, scope: ResourceScope) -> bool:
     if scope.type not in service.directory.types():
         return False
     return not scope.narrowed or service.directory.problem(scope.type, scope.narrowed) is None
+
+
+def _taken_back(access: Access, address: str) -> Happening:
+    text = f"the token was taken back, because {access.client_name} was changed as it was issued"
+    return Happening("revoke", text, "4", access.client, access.client, address, (f"client/{access.client}",))
 
 
 def _happening(access: Access, address: str) -> Happening:

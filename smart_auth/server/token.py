@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from resources.store import Conflict
 from smart_auth.errors import OAuthError, invalid_request
 from smart_auth.happenings import Happening
 from smart_auth.issuing.codes import redeem
@@ -35,19 +36,27 @@ async def token(service: Service, request: WebRequest) -> WebResponse:
     grant = GRANTS.get(kind)
     if grant is None:
         raise OAuthError("unsupported_grant_type", f"grant_type is one of {', '.join(GRANTS)}")
-    client = ""
+    proof = None
     try:
         says_who = "authorization" in request.headers or _WHO & {name for name, value in form.items() if value}
         proof = await prove(service, request, form) if says_who or grant is not refresh else await holder(service, form)
-        client = proof.client.id
         if proof.client.type == "backend" and grant is not client_credentials:
             raise OAuthError("unauthorized_client", "this client may only ask for tokens of its own (client_credentials)")
         return await grant(service, proof, form, request.address)
     except OAuthError as refusal:
-        if client:  # a client that is refused itself is recorded where it proves itself
-            what = Happening("token", f"tokens were refused ({kind}): {refusal.error}", "4", client, client, request.address)
-            await service.commit(happening=what)
+        if proof is not None:  # a client that is refused itself is recorded where it proves itself
+            await _refused(service, proof, f"tokens were refused ({kind}): {refusal.error}", request.address)
         raise
+
+
+async def _refused(service: Service, proof: Proof, text: str, address: str) -> None:
+    """Record the refusal, and use up the assertion that came with it: whoever saw it on its way has no use of it."""
+    client = proof.client.id
+    what = Happening("token", text, "4", client, client, address)
+    try:
+        await service.commit(*proof.records, happening=what)
+    except Conflict:  # it was used already
+        await service.commit(happening=what)
 
 
 def form_of(request: WebRequest) -> dict[str, str]:

@@ -1,13 +1,24 @@
 """Backend services (https://hl7.org/fhir/smart-app-launch/STU2.2/backend-services.html): tokens for what a service is registered for."""
 
+import asyncio
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import msgspec
 import pytest
-from oauth.world import SECRET, OAuth, refused
+from oauth.world import READS, SECRET, OAuth, key, public, refused
 
+from fhir_server.app import open_service
+from resources.store import RecordChange
+from smart_auth import tokens
+from smart_auth.access import Access
+from smart_auth.clients import KIND as CLIENT
+from smart_auth.clients import Client, kept
+from smart_auth.registration.ending import end_tokens
 from smart_auth.scopes import parse_scopes
+from smart_auth.server import backend
 
 TYPES = ("EpisodeOfCare", "Location", "PractitionerRole", "Patient", "Observation", "Nonsense", "Teapot")
 
@@ -58,8 +69,9 @@ def test_a_parameter_that_is_missing_or_nonsense(oauth: OAuth, name: str, errors
     form.pop(name)
     if value is not None:
         form[name] = value
-    error = oauth.post("token", form).json()["error"]
-    refused(oauth.post("token", form), error)
+    answer = oauth.post("token", form)
+    error = answer.json()["error"]
+    refused(answer, error)
     assert error in errors | ({"unsupported_grant_type"} if name == "grant_type" else set())
 
 
@@ -178,6 +190,35 @@ def test_the_event_of_a_token(oauth: OAuth) -> None:
     found = oauth.http.get("/fhir/AuditEvent?_sort=-_lastUpdated&_count=200", headers=oauth.bearer("chief")).text
     assert "system/Slot.rs" in found
     assert token not in found
+
+
+@pytest.mark.parametrize("change", [{"disabled": True}, {"scopes": "system/Slot.rs"}, None])
+def test_a_client_that_changes_as_it_is_given_a_token(
+    oauth: OAuth, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any] | None
+) -> None:
+    """Whoever is disabled, changed or removed after proving itself, and before the token is stored, gets none, and none stays behind."""
+    client = Client(f"racing-{change}", "Racer", "backend", READS, "private_key_jwt", jwks=public(key("racing")))
+    oauth.stored(client)
+
+    async def changed() -> None:
+        async with open_service(oauth.settings) as service:
+            gone = RecordChange(CLIENT, client.id, None)
+            await service.commit(gone if change is None else kept(msgspec.structs.replace(client, **change), -1))
+            await end_tokens(service, client.id, "a test")
+
+    def issue(access: Access) -> tuple[str, RecordChange]:
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, changed()).result()
+        return tokens.issue(access)
+
+    async def left() -> int:
+        async with open_service(oauth.settings) as service:
+            return len(await service.tagged(tokens.KIND, f"client:{client.id}"))
+
+    with monkeypatch.context() as racing:
+        racing.setattr(backend, "issue", issue)
+        refused(oauth.post("token", oauth.service_form(oauth.assertion(client.id, key("racing")))), "invalid_client", 401)
+    assert asyncio.run(left()) == 0
 
 
 def test_a_token_ends(oauth: OAuth) -> None:
