@@ -27,6 +27,9 @@ ROLES = ("PractitionerRole", "Organization")
 MOST_NAMED = 200
 """Labels, documents, actors or purposes that one provision can name; more limit nothing: everybody's searches would carry them."""
 
+MOST_PROVISIONS = 200
+"""Provisions of one Consent, those below others included; with more it denies the whole record."""
+
 _ACTORS = ("Practitioner", "RelatedPerson", "Patient", *ROLES)
 
 
@@ -81,10 +84,12 @@ class Denial:
 
 @dataclass(frozen=True, slots=True)
 class OptOut:
-    """What one Consent denies of the record of one patient (an id)."""
+    """What one Consent denies of the record of one patient (an id). `beyond`: more than would be looked at, so that the whole record is
+    denied to everybody else."""
 
     patient: str
     denials: tuple[Denial, ...]
+    beyond: bool = False
 
 
 def read_consent(consent: Json, bases: Sequence[str]) -> OptOut | None:
@@ -97,9 +102,20 @@ def read_consent(consent: Json, bases: Sequence[str]) -> OptOut | None:
     if type != "Patient" or not valid_id(id):
         return None
     provision = consent.get("provision", {})
+    if _too_many(provision):
+        return OptOut(id, (), beyond=True)
     denied = provision.get("type", "deny" if _opts_out(consent) else "permit") == "deny"
     denials = tuple(_denials(provision, denied, bases))
     return OptOut(id, denials) if denials else None
+
+
+def _too_many(provision: Json) -> bool:
+    found = [provision]
+    for each in found:  # it grows meanwhile
+        found += each.get("provision", ())
+        if len(found) > MOST_PROVISIONS:
+            return True
+    return False
 
 
 def _about_privacy(scope: Json) -> bool:

@@ -2,8 +2,9 @@
 
 import asyncio
 import time
+from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fhir_server.access.consents import ROLES, OptOut, local, period_of, read_consent
@@ -20,7 +21,11 @@ from smart_auth.access import Access
 CHECKED = 0.5
 """Seconds for which a process does not ask the store again: what another one wrote counts within a second."""
 
+MOST_CONSENTS = 100
+"""Consents of one patient that deny something now, or did or will; with more the whole record is denied."""
+
 _PAGE = 500
+_SECOND = 1_000_000
 _MOST_DECISIONS = 1_000
 
 _SEEING: Sequence[Letter] = ("r", "s")
@@ -96,11 +101,13 @@ class Consents:
         self._until = 0
         self._by_role = False
         self._opt_outs: tuple[OptOut, ...] = ()
+        self._edges: list[int] = []
 
     async def narrowed(self, decision: Decision, access: Access, purpose: str) -> Decision:
         """The decision without what patients keep from this caller for this purpose ("": the usual one). Raises StoreUnavailable."""
         if await self._consents.refresh():
-            self._opt_outs = tuple(self._consents.known.values())
+            self._opt_outs = _counting(self._consents.known.values())
+            self._edges = _edges(self._opt_outs)
             self._by_role = any(actor.partition("/")[0] in ROLES for actor in _actors(self._opt_outs))
             self._decisions.clear()
             self._until = 0
@@ -110,7 +117,8 @@ class Consents:
         actors, purpose = await self._who(access, moment), purpose or usual(access.role)
         if moment >= self._until:
             self._decisions.clear()
-            self._until = min((edge for edge in _edges(self._opt_outs) if edge > moment), default=1 << 62)
+            place = bisect_right(self._edges, moment)
+            self._until = max(self._edges[place], moment + _SECOND) if place < len(self._edges) else 1 << 62
         key = decision.mark, actors, purpose
         known = self._decisions.get(key)
         if known is None:
@@ -156,6 +164,19 @@ def _actors(opt_outs: Sequence[OptOut]) -> set[str]:
     return {actor for rule in rules for actor in rule.actors or ()}
 
 
-def _edges(opt_outs: Sequence[OptOut]) -> set[int]:
+def _counting(opt_outs: Iterable[OptOut]) -> tuple[OptOut, ...]:
+    """Those of patients who have no more than MOST_CONSENTS; one that denies everything for each of the others."""
+    by_patient: dict[str, list[OptOut]] = {}
+    for each in opt_outs:
+        by_patient.setdefault(each.patient, []).append(each)
+    return tuple(
+        each
+        for patient, found in by_patient.items()
+        for each in (found if len(found) <= MOST_CONSENTS else (OptOut(patient, (), beyond=True),))
+    )
+
+
+def _edges(opt_outs: Sequence[OptOut]) -> list[int]:
+    """The moments at which a rule begins or ends to count, in their order."""
     rules = (rule for each in opt_outs for denial in each.denials for rule in (denial.rule, *denial.exceptions))
-    return {edge for rule in rules for edge in (rule.start, rule.end)}
+    return sorted({edge for rule in rules for edge in (rule.start, rule.end)})

@@ -45,6 +45,9 @@ class Kept:
     exceptions: tuple[Part, ...]
 
 
+EVERYTHING = Kept(Part(), ())
+"""The whole record."""
+
 CONSENTS = Kept(Part(frozenset(("Consent",))), ())
 """The patient's Consents."""
 
@@ -55,12 +58,14 @@ def kept_from(
     """Patient -> what is kept from a caller who is all of `actors`, at this moment; `named`: only by denials that name actors."""
     found: dict[str, list[Kept]] = {}
     for opt_out in opt_outs:
+        if opt_out.beyond:
+            found.setdefault(opt_out.patient, []).append(EVERYTHING)
         for denial in opt_out.denials:
             if denial.rule.counts(actors, purposes, now) and not (named and denial.rule.actors is None):
                 exceptions = tuple(rule.part for rule in denial.exceptions if rule.counts(actors, purposes, now))
                 if not any(part.whole for part in exceptions):
                     found.setdefault(opt_out.patient, []).append(Kept(denial.rule.part, exceptions))
-    return {patient: kept if len(kept) <= MOST_KEPT else [Kept(Part(), ())] for patient, kept in found.items()}
+    return {patient: kept if len(kept) <= MOST_KEPT else [EVERYTHING] for patient, kept in found.items()}
 
 
 def narrowed(decision: Decision, kept: Mapping[str, Sequence[Kept]], letters: Sequence[Letter]) -> Decision:

@@ -10,6 +10,7 @@ from access.comparing import next_link
 from access.worlds import Ask, Told, World
 
 from fhir_server.access import following
+from resources.instants import instant_text, now
 from smart_auth.access import Access
 
 Json = dict[str, Any]
@@ -493,3 +494,25 @@ def test_what_is_kept_was_kept_before(world: World, agree: Agree, labelled: bool
             told = world.get("ann", link)
             pages, link = pages + told.body, next_link(told)
         assert (f'"id":"{id}"'.encode() in pages) is not labelled, path
+
+
+def test_who_has_too_many_consents_keeps_everything(world: World, agree: Agree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond a number of Consents that deny something the whole record is kept from everybody but the patient; fewer count each."""
+    monkeypatch.setattr(following, "MOST_CONSENTS", 3)
+    for _ in range(3):
+        agree({"type": "deny", "class": of_class("Condition"), "actor": [actor("Practitioner/ann")]})
+        agree({"type": "permit"})
+    assert ALL - seen(world, "ann") == {"Condition/pc"}
+    agree({"type": "deny", "class": of_class("Condition"), "actor": [actor("Practitioner/ann")]})
+    for caller in ("ann", "bob", "service", "parent"):
+        assert not seen(world, caller) & OF_P, caller
+    assert seen(world, "patient") >= OF_P
+
+
+def test_a_period_ends_within_a_second(world: World, agree: Agree) -> None:
+    """What is denied until a moment is shown again a second after it, without anything being written."""
+    until = now() + 1_000_000
+    agree({"type": "deny", "period": {"end": instant_text(until)}})
+    assert world.get("ann", "Patient/p").status == 404
+    time.sleep((until - now()) / 1e6 + WITHIN + 0.1)
+    assert world.get("ann", "Patient/p").status == 200

@@ -1,11 +1,13 @@
 """Denials of consents as grants: for whatever consents and documents, what the grants let through is what the consents leave."""
 
+from functools import reduce
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fhir_server.access.consents import MOST_NAMED, Denial, OptOut, Part, Rule, read_consent
+from fhir_server.access.consents import MOST_NAMED, MOST_PROVISIONS, Denial, OptOut, Part, Rule, read_consent
 from fhir_server.access.decision import Decision, Reach
-from fhir_server.access.opting_out import MOST_ALIKE, MOST_KEPT, MOST_SINGLE, kept_from, narrowed
+from fhir_server.access.opting_out import EVERYTHING, MOST_ALIKE, MOST_KEPT, MOST_SINGLE, kept_from, narrowed
 from resources.store import Key
 from search.match import Document, allows
 from search.query import Compartment, Grant
@@ -144,6 +146,18 @@ def test_one_patient_cannot_make_everybodys_searches_long() -> None:
     }
     read = read_consent(consent, ())
     assert read is not None and read.denials[0].rule.part.whole
+    below: dict[str, object] = {"type": "permit"}
+    for provision, beyond in (
+        ({"type": "permit", "provision": [below] * (MOST_PROVISIONS - 1)}, False),
+        ({"type": "permit", "provision": [below] * MOST_PROVISIONS}, True),
+        ({"type": "permit", "provision": [{"type": "permit", "provision": [below] * (MOST_PROVISIONS - 1)}]}, True),
+        (reduce(lambda inner, _: {"type": "permit", "provision": [inner]}, range(2_000), below), True),
+    ):
+        read = read_consent({**consent, "provision": provision}, ())
+        assert (read is not None and read.beyond) is beyond
+        for named in (False, True):
+            kept = kept_from([read] if read else [], frozenset((ME,)), frozenset(("TREAT",)), 0, named=named)
+            assert kept == ({"p": [EVERYTHING]} if beyond else {})
     names = [OptOut(f"p{n}", (Denial(Rule(Part(ids=frozenset((f"Observation/{n}",))))),)) for n in range(MOST_SINGLE + 1)]
     reach = decided(names, None)
     assert reach is not None and len(reach.of("Observation")) == 1
