@@ -14,14 +14,16 @@ import msgspec
 from resources.store import ABSENT, Conflict, RecordChange
 from smart_auth.errors import OAuthError, invalid_request
 from smart_auth.happenings import Happening
+from smart_auth.issuing.authorization import revoke_all
 from smart_auth.outside.claims import text, values
 from smart_auth.outside.provider import NotSignedIn, Provider
 from smart_auth.people.browser import BROWSER, cookie, known_browser
+from smart_auth.people.sessions import all_ended
 from smart_auth.people.sign_in import asked_for, complete, entered, needs_second_factor
 from smart_auth.server.pending import load_pending
 from smart_auth.service import Service
 from smart_auth.tokens import digest
-from smart_auth.users import User, find_user
+from smart_auth.users import User, find_user, kept
 from smart_auth.web import WebRequest, WebResponse, redirect
 
 _log = logging.getLogger("fhir_server")
@@ -113,19 +115,37 @@ async def _user(service: Service, request: WebRequest, provider: Provider, claim
     role, outside = provider.mapped.role(claims), f"{provider.issuer.url} {claims['sub']}"
     name = user_name(claims["sub"])
     known = await find_user(service.store, name)
+    if known is not None and (known.disabled or known.outside != outside):
+        await _refused(service, request, "sign-in from outside refused: the account is disabled or somebody else's", known)
+        raise OAuthError("access_denied", "This account cannot be used. Ask whoever runs this server.", 403)
     if not role:
+        if known is not None:
+            await _end_access(service, request, known, known, "the provider gives the user no role any more")
         await _refused(service, request, "sign-in from outside refused: no role here", known)
         raise OAuthError(
             "access_denied",
             f"You are known at {provider.name}, but have no role here. Ask whoever runs this server to give you one.",
             403,
         )
-    if known is not None and (known.disabled or known.outside != outside):
-        await _refused(service, request, "sign-in from outside refused: the account is disabled or somebody else's", known)
-        raise OAuthError("access_denied", "This account cannot be used. Ask whoever runs this server.", 403)
     display = "".join(c for c in text(claims, "name", "preferred_username") if c.isprintable())[:_LONGEST_DISPLAY]
     reference = provider.mapped.reference(claims)
-    return (known or User(name, role)).having(role=role, fhir_user=reference, display=display, outside=outside, password="")
+    user = (known or User(name, role)).having(role=role, fhir_user=reference, display=display, outside=outside, password="")
+    if known is None or (known.role, known.fhir_user) == (user.role, user.fhir_user):
+        return user
+    return await _end_access(service, request, known, user, "the provider has changed the user's role or person")
+
+
+async def _end_access(service: Service, request: WebRequest, known: User, user: User, why: str) -> User:
+    """Store the user, over `known`, and end all that was begun with the role and person of before: sessions, and the access of apps.
+    Returns it as it is stored. Raises OAuthError 409 where it was changed meanwhile, StoreUnavailable."""
+    happening = Happening("user", why, subject=user.name, address=request.address, about=(f"user/{user.name}",))
+    changed = user.having(sessions_from=service.clock())
+    try:
+        await service.commit(kept(changed), *await all_ended(service, known.name), happening=happening)
+    except Conflict:
+        raise OAuthError("conflict", "Somebody changed or used this account at the same moment. Sign in again.", 409) from None
+    await revoke_all(service, user=known.name, by=known.name, why=why)
+    return await find_user(service.store, known.name) or user
 
 
 def user_name(subject: str) -> str:

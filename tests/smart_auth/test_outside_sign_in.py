@@ -104,6 +104,24 @@ def test_signing_in_again_brings_the_user_up_to_date(outside: Outside) -> None:
 
 
 @pytest.mark.parametrize(
+    "claims", [{"groups": ["patients"], "fhirUser": "Patient/anna"}, {"fhirUser": "Practitioner/other"}, {"groups": ["strangers"]}]
+)
+def test_what_apps_may_do_ends_with_the_role(outside: Outside, claims: dict[str, Any]) -> None:
+    """Where the provider changes role or person, or takes the role away, sessions and tokens of before are over; else they are not."""
+    subject = f"changes-{len(claims)}-{'fhirUser' in claims}"
+    browser, page = outside.entered("user/Patient.rs openid", sub=subject)
+    token = browser.redeem(browser.decide(page))["access_token"]
+    outside.entered(sub=subject)
+    assert browser.read("Patient/bert", token).status_code == 200 and browser.http.get("/account").status_code == 200
+    outside.entered(sub=subject, **claims)
+    assert browser.http.get("/account").status_code == 303
+    deadline = time.monotonic() + 5
+    while browser.read("Patient/bert", token).status_code != 401:
+        assert time.monotonic() < deadline, "the token still counts"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
     ("groups", "role"),
     [
         (["clinicians", "bosses"], "admin"),
