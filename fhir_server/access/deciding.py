@@ -9,7 +9,7 @@ from fhir_server.access.following import Consents
 from fhir_server.access.granting import PATIENT, decision_of
 from fhir_server.access.judging import Judge
 from fhir_server.access.own import own_patients
-from fhir_server.access.purposes import BREAK_GLASS, asked_for, check_claim
+from fhir_server.access.purposes import BREAK_GLASS, asked_for, check_claim, usual
 from fhir_server.messages import FhirRequest, Identity
 from resources.store import ResourceStore
 
@@ -38,7 +38,8 @@ class Deciding:
             return WHOLE
         check_claim(access.role, trail.purpose)
         own = await own_patients(self._store, access.fhir_user) if access.role == PATIENT else ()
-        decision = decision_of(access, own, self._base_url)
+        purpose = trail.purpose or usual(access.role)
+        decision = decision_of(access, own, self._base_url, purpose)
         if trail.purpose == BREAK_GLASS:
             return decision
-        return await self._consents.narrowed(decision, access, trail.purpose)
+        return await self._consents.narrowed(decision, access, purpose)

@@ -104,7 +104,8 @@ def is_whole(grant: Grant) -> bool:
 class Decision:
     """What each letter of a scope reaches (https://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html: create, read, update,
     delete, search); None: everything. `administers`: whether the caller may change how the server works. `mark` tells decisions apart
-    that were made of different tokens' contents. `scope` begins the scopes that a refusal names ("patient", "user" or "system").
+    that were made of different tokens' contents, or for different purposes. `scope` begins the scopes that a refusal names ("patient",
+    "user" or "system").
     """
 
     create: Reach | None = None

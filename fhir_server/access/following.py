@@ -11,7 +11,7 @@ from fhir_server.access.consents import ROLES, OptOut, local, period_of, read_co
 from fhir_server.access.decision import Decision, Letter
 from fhir_server.access.granting import PATIENT
 from fhir_server.access.opting_out import CONSENTS, kept_from, narrowed
-from fhir_server.access.purposes import usual, wider
+from fhir_server.access.purposes import wider
 from resources.documents import decode
 from resources.instants import now
 from resources.store import ResourceStore
@@ -104,7 +104,7 @@ class Consents:
         self._edges: list[int] = []
 
     async def narrowed(self, decision: Decision, access: Access, purpose: str) -> Decision:
-        """The decision without what patients keep from this caller for this purpose ("": the usual one). Raises StoreUnavailable."""
+        """The decision without what patients keep from this caller for this purpose. Raises StoreUnavailable."""
         if await self._consents.refresh():
             self._opt_outs = _counting(self._consents.known.values())
             self._edges = _edges(self._opt_outs)
@@ -114,7 +114,7 @@ class Consents:
         if not self._opt_outs or (access.role == PATIENT and access.fhir_user.startswith("Patient/")):
             return decision  # patients see their own record, whatever they keep from others
         moment = now()
-        actors, purpose = await self._who(access, moment), purpose or usual(access.role)
+        actors = await self._who(access, moment)
         if moment >= self._until:
             self._decisions.clear()
             place = bisect_right(self._edges, moment)

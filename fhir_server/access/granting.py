@@ -47,13 +47,16 @@ class _Token:
     base_url: Bases
 
 
-def decision_of(access: Access, own: tuple[str, ...], base_url: Bases) -> Decision:
-    """What the token allows. `own` are the ids of the Patients whose records are the user's own, for users of the role PATIENT."""
-    return _decision(access.scopes, access.role, access.patient, access.fhir_user, own, base_url)
+def decision_of(access: Access, own: tuple[str, ...], base_url: Bases, purpose: str = "") -> Decision:
+    """What the token allows. `own` are the ids of the Patients whose records are the user's own, for users of the role PATIENT;
+    decisions for different purposes have different marks."""
+    return _decision(access.scopes, access.role, access.patient, access.fhir_user, own, base_url, purpose)
 
 
 @lru_cache(maxsize=4096)
-def _decision(scopes: str, role: str, patient: str, fhir_user: str, own: tuple[str, ...], base_url: Bases) -> Decision:
+def _decision(
+    scopes: str, role: str, patient: str, fhir_user: str, own: tuple[str, ...], base_url: Bases, purpose: str
+) -> Decision:
     asked = parse_scopes(scopes)
     itself = fhir_user if {"openid", "fhirUser"} <= set(asked.words) else ""
     token = _Token(asked.resources, role, _limits(role), patient, own, itself, base_url)
@@ -65,9 +68,13 @@ def _decision(scopes: str, role: str, patient: str, fhir_user: str, own: tuple[s
         delete=_reach(token, "d"),
         search=_reach(token, "s"),
         administers=any(is_whole(grant) for grant in definitions),
-        mark=blake2b("\0".join((scopes, role, patient, fhir_user, *own)).encode("utf-8", "surrogatepass"), digest_size=16).digest(),
+        mark=_mark(scopes, role, patient, fhir_user, purpose, *own),
         scope="patient" if patient else "user" if role else "system",
     )
+
+
+def _mark(*parts: str) -> bytes:
+    return blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _reach(token: _Token, letter: Letter) -> Reach | None:

@@ -516,3 +516,18 @@ def test_a_period_ends_within_a_second(world: World, agree: Agree) -> None:
     assert world.get("ann", "Patient/p").status == 404
     time.sleep((until - now()) / 1e6 + WITHIN + 0.1)
     assert world.get("ann", "Patient/p").status == 200
+
+
+@pytest.mark.parametrize(
+    "search", ["Observation?_count=1", "Patient?_count=1&_revinclude=Observation:subject", "_history?_count=1"]
+)
+def test_a_page_link_is_good_for_the_purpose_it_was_made_for(world: World, search: str) -> None:
+    """The link of a page that was shown because the glass was broken is followed by breaking it again, and by no ordinary request."""
+    told = world.ask("ann", Ask("", "GET", search, headers={"Purpose-Of-Use": "BTG"}))
+    link = next_link(told)
+    assert link is not None
+    assert world.get("ann", link).status == 400
+    assert world.ask("ann", Ask("", "GET", link, headers={"Purpose-Of-Use": "BTG"})).status == 200
+    plain = next_link(world.get("ann", search))
+    assert plain is not None
+    assert world.ask("ann", Ask("", "GET", plain, headers={"Purpose-Of-Use": "TREAT"})).status == 200, "what it is for anyway"
