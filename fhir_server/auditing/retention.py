@@ -29,6 +29,8 @@ class Retention:
         assert ctx.settings.audit_archive is not None
         self._archiver = Archiver(ctx.store, ctx.settings.audit_archive, key, keys, ctx.clock)
         self._task: asyncio.Task[None] | None = None
+        self._owed = False
+        """Whether an index outside the store may still have what was removed from it."""
 
     def start(self) -> None:
         """Begin, on the running loop."""
@@ -56,15 +58,26 @@ class Retention:
         before = self._ctx.clock() - self._days * DAY
         for each in await self._archiver.run(before, _silent):
             log.info("AuditEvents were archived", extra={"archive": each.number, "events": each.count})
-        if self._days and (removed := await self._archiver.remove(before, _silent)):
+        if self._days:
+            await self._remove(before)
+
+    async def _remove(self, before: int) -> None:
+        owed, self._owed = self._owed, True  # also where removing ends half way
+        removed = await self._archiver.remove(before, _silent)
+        self._owed = owed or removed > 0
+        if removed:
             log.info("archived AuditEvents were removed from the store", extra={"events": removed})
+        if self._owed:
             await self._leave_index()
 
     async def _leave_index(self) -> None:
-        """What is gone leaves an index outside the store too; the one in it has been told."""
+        """What is gone leaves an index outside the store too, in a later round if it cannot now; the one in it has been told."""
         feed = self._ctx.feed
-        if feed is not None:
-            await feed.comparison("AuditEvent", await feed.ready(_INDEXED), repair=True).run()
+        if feed is None:
+            self._owed = False
+            return
+        found = await feed.comparison("AuditEvent", await feed.ready(_INDEXED), repair=True).run()
+        self._owed = not found.agrees
 
 
 def _silent(at: int, end: int) -> None:
