@@ -4,17 +4,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from resources.store import Record, RecordChange, ResourceStore
+from resources.store import ABSENT, Conflict, Record, RecordChange, ResourceStore
 from smart_auth.access import Access
 from smart_auth.client_keys.jwks_uri import RemoteKeys
 from smart_auth.happenings import Happening
 from smart_auth.outside.provider import Provider
 from smart_auth.sealing import Sealer
 from smart_auth.settings import SignInSettings
-from smart_auth.tokens import Tokens
+from smart_auth.tokens import Tokens, digest
 
 _PART = 1_000
 """Records that are asked for at once."""
+_TURN = "turn"
+"""Kind of the record that is rewritten by whoever counts others and adds one: of those who do it at the same moment one succeeds."""
+_TURN_LASTS = 3_600_000_000
+_TRIES = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,3 +125,23 @@ class Service:
         """Keep or forget records, together with the AuditEvent of it. Raises Conflict("record"), StoreUnavailable."""
         events = () if happening is None else (self.happened(happening),)
         await self.store.commit((), events=events, records=records)
+
+    async def commit_within(self, most: int, tag: str, change: RecordChange, happening: Happening) -> bool:
+        """Keep one more record that has this tag, unless there are `most` of its kind with it, however many come at the same moment.
+
+        Whether it was kept. Raises Conflict("record") where others came first again and again, StoreUnavailable.
+        """
+        key = digest(f"{change.kind} {tag}")
+        for _ in range(_TRIES):
+            turn = await self.store.record(_TURN, key)
+            if len(await self.store.records(change.kind, tag=tag, limit=most)) >= most:
+                return False
+            mine = RecordChange(_TURN, key, b"", turn.revision if turn is not None else ABSENT, (), self.clock() + _TURN_LASTS)
+            try:
+                await self.commit(mine, change, happening=happening)
+            except Conflict as lost:  # somebody else was counted in meanwhile
+                if lost.index != 0:
+                    raise
+            else:
+                return True
+        raise Conflict("record")

@@ -94,10 +94,16 @@ async def create(service: Service, caller: Caller, request: WebRequest) -> WebRe
     if document.id or document.meta.version:
         raise bad_request("A new document has neither id nor meta.versionId: the server gives them")
     _check_subject(caller, document)
-    if len(await service.store.records(KIND, tag=_tag(caller), limit=MOST)) >= MOST:
-        raise error(422, "too-costly", f"An app keeps at most {MOST} documents for a user: change or delete one")
     id = secrets.token_hex(16)
-    return await _kept(service, caller, document, id, 1, ABSENT, "kept state of its own", request, 201)
+    change, body = _change(service, caller, document, id, 1, ABSENT)
+    happening = _happening(caller, "kept state of its own", document.coding, request)
+    try:
+        kept = await service.commit_within(MOST, _tag(caller), change, happening)
+    except Conflict:
+        raise error(409, "conflict", "Too many documents are being kept at the same moment: try again") from None
+    if not kept:
+        raise error(422, "too-costly", f"An app keeps at most {MOST} documents for a user: change or delete one")
+    return _answer(body, 1, 201, {"Location": _url(service, id)})
 
 
 @_fhir
@@ -110,7 +116,9 @@ async def update(service: Service, caller: Caller, request: WebRequest) -> WebRe
     state, revision = await _current(service, caller, request)
     if (document.coding, document.about) != (state.coding, state.about):
         raise precondition_failed("code and subject of a document do not change: create another one")
-    return await _kept(service, caller, document, id, state.version + 1, revision, "changed state of its own", request, 200)
+    change, body = _change(service, caller, document, id, state.version + 1, revision)
+    await _committed(service, change, _happening(caller, "changed state of its own", document.coding, request))
+    return _answer(body, state.version + 1)
 
 
 @_fhir
@@ -176,22 +184,11 @@ async def _current(service: Service, caller: Caller, request: WebRequest) -> tup
     return found
 
 
-async def _kept(
-    service: Service,
-    caller: Caller,
-    document: Basic,
-    id: str,
-    version: int,
-    expect: int,
-    what: str,
-    request: WebRequest,
-    status: int,
-) -> WebResponse:
+def _change(service: Service, caller: Caller, document: Basic, id: str, version: int, expect: int) -> tuple[RecordChange, bytes]:
+    """What has to be committed to keep the document as this version of it, and what it is then."""
     body = stamped(document, id, version, instant_text(service.clock()))
     state = State(caller.owner, version, document.coding, document.about, msgspec.Raw(body))
-    change = RecordChange(KIND, id, _encode(state), expect, (_tag(caller), f"client:{caller.access.client}"))
-    await _committed(service, change, _happening(caller, what, document.coding, request))
-    return _answer(body, version, status, {"Location": _url(service, id)} if status == 201 else {})
+    return RecordChange(KIND, id, _encode(state), expect, (_tag(caller), f"client:{caller.access.client}")), body
 
 
 async def _committed(service: Service, change: RecordChange, happening: Happening) -> None:

@@ -9,9 +9,11 @@ from typing import Any, Final
 
 import msgspec
 
+from resources.store import Conflict
 from smart_auth.access import OPERATOR, Access
-from smart_auth.clients import KIND, Client, ClientType, kept, new_id, new_secret, opened_in, told
+from smart_auth.clients import Client, ClientType, kept, new_id, new_secret, opened_in, told
 from smart_auth.errors import OAuthError
+from smart_auth.happenings import Happening
 from smart_auth.registration.metadata import GRANTS, Metadata, method_of, read_metadata, unfit
 from smart_auth.scopes import MOST, Scopes, parse_scopes
 from smart_auth.server.bearer import bearer, has_bearer, insufficient
@@ -25,6 +27,7 @@ DEFAULT_SCOPE: Final = (
 MOST_AN_HOUR: Final = 100
 """Clients that anybody may register, all together."""
 _SECOND: Final = 1_000_000
+_HOUR: Final = 3_600 * _SECOND
 _ECHOED_ELSEWHERE: Final = frozenset(("jwks", "redirect_uris", "jwks_uri", "scope", "token_endpoint_auth_method", "client_name"))
 
 
@@ -40,9 +43,10 @@ async def register(service: Service, request: WebRequest) -> WebResponse:
     _check_fit(type, read, scopes)
     client, secret = _client(service, read, type, scopes)
     if operator is None:
-        client = msgspec.structs.replace(client, opened=await _hour(service))
+        client = msgspec.structs.replace(client, opened=service.clock() // _HOUR)
     by = operator.subject if operator is not None else "anybody"
-    await service.commit(kept(client), happening=told(f"the client {client.name} registered itself", client, by, request.address))
+    happening = told(f"the client {client.name} registered itself", client, by, request.address)
+    await (_keep_anybodys(service, client, happening) if operator is None else service.commit(kept(client), happening=happening))
     return as_json(_answer(client, secret), 201)
 
 
@@ -59,16 +63,15 @@ async def _allowed(service: Service, request: WebRequest) -> Access | None:
     return access
 
 
-async def _hour(service: Service) -> int:
-    """The hour in which a client registers that nobody answers for. Raises OAuthError 429 where too many have."""
-    hour = service.clock() // (3_600 * _SECOND)
-    found = await service.store.records(KIND, tag=opened_in(hour), limit=MOST_AN_HOUR)
-    if len(found) >= MOST_AN_HOUR:
+async def _keep_anybodys(service: Service, client: Client, happening: Happening) -> None:
+    """Keep a client that nobody answers for. Raises OAuthError 429 where too many were registered in its hour."""
+    try:
+        if await service.commit_within(MOST_AN_HOUR, opened_in(client.opened), kept(client), happening):
+            return
         seconds = 3_600 - service.clock() // _SECOND % 3_600
-        raise OAuthError(
-            "temporarily_unavailable", "too many clients were registered; try later", 429, {"Retry-After": str(seconds)}
-        )
-    return hour
+    except Conflict:
+        seconds = 1
+    raise OAuthError("temporarily_unavailable", "too many clients were registered; try later", 429, {"Retry-After": str(seconds)})
 
 
 def _type(read: Metadata) -> ClientType:

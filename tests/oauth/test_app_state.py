@@ -191,6 +191,18 @@ def test_no_more_than_so_many(oauth: OAuth, monkeypatch: pytest.MonkeyPatch) -> 
     assert ask(oauth, "POST", body=document(), caller="other keeper").status_code == 422
 
 
+def test_no_more_than_so_many_at_once(oauth: OAuth, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[J4] Nor by sending them at the same moment: of twelve, three are kept; whoever deletes one may keep another."""
+    monkeypatch.setattr(endpoints, "MOST", 3)
+    token = oauth.issued(by_user(USERS[2], "smart/app-state", "public"))
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(lambda _: ask(oauth, "POST", body=document(), caller=token), range(12)))
+    assert sorted(answer.status_code for answer in answers) == [201] * 3 + [422] * 9
+    made = next(answer.json() for answer in answers if answer.status_code == 201)
+    assert ask(oauth, "DELETE", f"Basic/{made['id']}", caller=token, If_Match='W/"1"').status_code == 204
+    assert [ask(oauth, "POST", body=document(), caller=token).status_code for _ in range(2)] == [201, 422]
+
+
 def test_it_ends_with_the_app(oauth: OAuth, monkeypatch: pytest.MonkeyPatch) -> None:
     """[J4] What an app has kept is forgotten where the app is removed."""
     client = Client("passing", "Passing app", "public", "smart/app-state", "none", ("https://app.example/back",))

@@ -2,8 +2,11 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from oauth.world import OAuth, key, public, refused, weak
 
@@ -207,6 +210,20 @@ def test_no_more_than_so_many_an_hour(oauth: OAuth, monkeypatch: pytest.MonkeyPa
     refused(answer, "temporarily_unavailable", 429)
     assert 0 < int(answer.headers["retry-after"]) <= 3_600
     assert asked(oauth, APP, "command line").status_code == 201
+
+
+def test_no_more_than_so_many_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[J1, K16] Nor by asking at the same moment: of twelve, three are registered."""
+    monkeypatch.setattr(registering, "MOST_AN_HOUR", 3)
+    one = OAuth(tmp_path, registration="open")
+    try:
+        with ThreadPoolExecutor(12) as pool:
+            found = sorted(
+                pool.map(lambda _: httpx.post(f"{one.root}/oauth/register", json=APP, timeout=30).status_code, range(12))
+            )
+    finally:
+        one.close()
+    assert found == [201] * 3 + [429] * 9
 
 
 @pytest.fixture(scope="module")
