@@ -8,7 +8,7 @@ from fhir_server.access.decision import NOTHING, WHOLE, Decision
 from fhir_server.access.following import Consents
 from fhir_server.access.granting import PATIENT, decision_of
 from fhir_server.access.judging import Judge
-from fhir_server.access.own import own_patients
+from fhir_server.access.own import Own, own_records
 from fhir_server.access.purposes import BREAK_GLASS, asked_for, check_claim, usual
 from fhir_server.messages import FhirRequest, Identity
 from resources.store import ResourceStore
@@ -37,9 +37,9 @@ class Deciding:
         if access is None:
             return WHOLE
         check_claim(access.role, trail.purpose)
-        own = await own_patients(self._store, access.fhir_user) if access.role == PATIENT else ()
+        own = await own_records(self._store, access.fhir_user) if access.role == PATIENT else Own()
         purpose = trail.purpose or usual(access.role)
-        decision = decision_of(access, own, self._base_url, purpose)
+        decision = decision_of(access, own.patients, self._base_url, purpose)
         if trail.purpose == BREAK_GLASS:
             return decision
-        return await self._consents.narrowed(decision, access, purpose)
+        return await self._consents.narrowed(decision, access, purpose, own.related)

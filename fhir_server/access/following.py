@@ -103,8 +103,9 @@ class Consents:
         self._opt_outs: tuple[OptOut, ...] = ()
         self._edges: list[int] = []
 
-    async def narrowed(self, decision: Decision, access: Access, purpose: str) -> Decision:
-        """The decision without what patients keep from this caller for this purpose. Raises StoreUnavailable."""
+    async def narrowed(self, decision: Decision, access: Access, purpose: str, related: Sequence[str] = ()) -> Decision:
+        """The decision without what patients keep from this caller, who is these RelatedPersons too, for this purpose. Raises
+        StoreUnavailable."""
         if await self._consents.refresh():
             self._opt_outs = _counting(self._consents.known.values())
             self._edges = _edges(self._opt_outs)
@@ -114,7 +115,7 @@ class Consents:
         if not self._opt_outs or (access.role == PATIENT and access.fhir_user.startswith("Patient/")):
             return decision  # patients see their own record, whatever they keep from others
         moment = now()
-        actors = await self._who(access, moment)
+        actors = await self._who(access, moment) | frozenset(related)
         if moment >= self._until:
             self._decisions.clear()
             place = bisect_right(self._edges, moment)

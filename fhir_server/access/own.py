@@ -1,6 +1,6 @@
 """Whose record is a user's own."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from resources.documents import decode
 from resources.ids import valid_id
@@ -12,15 +12,29 @@ MOST_LINKS = 20
 """Links of a Person that count."""
 
 
+class Own(NamedTuple):
+    """`patients`: ids of the Patients whose records are a user's own; `related`: RelatedPersons (`RelatedPerson/1`) by which they are."""
+
+    patients: tuple[str, ...] = ()
+    related: tuple[str, ...] = ()
+
+
+async def own_records(store: ResourceStore, fhir_user: str) -> Own:
+    """Whose records are the user's own, who is `fhir_user`: a Patient; a RelatedPerson of one, as long as that is active and its period
+    lasts; or a Person who links to such. Nobody's for anybody else. Raises StoreUnavailable."""
+    names = [fhir_user]
+    if fhir_user.startswith("Person/"):
+        person = await _document(store, fhir_user)
+        links = person.get("link", ())[:MOST_LINKS] if person.get("active") is not False else ()
+        names = list(dict.fromkeys(_reference(link.get("target")) for link in links))
+    found = {name: await _of(store, name) for name in names}
+    related = tuple(name for name, patients in found.items() if patients and name.startswith("RelatedPerson/"))
+    return Own(tuple(dict.fromkeys(patient for patients in found.values() for patient in patients)), related)
+
+
 async def own_patients(store: ResourceStore, fhir_user: str) -> tuple[str, ...]:
-    """The ids of the Patients whose records are the user's own, who is `fhir_user`: a Patient; a RelatedPerson of one, as long as that is
-    active and its period lasts; or a Person who links to such. Empty for anybody else. Raises StoreUnavailable."""
-    if not fhir_user.startswith("Person/"):
-        return await _of(store, fhir_user)
-    person = await _document(store, fhir_user)
-    links = person.get("link", ())[:MOST_LINKS] if person.get("active") is not False else ()
-    found = [each for link in links for each in await _of(store, _reference(link.get("target")))]
-    return tuple(dict.fromkeys(found))
+    """The ids of the Patients whose records are the user's own. Raises StoreUnavailable."""
+    return (await own_records(store, fhir_user)).patients
 
 
 async def _of(store: ResourceStore, reference: str) -> tuple[str, ...]:

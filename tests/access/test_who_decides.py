@@ -20,6 +20,7 @@ CALLERS = {
     "everything": Access("loader", "loader", "system/*.cruds", 0),
     "person": _user("patient", "Person/rita"),
     "patient": _user("patient", "Patient/own", "user/*.cruds patient/*.cruds", "own"),
+    "by person": _user("patient", "Person/parent", "user/*.rs"),
     "related": _user("patient", "RelatedPerson/of-own"),
     "ended": _user("patient", "RelatedPerson/ended"),
     "to come": _user("patient", "RelatedPerson/to-come"),
@@ -69,6 +70,7 @@ CONTENT: dict[str, Json] = {
 OTHERS = [
     {"resourceType": "Patient", "id": "other"},
     _related("of-other", "other"),
+    {"resourceType": "Person", "id": "parent", "link": [{"target": _to("RelatedPerson/of-own")}]},
     _related("ended", "own", period={"end": "2001-01-01"}),
     _related("to-come", "own", period={"start": "2120"}),
     _related("still", "own", period={"start": "2001", "end": "2120"}),
@@ -105,7 +107,7 @@ def _written(world: World, caller: str, type: str) -> str:
 def test_who_writes_what_decides(type: str, world: World) -> None:
     """Persons and RelatedPersons are not written by patients or in their apps; what consents name only by administrators; Consents by the
     patient, and new ones by everybody who may write to the record."""
-    made = {caller: _written(world, caller, type) for caller in CALLERS if caller not in ("ended", "to come")}
+    made = {caller: _written(world, caller, type) for caller in CALLERS if caller not in ("ended", "to come", "by person")}
     staff = {"Person": "cud", "RelatedPerson": "cud", "Consent": "c"}.get(type, "")
     record = "cud" if type == "Consent" else ""
     assert made == {
@@ -142,14 +144,15 @@ def test_a_related_persons_time(world: World) -> None:
 
 
 def test_relatives_cannot_end_what_keeps_them_away(world: World) -> None:
-    """A Consent that keeps something from a relative by name is not theirs to see, change or delete."""
+    """A Consent that keeps something from a relative by name, also one who is a Person, is not theirs to see, change or delete."""
     actor = {"role": {"text": "relative"}, "reference": _to("RelatedPerson/of-own")}
     kept = {"type": "deny", "actor": [actor], "class": [{"system": "http://hl7.org/fhir/resource-types", "code": "Observation"}]}
     consent = _consent("kept", kept)
     assert world.ask("patient", Ask("", "POST", "Consent", consent)).status == 201
     assert world.ask("everything", Ask("", "PUT", "Consent/kept", consent)).status == 201
-    assert world.get("related", "Observation/lab").status == 404
-    assert world.get("related", "Consent/kept").status == 404
+    for caller in ("related", "by person"):
+        assert world.get(caller, "Observation/lab").status == 404
+        assert world.get(caller, "Consent/kept").status == 404
     assert world.ask("related", Ask("", "PUT", "Consent/kept", _consent("kept", {"type": "permit"}))).status == 403
     world.ask("related", Ask("", "DELETE", "Consent/kept"))
     assert world.get("everything", "Consent/kept").status == 200
