@@ -17,6 +17,8 @@ from smart_auth.web import WebRequest, WebResponse, redirect
 
 KIND: Final = "password-reset"
 MINUTES: Final = 30
+MOST: Final = 10
+"""Links of one user that are good at the same time. Each costs whoever asks for it a longer wait (`delays`)."""
 BY_HAND_MINUTES: Final = 24 * 60
 """For a link that an administrator hands over."""
 _GONE: Final = "This link was used already, or it is too old. Ask for a new one."
@@ -61,8 +63,9 @@ async def choose(service: Service, request: WebRequest) -> WebResponse:
     changed = user.having(password=await passwords.hashed(service.settings, password), sessions_from=service.clock())
     happening = Happening("credentials", "password reset by a link", subject=user.name, address=request.address)
     used = RecordChange(KIND, digest(token), None, revision)
+    others = [each for each in await links_ended(service, user.name) if each.key != used.key]
     try:
-        await service.commit(used, kept(changed), *await all_ended(service, user.name), happening=happening)
+        await service.commit(used, kept(changed), *others, *await all_ended(service, user.name), happening=happening)
     except Conflict:
         return _ask(service, request, problem=_GONE)
     mail.tell(service.settings, user, "Your password was set anew with the link that you were sent.")
@@ -71,11 +74,13 @@ async def choose(service: Service, request: WebRequest) -> WebResponse:
 
 
 async def make_link(service: Service, user: User, minutes: int, happening: Happening) -> str:
-    """A new link for the user; earlier ones are good for nothing any more. Raises StoreUnavailable."""
+    """A new link for the user. The newest before it stay good until one is used: anybody may ask for links, and must not make the one that
+    its owner has just received good for nothing. Raises StoreUnavailable."""
     token = secrets.token_urlsafe(32)
     expires = service.clock() + minutes * 60_000_000
     made = RecordChange(KIND, digest(token), user.name.encode(), ABSENT, (f"user:{user.name}",), expires)
-    await service.commit(made, *await links_ended(service, user.name), happening=happening)
+    before = sorted(await service.tagged(KIND, f"user:{user.name}"), key=lambda record: -record.expires)
+    await service.commit(made, *(RecordChange(KIND, each.key, None) for each in before[MOST - 1 :]), happening=happening)
     return f"{service.urls.issuer}/oauth/reset?token={token}"
 
 

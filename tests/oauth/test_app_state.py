@@ -191,6 +191,7 @@ def test_no_more_than_so_many(oauth: OAuth, monkeypatch: pytest.MonkeyPatch) -> 
     assert ask(oauth, "POST", body=document(), caller="other keeper").status_code == 422
 
 
+@pytest.mark.usefixtures("slow")
 def test_no_more_than_so_many_at_once(oauth: OAuth, monkeypatch: pytest.MonkeyPatch) -> None:
     """[J4] Nor by sending them at the same moment: of twelve, three are kept; whoever deletes one may keep another."""
     monkeypatch.setattr(endpoints, "MOST", 3)

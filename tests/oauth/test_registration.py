@@ -212,6 +212,7 @@ def test_no_more_than_so_many_an_hour(oauth: OAuth, monkeypatch: pytest.MonkeyPa
     assert asked(oauth, APP, "command line").status_code == 201
 
 
+@pytest.mark.usefixtures("slow")
 def test_no_more_than_so_many_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """[J1, K16] Nor by asking at the same moment: of twelve, three are registered."""
     monkeypatch.setattr(registering, "MOST_AN_HOUR", 3)
