@@ -136,6 +136,7 @@ async def read(service: Service, caller: Caller, request: WebRequest) -> WebResp
     found = await _find(service, caller, request.names["id"])
     if found is None:
         raise not_found("There is no such document")
+    await service.commit(happening=_happening(caller, "read state of its own", found[0].coding, request))
     return _answer(bytes(found[0].body), found[0].version)
 
 
@@ -154,6 +155,8 @@ async def search(service: Service, caller: Caller, request: WebRequest) -> WebRe
         fits = asked.get("code", state.coding) == state.coding and (about is None or about == state.about)
         if fits and (missing is None or (missing == "true") == (not state.about)):
             entries.append((_url(service, record.key), bytes(state.body)))
+    coding = asked.get("code", "any code")
+    await service.commit(happening=_happening(caller, "searched state of its own", coding, request))
     url = f"{service.urls.issuer}{PATH}/Basic?{urlencode(asked)}"
     return WebResponse(200, bundle(url, entries), _FHIR, NO_STORE)
 

@@ -1,6 +1,8 @@
 """/oauth/userinfo by GET or POST (OpenID Connect Core 1.0, 5.3): who the user of an access token is."""
 
+from smart_auth.access import Access
 from smart_auth.errors import OAuthError
+from smart_auth.happenings import Happening
 from smart_auth.openid.id_token import claims_of
 from smart_auth.scopes import parse_scopes
 from smart_auth.server.bearer import REALM, bearer, insufficient
@@ -19,4 +21,12 @@ async def userinfo(service: Service, request: WebRequest) -> WebResponse:
     if user is None or user.disabled:
         challenge = {"WWW-Authenticate": f'{REALM}, error="invalid_token"'}
         raise OAuthError("invalid_token", "there is no such user any more", 401, challenge)
-    return as_json(await claims_of(service, user, scopes))
+    claims = await claims_of(service, user, scopes)
+    await service.commit(happening=_happening(access, request.address))
+    return as_json(claims)
+
+
+def _happening(access: Access, address: str) -> Happening:
+    about = (f"user/{access.subject}", f"client/{access.client}")
+    text = f"{access.client_name or access.client} was told who its user is"
+    return Happening("token", text, subject=access.subject, client=access.client, address=address, about=about)

@@ -20,6 +20,8 @@ async def change(service: Service, request: WebRequest) -> WebResponse:
     form = request.single()
     tried = await delays.attempt(service, request, "password", user.name)
     if not await passwords.verified(service.settings, user.password, form.get("current", "")):
+        text = "change of the password refused: wrong current password"
+        await service.commit(happening=Happening("login", text, "4", user.name, address=request.address))
         return await account_page(service, session, user, problem="The current password is wrong.")
     await delays.forgive(service, request, tried)
     new = form.get("password", "")

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from smart_auth.access import Access
 from smart_auth.errors import invalid_client, invalid_request
+from smart_auth.happenings import Happening
 from smart_auth.openid.id_token import claims_of
 from smart_auth.scopes import parse_scopes
 from smart_auth.server.bearer import bearer, has_bearer
@@ -23,21 +24,35 @@ _SECOND: Final = 1_000_000
 async def introspect(service: Service, request: WebRequest) -> WebResponse:
     """200 with what the token stands for. Raises OAuthError, StoreUnavailable."""
     form = form_of(request)
-    await _check_caller(service, request, form)
+    subject, client = await _caller(service, request, form)
     token = form.get("token", "")
     if not token:
         raise invalid_request("token is missing")
     access = await service.tokens.find(token)
-    return as_json({"active": False} if access is None else await _told(service, access))
+    answer = {"active": False} if access is None else await _told(service, access)
+    await service.commit(happening=_happening(access, subject, client, request.address))
+    return as_json(answer)
 
 
-async def _check_caller(service: Service, request: WebRequest, form: dict[str, str]) -> None:
+async def _caller(service: Service, request: WebRequest, form: dict[str, str]) -> tuple[str, str]:
+    """Who asks: user (or the client itself) and client."""
     if has_bearer(request):
-        await bearer(service, request)
-        return
+        access = await bearer(service, request)
+        return access.subject, access.client
     client = await authenticate(service, request, form)
     if client.auth_method == "none":
         raise invalid_client("this needs an access token, or a client with a secret or a key")
+    return client.id, client.id
+
+
+def _happening(access: Access | None, subject: str, client: str, address: str) -> Happening:
+    """That somebody asked about a token, and whose it is."""
+    if access is None:
+        return Happening("token", "introspection of what is no token that is good now", "4", subject, client, address)
+    about = (f"client/{access.client}", *((f"user/{access.subject}",) if access.role else ()))
+    text = f"introspection of a token of {access.client_name or access.client}"
+    patient = f"Patient/{access.patient}" if access.patient else ""
+    return Happening("token", text, "0", subject, client, address, about, patient)
 
 
 async def _told(service: Service, access: Access) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlencode
 from uuid import uuid4
 
 import httpx
@@ -246,8 +247,12 @@ def test_from_a_script(oauth: OAuth) -> None:
 
 
 def test_the_event(oauth: OAuth) -> None:
-    """What apps keep is recorded by its code, without its content."""
+    """What apps keep and look at is recorded by its code, without its content."""
     code = coded()
-    kept(oauth, code=code, extension=[{"url": "x", "valueString": "a secret of the app"}])
+    made = kept(oauth, code=code, extension=[{"url": "x", "valueString": "a secret of the app"}])
+    name = f"{code['coding'][0]['system']}|{code['coding'][0]['code']}"
+    assert ask(oauth, "GET", f"Basic/{made['id']}").status_code == 200
+    assert ask(oauth, "GET", f"Basic?{urlencode({'code': name})}").json()["total"] == 1
     found = oauth.http.get("/fhir/AuditEvent?_sort=-_lastUpdated&_count=20", headers=oauth.bearer("chief")).text
-    assert code["coding"][0]["code"] in found and "a secret of the app" not in found
+    assert all(f"{what} state of its own ({name})" in found for what in ("kept", "read", "searched"))
+    assert "a secret of the app" not in found

@@ -104,3 +104,19 @@ def test_where_it_is(oauth: OAuth) -> None:
     for name in ("introspection", "revocation", "registration"):
         short = {"introspection": "introspect", "revocation": "revoke", "registration": "register"}[name]
         assert well_known[f"{name}_endpoint"] == uris[short] == f"{oauth.root}/oauth/{short}"
+
+
+def test_the_events(oauth: OAuth) -> None:
+    """Who asked about whose token, or who the user is, is recorded, once for each time, without the token."""
+
+    def told() -> tuple[int, int, int]:
+        page = oauth.http.get("/fhir/AuditEvent?_sort=-_lastUpdated&_count=200", headers=oauth.bearer("chief")).text
+        assert oauth.tokens["anna"] not in page
+        names = ("introspection of a token of server", "introspection of what is no token", "server was told who its user is")
+        good, bad, user = (page.count(name) for name in names)
+        return good, bad, user
+
+    good, bad, user = told()
+    assert [asked(oauth, token)["active"] for token in (oauth.tokens["anna"], "no token at all")] == [True, False]
+    assert oauth.http.get("/oauth/userinfo", headers=oauth.bearer("doc")).status_code == 200
+    assert told() == (good + 1, bad + 1, user + 1)

@@ -4,17 +4,19 @@ import asyncio
 import threading
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from people import PASSWORD, People, said
 
 from fhir_server.app import open_service
+from smart_auth.access import Access
 from smart_auth.errors import OAuthError
 from smart_auth.people import passwords
 from smart_auth.people.sessions import Session, kept, sessions_of
 from smart_auth.settings import SignInSettings
-from smart_auth.tokens import digest
+from smart_auth.tokens import digest, issue
 from smart_auth.users import LONGEST_NAME, normalised
 
 SETTINGS = SignInSettings(password_memory=19)
@@ -113,6 +115,7 @@ def test_not_changing_it(crowd: People, current: str, new: str, sentence: str) -
     here, there = crowd.browser().entered(name), crowd.browser().entered(name)
     answer = here.send(here.get("/account"), CHANGE, current=current, password=new)
     assert (answer.status_code, said(answer)) == (400, sentence) and there.signed_in
+    assert _recorded(crowd, name) == (["4"] if "current" in sentence else [])
     crowd.browser().entered(name)
 
 
@@ -141,6 +144,22 @@ async def _sessions(crowd: People, name: str, count: int) -> list[str]:
 async def _stored(crowd: People, name: str) -> list[Session]:
     async with open_service(crowd.running.app._settings) as service:
         return await sessions_of(service, name)
+
+
+async def _token(crowd: People) -> str:
+    async with open_service(crowd.running.app._settings) as service:
+        token, record = issue(Access("tests", "tests", "system/AuditEvent.rs", crowd.clock() + 60_000_000))
+        await service.commit(record)
+        return token
+
+
+def _recorded(crowd: People, name: str) -> list[str]:
+    """The outcomes of the AuditEvents of changes of the user's password that were refused."""
+    token = asyncio.run(_token(crowd))
+    url = f"{crowd.running.root}/fhir/AuditEvent?_sort=-_lastUpdated&_count=100"
+    events = httpx.get(url, headers={"Authorization": f"Bearer {token}"}).json()["entry"]
+    refusals = [each["resource"] for each in events if "change of the password refused" in each["resource"].get("outcomeDesc", "")]
+    return [each["outcome"] for each in refusals if each["agent"][0]["who"]["identifier"]["value"] == name]
 
 
 def test_the_current_password_cannot_be_guessed_there(crowd: People) -> None:
