@@ -51,7 +51,7 @@ class ProtectionSettings(SignInSettings):
     )
     rate_limit_oauth: str = _setting("6000/minute", "Most requests to the OAuth endpoints from one address, or `off`.")
     rate_limit_authorize: str = _setting(
-        "120/minute",
+        "600/minute",
         "Most requests of apps for a user's consent (`/oauth/authorize`) from one address, or `off`; each is kept a while.",
     )
     rate_limit_sign_in: str = _setting(
