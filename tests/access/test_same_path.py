@@ -9,6 +9,7 @@ from access import roads
 from access.population import NEVER, OTHER, OWN, made_of
 from access.worlds import Ask, World, everything
 
+from fhir_server.access import following
 from resources.stores.sqlite import SqliteStore
 from search.indexes.sqlite.index import SqliteIndex
 
@@ -30,6 +31,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is called on the store and the index, while the test runs."""
     seen: list[str] = []
+    monkeypatch.setattr(following, "CHECKED", 3_600.0)  # what looks for new Consents now and then does so for any request
     for owner, name in WATCHED:
         monkeypatch.setattr(owner, name, _recording(getattr(owner, name), f"{owner.__name__}.{name}", seen))
     return seen
