@@ -46,7 +46,7 @@ def outcomes(results: Iterable[Path]) -> dict[str, str]:
     """`file::function` -> passed, skipped or failed, of all its cases the worst."""
     worst: dict[str, str] = {}
     order = ("passed", "skipped", "failed")
-    for case in ElementTree.parse(results).iter("testcase"):
+    for case in (case for each in results for case in ElementTree.parse(each).iter("testcase")):
         file = case.get("classname", "").replace(".", "/") + ".py"
         name = f"{file}::{case.get('name', '').partition('[')[0]}"
         children = {child.tag for child in case}
