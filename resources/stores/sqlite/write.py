@@ -326,9 +326,10 @@ class Writer:
             if self._participant is not None:
                 until = min(until, rows(self._connection, "SELECT value FROM state WHERE name = 'events_indexed'")[0][0])
             found = rows(self._connection, _OLD, (until, FORGET))
-            for seq, _, instant, body in found if self._participant is not None else ():
-                gone = [events.forgotten(event) for event in events.unpack(self._bodies.unpack(body), seq, instant)]
-                self._participant.write(self._connection, gone)  # type: ignore[union-attr]
+            if self._participant is not None:
+                for seq, _, instant, body in found:
+                    gone = [events.forgotten(event) for event in events.unpack(self._bodies.unpack(body), seq, instant)]
+                    self._participant.write(self._connection, gone)
             self._connection.executemany("DELETE FROM log WHERE seq = ?", [(seq,) for seq, *_ in found])
             return sum(count for _, count, *_ in found)
 
