@@ -6,7 +6,7 @@ BIN := .venv/bin
 .PHONY: help setup run test check fmt bench docs smart-table lock
 
 help:  ## show what there is
-	@awk -F ':.*##' '/^[a-z]+:.*##/ { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*##' '/^[a-z-]+:.*##/ { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: .venv/.ready  ## make .venv from the locked requirements and compile the FHIR definitions
 	@$(BIN)/python scripts/compile_definitions.py
@@ -23,7 +23,7 @@ run: setup  ## serve http://127.0.0.1:8000 with sample data on the first start
 	@$(BIN)/fhir-server serve --auth off --sample-data
 
 test: check  ## everything: check, then the whole test suite
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist worksteal
 
 check: setup  ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .
@@ -38,11 +38,12 @@ fmt: setup  ## format the code and mend what ruff can mend
 bench: setup  ## measure a real server on this machine, results on the screen
 	$(BIN)/python benchmarks/run.py
 
-docs: setup  ## write the generated pages again (docs/configuration.md)
+docs: setup  ## write again what is generated: docs/configuration.md, the rules of de-identification in docs/bulk.md
 	$(BIN)/python scripts/document_settings.py
+	$(BIN)/python scripts/document_deidentifying.py
 
 smart-table: setup  ## run what shows SMART's rows, and write the table in docs/smart.md
-	$(BIN)/pytest -n auto --junit-xml=.smart-results.xml tests/smart_auth tests/oauth tests/access tests/api tests/audit tests/attacks tests/browser tests/clients tests/robustness/test_tls.py
+	$(BIN)/pytest -n auto --dist worksteal --junit-xml=.smart-results.xml tests/smart_auth tests/oauth tests/access tests/api tests/audit tests/attacks tests/browser tests/clients tests/exporting tests/robustness/test_tls.py
 	$(BIN)/python scripts/document_smart.py .smart-results.xml
 
 lock:  ## choose the versions of all requirements anew (needs uv)

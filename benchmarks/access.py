@@ -65,10 +65,11 @@ def _nanoseconds(process: int) -> int:
 def _servers(folder: Path) -> Iterator[dict[str, Caller]]:
     with Server(folder / "off") as off, Server(folder / "smart", "--auth", "smart") as smart:
         callers = {"off": Caller(off, {})}
+        _fill(callers["off"])
         for name, options in SCOPES.items():
             callers[name] = Caller(smart, {"Authorization": f"Bearer {_token(folder / 'smart', *options)}"})
-        for name in ("off", "system"):
-            _fill(callers[name])
+            if name == "system":  # the others are about a patient, who has to be there
+                _fill(callers[name])
         yield callers
 
 

@@ -53,8 +53,8 @@ def main() -> None:
         events = [event] * size
         lines = chain.links().stamp(events, 1_000, NOW)
         stamp = microseconds(partial(_stamp, chain, events), 1_000) / size
-        pack = microseconds(partial(bodies.pack, lines), 1_000) / size
-        disk = len(bodies.pack(lines)) // size
+        pack = microseconds(partial(bodies.pack_events, lines), 1_000) / size
+        disk = len(bodies.pack_events(lines)) // size
         print(f"  link {stamp:5.2f} µs, pack {pack:5.2f} µs, {disk:4} bytes on disk, in a group of {size}")
     body = chain.links().stamp([event], 1_000, NOW)
     print(f"  read the link          {microseconds(lambda: read_link(body)):6.2f} µs")

@@ -18,7 +18,8 @@ class Row(Protocol):
     """A row of the REST table: a code of http://hl7.org/fhir/restful-interaction or "operation", where it is, for which types.
 
     `pattern` is the path below the base (`[type]/[id]/$everything`), `types` limit the row to some types (empty: all),
-    `conditional` rows act on what a query finds, `definition` is the canonical URL of an operation's OperationDefinition.
+    `conditional` rows act on what a query finds, `definition` is the canonical URL of an operation's OperationDefinition, `also` are
+    further names that the operation is listed by.
     """
 
     @property
@@ -33,6 +34,8 @@ class Row(Protocol):
     def conditional(self) -> bool: ...
     @property
     def definition(self) -> str: ...
+    @property
+    def also(self) -> tuple[str, ...]: ...
 
 
 class Parameter(Protocol):
@@ -66,6 +69,7 @@ def build(
     compartments: Sequence[str] = (),
     everywhere: Mapping[str, str] = {},
     conditional_delete: str = "single",
+    instantiates: Sequence[str] = (),
     reference_policy: Sequence[str] = ("literal", "logical"),
     title: str = "FHIR R4 server",
 ) -> Json:
@@ -73,8 +77,9 @@ def build(
 
     `search_parameters`: resource type -> its parameters. `base_url`: the FHIR base without a slash at the end. `date`: FHIR dateTime
     of the last change of capabilities. `security`: CapabilityStatement.rest.security. `compartments`: canonical URLs.
-    `everywhere`: parameters of every type that no SearchParameter defines, and what each finds. Raises
-    ValueError for an operation without a definition.
+    `instantiates`: canonical URLs of the CapabilityStatements that this one fulfils.
+    `everywhere`: parameters of every type that no SearchParameter defines, and what each finds. Operations without a definition are
+    not listed: nobody begins with them.
     """
     rows, ops = tuple(interactions), tuple(operations)
     parameters = {name: sorted(search_parameters.get(name, ()), key=lambda p: p.code) for name in resource_types}
@@ -97,6 +102,7 @@ def build(
         "status": "active",
         "date": date,
         "kind": "instance",
+        **({"instantiates": list(instantiates)} if instantiates else {}),
         "software": {"name": "fhir-server", "version": version},
         "implementation": {"description": title, "url": base_url},
         "fhirVersion": FHIR_VERSION,
@@ -144,9 +150,9 @@ def _operations(rows: Sequence[Row], name: str) -> list[Json]:
         if ("[type]" in row.pattern) is not bool(name) or (name and not _applies(row, name)):
             continue
         code = row.pattern.rpartition("$")[2]
-        if not row.definition:
-            raise ValueError(f"the operation ${code} has no OperationDefinition")
-        found.setdefault(code, {"name": code, "definition": row.definition})
+        if row.definition:
+            for named in (code, *row.also):
+                found.setdefault(named, {"name": named, "definition": row.definition})
     return [found[code] for code in sorted(found)]
 
 

@@ -8,10 +8,14 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from conformance.fhirpath import FhirPathError, Location, locate
+from conformance.fhirpath.budget import TooCostly, bounded, size, spend
 from conformance.load import Element, definitions
 from resources.outcomes import bad_request, error, told
 
 Json = dict[str, Any]
+
+MOST_STEPS = 1_000_000
+"""The work on one patch: a second."""
 
 _FIXED = ("resourceType", "id")
 _DIV = re.compile(r"\.div\b")  # a keyword of FHIRPath, to be written `div`; HL7's own patches write text.div
@@ -21,13 +25,22 @@ def apply(type: str, document: Json, parameters: Json) -> Json:
     """The document (a resource of `type`) after all operations, in order. The document given is changed.
 
     What became empty by the patch is left out. Raises FhirError: 400 where the Parameters are no patch, 422 where an operation
-    does not fit the document, or would change resourceType or id; the text names the operation's number.
+    does not fit the document, would change resourceType or id, or where all of them take too long; the text names the operation's number.
     """
+    with bounded(MOST_STEPS):
+        return _applied(type, document, parameters)
+
+
+def _applied(type: str, document: Json, parameters: Json) -> Json:
     before = [document.get(name) for name in _FIXED]
     for number, operation in enumerate(_operations(parameters), 1):
         where = f"Operation {number} ({operation.kind} {operation.path})"
         try:
+            spend(size(document))  # it is gone through once more, for what has become empty
             _KINDS[operation.kind](type, document, operation)
+        except TooCostly as problem:
+            text = f"{where} is one too many, the patch takes too long: {problem}. Send it in several"
+            raise error(422, "too-costly", text, operation.expression) from None
         except FhirPathError as problem:
             raise bad_request(f"{where}: the path is no FHIRPath for this: {problem}", operation.expression) from None
         except _Misfit as problem:

@@ -46,7 +46,7 @@ class TypeDefinition(msgspec.Struct, frozen=True):
     """A resource, complex, backbone ("Patient.contact") or primitive type. `elements` include the inherited ones, in order.
 
     `kind`: resource | complex | backbone | primitive. `base`: the parent type's code (DomainResource, BackboneElement, `string` for
-    `code`…). `constraints`: keys of the invariants of the type's root.
+    `code`…). `constraints`: keys of the invariants of the type's root. `added`: it is no type of R4 (docs/adr/0023-views.md).
     """
 
     name: str
@@ -55,6 +55,7 @@ class TypeDefinition(msgspec.Struct, frozen=True):
     abstract: bool
     elements: dict[str, Element]
     constraints: tuple[str, ...] = ()
+    added: bool = False
 
 
 class SearchParameterDefinition(msgspec.Struct, frozen=True):
@@ -99,8 +100,14 @@ class Definitions(msgspec.Struct, frozen=True):
 
     @property
     def resource_types(self) -> tuple[str, ...]:
-        """The 146 concrete resource types, sorted."""
-        return tuple(sorted(t.name for t in self.types.values() if t.kind == "resource" and not t.abstract))
+        """The 146 concrete resource types, sorted, and behind them those that are added to R4's."""
+        concrete = [t for t in self.types.values() if t.kind == "resource" and not t.abstract]
+        return tuple(t.name for t in sorted(concrete, key=lambda t: (t.added, t.name)))
+
+    @property
+    def added_types(self) -> frozenset[str]:
+        """The resource types that R4 does not have: what is to be a document of R4 (a CapabilityStatement) cannot name them."""
+        return frozenset(t.name for t in self.types.values() if t.added)
 
 
 def fhirpath(path: str) -> str:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -21,6 +22,8 @@ from fhir_server.auditing.wiring import signing
 from fhir_server.config import Settings
 from fhir_server.context import Context
 from fhir_server.data_folder import secret
+from fhir_server.files.wiring import open_files
+from fhir_server.jobs.wiring import working
 from fhir_server.observability import Metrics, log_lost_failure
 from fhir_server.protection.door import Door
 from fhir_server.protection.limits import Limits
@@ -30,6 +33,7 @@ from fhir_server.rest.front import Front
 from fhir_server.rest.routing import Router
 from fhir_server.routes import ROUTES
 from fhir_server.searching.custom import CustomParameters
+from fhir_server.signing_in.elsewhere import elsewhere
 from fhir_server.signing_in.mount import mounted
 from fhir_server.signing_in.wiring import make_service
 from resources import instants
@@ -38,7 +42,7 @@ from resources.stores.memory import MemoryStore
 from resources.stores.sqlite import SqliteStore
 from resources.stores.sqlite.rebuild import rebuild
 from search.extract import Extractor
-from search.index import SearchIndex, TooCostly
+from search.index import Preparing, SearchIndex, TooCostly
 from search.indexes.memory import MemoryIndex
 from search.indexes.sqlite.index import SqliteIndex
 from search.indexes.sqlite.schema import LAYOUT
@@ -96,10 +100,11 @@ class Application:
             if self._settings.auth == "smart":
                 service = make_service(ctx, secret(self._settings))
                 rows = outside_routes(ctx.tokens) if isinstance(ctx.tokens, OutsideTokens) else SIGN_IN_ROUTES
-                self.beside.router.routes.extend(mounted(row, service, ctx) for row in rows)
-            self._edge = Edge(ctx, PREFIX)
-            async with signing(ctx, secret(self._settings)):
-                _calm_collector()
+                self.beside.router.routes.extend((*(mounted(row, service, ctx) for row in rows), *elsewhere(rows, service)))
+            async with signing(ctx, secret(self._settings)), working(ctx) as runner:
+                self._ctx = replace(ctx, runner=runner)
+                self._edge = Edge(self._ctx, PREFIX)
+                calm_collector()
                 yield
             self._edge = None
 
@@ -113,7 +118,8 @@ class Application:
             try:
                 await self._ctx.store.read("Patient", "-")
                 if self._ctx.feed is None:  # without Elasticsearch all but searches goes on
-                    await self._ctx.index.search(_nobody(self._ctx))
+                    with suppress(Preparing):  # the first Patients are being loaded
+                        await self._ctx.index.search(_nobody(self._ctx))
             except (StoreUnavailable, TooCostly) as failure:
                 return Response(f"{failure}\n", status_code=503, media_type="text/plain")
             return Response("ok\n", media_type="text/plain")
@@ -121,6 +127,9 @@ class Application:
         @self.beside.get("/metrics")
         async def metrics() -> Response:
             text = self._ctx.metrics.render()
+            if self._ctx.runner is not None:
+                with suppress(StoreUnavailable):
+                    text += "\n".join((*await self._ctx.runner.counts.metrics(self._ctx.clock()), ""))
             if self._ctx.feed is not None:
                 with suppress(StoreUnavailable):
                     text += "\n".join((*await self._ctx.feed.metrics(), ""))
@@ -133,7 +142,7 @@ def _nobody(ctx: Context) -> Query:
     return parsed.query
 
 
-def _calm_collector() -> None:
+def calm_collector() -> None:
     """What was loaded at start lives as long as the process: the collector need not look at it again and again (a third of the CPU
     of a large transaction otherwise). Requests leave hardly any cycles behind, so it runs more rarely."""
     gc.collect()
@@ -147,12 +156,13 @@ def create_app(settings: Settings) -> Application:
 
 
 @asynccontextmanager
-async def open_context(settings: Settings) -> AsyncIterator[Context]:
-    """A Context with its store open; for the server and for commands that work on the store itself. Raises StoreUnavailable."""
+async def open_context(settings: Settings, *, feeding: bool = True) -> AsyncIterator[Context]:
+    """A Context with its store open; for the server and for commands that work on the store itself. `feeding`: whether this process may
+    be the one that feeds an index outside the store. Raises StoreUnavailable."""
     official, parameters = registry(), registry().extensible()
     extractor = Extractor(official, settings.bases, texts=settings.elastic or settings.in_memory)
     async with (
-        _engines(settings, official, extractor) as (store, index, feed),
+        _engines(settings, official, extractor, feeding) as (store, index, feed),
         _custom(store, index, parameters) as custom,
         aclosing(Limits(settings)) as limits,
     ):
@@ -174,6 +184,7 @@ async def open_context(settings: Settings) -> AsyncIterator[Context]:
             tokens=tokens_of(settings, settings.bases, store, instants.now),
             limits=limits,
             deciding=Deciding(store, settings.bases, Judge(extractor, official)),
+            files=open_files(settings),
         )
 
 
@@ -199,7 +210,7 @@ Engines = tuple[ResourceStore, SearchIndex, "Feed | None"]
 
 
 @asynccontextmanager
-async def _engines(settings: Settings, parameters: Parameters, extractor: Extractor) -> AsyncIterator[Engines]:
+async def _engines(settings: Settings, parameters: Parameters, extractor: Extractor, feeding: bool) -> AsyncIterator[Engines]:
     """The store, the index, and what feeds the index if it is outside the store, as the settings choose them, open.
 
     Elasticsearch's client is loaded only where it is used: it takes 25 MB and a second.
@@ -219,7 +230,7 @@ async def _engines(settings: Settings, parameters: Parameters, extractor: Extrac
     try:
         await index.open()
         if feed is not None:
-            feed.start()
+            feed.start(feeding=feeding)
         yield store, index, feed
     finally:
         if feed is not None:

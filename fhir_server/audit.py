@@ -103,6 +103,9 @@ _REQUEST = (
 )
 """Ties an event to its request, as IHE BALP does: the X-Request-Id that the answer carries too."""
 
+_JOB = b'{"what":{"identifier":{"value":%b}},' + _OBJECT + b',"role":' + _ROLE % (b"20", b"Job") + b"}"
+"""Ties an event to a job, and to the file of it that was written: whoever fetches that has it as the query."""
+
 _json = msgspec.json.Encoder().encode
 
 
@@ -200,6 +203,8 @@ def _asked(request: FhirRequest, interaction: str) -> list[bytes]:
     query = _query(request, interaction)
     request_id = request.headers.get("x-request-id", "")
     entities = [query] if query else []
+    if request.trail.job:
+        entities.append(_JOB % _json(request.trail.job))
     if request_id:
         entities.append(_REQUEST % _json(request_id))
     return entities

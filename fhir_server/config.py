@@ -1,31 +1,33 @@
 """Every setting, once: its name, its default, one line of help.
 
 The setting `data_dir` is the environment variable `FHIR_DATA_DIR`; a file `.env` in the working folder is read too, and the
-environment wins over it. Command line options win over both. `docs/configuration.md` is generated from this file.
+environment wins over it. Command line options win over both. `docs/configuration.md` is generated from this class, whose parts lie in the
+`settings.py` of what they are about.
 """
 
 import difflib
 import os
 from collections.abc import Mapping
 from functools import cached_property
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import ByteSize, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from fhir_server.protection.settings import ProtectionSettings
+from fhir_server.exporting.deidentified.settings import ExportSettings
+from smart_auth.client_keys.jwks_uri import loopback
+from smart_auth.outside.settings import setting
 
 PREFIX = "FHIR_"
 ENV_FILE = ".env"
 
-SECRETS = ("secret", "search_api_key", "smtp_url", "oidc_client_secret", "auth_client_secret")
+SECRETS = ("secret", "search_api_key", "smtp_url", "oidc_client_secret", "auth_client_secret", "files_secret_key")
 """Settings whose value is never shown."""
 
-OF_COMMANDS = ("FHIR_MOVE_FROM", "FHIR_MOVE_TO")
+OF_COMMANDS = ("FHIR_MOVE_FROM", "FHIR_MOVE_TO", "FHIR_FROM_TOKEN", "FHIR_FROM_USER", "FHIR_FROM_PASSWORD")
 """Variables that stand for an option of one command, so that a password need not be on its command line."""
 
 
@@ -33,100 +35,97 @@ class SettingsError(Exception):
     """Settings that cannot be used. The text is one line that names the variable and says what to do."""
 
 
-def _setting(default: Any, help: str, **limits: Any) -> Any:
-    return Field(default, description=help, **limits)
-
-
-class Settings(ProtectionSettings):
+class Settings(ExportSettings):
     """The effective settings, fixed at start. Made by `load_settings`."""
 
     model_config = SettingsConfigDict(
         frozen=True, env_prefix=PREFIX, env_file=ENV_FILE, env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore"
     )
 
-    data_dir: Path = _setting(Path("data"), "Folder for everything the server keeps: database, load journal, secret.")
-    store_url: str = _setting(
+    data_dir: Path = setting(Path("data"), "Folder for everything the server keeps: database, load journal, secret.")
+    store_url: str = setting(
         "",
-        "Where documents are kept: `sqlite:///PATH`, `mongodb://…`, `postgresql://…`; `memory://` forgets all. Empty: `fhir.db` in the data"
-        " folder. MongoDB and PostgreSQL need an Elasticsearch beside them (`FHIR_SEARCH_URL`).",
+        "Where documents are kept: `sqlite:///fhir.db` (`sqlite:////srv/fhir.db`, with a slash more, where the path is absolute),"
+        " `mongodb://…`, `postgresql://…`; `memory://` forgets all. Empty: `fhir.db` in the data folder. MongoDB and PostgreSQL need"
+        " an Elasticsearch beside them (`FHIR_SEARCH_URL`).",
     )
-    mongo_driver: Literal["pymongo", "motor"] = _setting("pymongo", "Which driver talks to MongoDB; `motor` must be installed.")
-    search_url: str = _setting(
+    mongo_driver: Literal["pymongo", "motor"] = setting("pymongo", "Which driver talks to MongoDB; `motor` must be installed.")
+    search_url: str = setting(
         "sqlite",
         "The search index. `sqlite`: in the same file as the documents. `http(s)://…`: an Elasticsearch, user and password in the URL or"
         " `FHIR_SEARCH_API_KEY`.",
     )
-    search_api_key: SecretStr | None = _setting(None, "API key for Elasticsearch, in the encoded form that it gives out.")
-    search_ca_file: Path | None = _setting(
+    search_api_key: SecretStr | None = setting(None, "API key for Elasticsearch, in the encoded form that it gives out.")
+    search_ca_file: Path | None = setting(
         None, "File with the certificates that Elasticsearch is checked by, beside the usual ones."
     )
-    search_prefix: str = _setting(
+    search_prefix: str = setting(
         "fhir",
         "What the names of the indices in Elasticsearch begin with; one store has one prefix.",
         pattern=r"^[a-z][a-z0-9_]{0,31}$",
     )
-    search_wait: float = _setting(
+    search_wait: float = setting(
         5.0,
         "Seconds that a search waits for Elasticsearch to have everything that was answered before; then it answers without and says so.",
         ge=0,
     )
-    base_url: str = _setting(
+    base_url: str = setting(
         "",
         "FHIR base URL as clients see it. Empty: links name the host that was asked; absolute references are this server's own only with"
         " `HOST`, `localhost`, `127.0.0.1` or `[::1]` and `PORT`. After a change `fhir-server reindex` has absolute references found"
         " as this server's own, or no longer so.",
     )
-    host: str = _setting("127.0.0.1", "Address to listen on.")
-    port: int = _setting(8000, "Port to listen on; 0 takes a free one.", ge=0, le=65535)
-    workers: int = _setting(1, "Server processes. They share one database file.", ge=1, le=64)
-    auth: Literal["smart", "off"] = _setting(
+    host: str = setting("127.0.0.1", "Address to listen on.")
+    port: int = setting(8000, "Port to listen on; 0 takes a free one.", ge=0, le=65535)
+    workers: int = setting(1, "Server processes. They share one database file.", ge=1, le=64)
+    auth: Literal["smart", "off"] = setting(
         "smart", "`smart`: SMART on FHIR sign-in. `off`: nobody is asked; loopback addresses only."
     )
-    unauthenticated_address: str = _setting(
+    unauthenticated_address: str = setting(
         "",
         "The one other address where `auth` may be `off`: in a container whose port is published on loopback only.",
     )
-    secret: SecretStr | None = _setting(
+    secret: SecretStr | None = setting(
         None,
         "Signs paging links, 16 characters or more. Empty: made at first start, kept in the data folder.",
         min_length=16,
     )
-    synchronous: Literal["FULL", "NORMAL"] = _setting(
+    synchronous: Literal["FULL", "NORMAL"] = setting(
         "FULL", "When a write counts as done. `FULL`: it survives a power cut. `NORMAL`: it survives a crash of the server; faster."
     )
-    max_body: ByteSize = _setting(50_000_000, "Largest request body, unpacked, in bytes (`50MB` is understood).", ge=1_000)
-    max_bundle_entries: int = _setting(10_000, "Most entries in a batch or transaction.", ge=1)
-    max_query_length: int = _setting(
+    max_body: ByteSize = setting(50_000_000, "Largest request body, unpacked, in bytes (`50MB` is understood).", ge=1_000)
+    max_bundle_entries: int = setting(10_000, "Most entries in a batch or transaction.", ge=1)
+    max_query_length: int = setting(
         60_000, "Longest query string or search form, in bytes. A URL has 65,000 at most, whatever is set here.", ge=256
     )
-    default_count: int = _setting(20, "Matches on a page when `_count` is not given.", ge=1)
-    max_count: int = _setting(1_000, "Most matches on a page, whatever `_count` says.", ge=1)
-    include_limit: int = _setting(1_000, "Most resources that `_include` and `_revinclude` add to a page.", ge=1)
-    search_timeout: float = _setting(10.0, "Seconds that one search may take before it is refused as too costly.", gt=0)
-    conditional_delete: Literal["single", "multiple"] = _setting(
+    default_count: int = setting(20, "Matches on a page when `_count` is not given.", ge=1)
+    max_count: int = setting(1_000, "Most matches on a page, whatever `_count` says.", ge=1)
+    include_limit: int = setting(1_000, "Most resources that `_include` and `_revinclude` add to a page.", ge=1)
+    search_timeout: float = setting(10.0, "Seconds that one search may take before it is refused as too costly.", gt=0)
+    conditional_delete: Literal["single", "multiple"] = setting(
         "single", "Whether a conditional delete may delete several matches (`multiple`) or refuses to (`single`)."
     )
-    idempotency_ttl: int = _setting(86_400, "Seconds for which the answer to a request with an `Idempotency-Key` is kept.", ge=1)
-    reference_existence: Literal["off", "on"] = _setting(
+    idempotency_ttl: int = setting(86_400, "Seconds for which the answer to a request with an `Idempotency-Key` is kept.", ge=1)
+    reference_existence: Literal["off", "on"] = setting(
         "off", "`on`: a write is refused when one of its references to this server points to nothing."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = _setting("info", "What is logged.")
-    audit_key: Path | None = _setting(
+    log_level: Literal["debug", "info", "warning", "error"] = setting("info", "What is logged; of libraries warnings only.")
+    audit_key: Path | None = setting(
         None,
         "A PEM file with the Ed25519 key that signs checkpoints of the audit. Empty: one is made, and kept in the store, sealed with"
         " `FHIR_SECRET`.",
     )
-    audit_checkpoint_seconds: float = _setting(
+    audit_checkpoint_seconds: float = setting(
         60.0,
         "Seconds between two checkpoints of the audit: for so long its newest events could be cut off unseen.",
         ge=1,
         le=86_400,
     )
-    audit_archive: Path | None = _setting(
+    audit_archive: Path | None = setting(
         None,
         "A folder into which servers archive AuditEvents by themselves, in files with signed manifests. Empty: none are archived.",
     )
-    audit_retention_days: int = _setting(
+    audit_retention_days: int = setting(
         0,
         "Days after which AuditEvents are archived and then removed from the store. 0: they stay for ever, and are archived at once where"
         " `audit_archive` names a folder.",
@@ -165,7 +164,7 @@ class Settings(ProtectionSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.auth == "off" and not is_loopback(self.host) and self.host != self.unauthenticated_address:
+        if self.auth == "off" and not loopback(self.host) and self.host != self.unauthenticated_address:
             raise ValueError(
                 f"FHIR_AUTH=off is refused on {self.host}: without sign-in, listen on loopback only (FHIR_HOST=127.0.0.1)"
             )
@@ -184,6 +183,8 @@ class Settings(ProtectionSettings):
             raise ValueError("FHIR_AUDIT_RETENTION_DAYS needs FHIR_AUDIT_ARCHIVE: AuditEvents are archived before they are removed")
         if self.workers > 1 and self.in_memory:
             raise ValueError("FHIR_WORKERS: the store memory:// lives in one process; use FHIR_WORKERS=1 or a sqlite:/// store")
+        if self.jobs == "workers" and self.in_memory:
+            raise ValueError("FHIR_JOBS: the store memory:// lives in one process; use FHIR_JOBS=server or another store")
         return self
 
     @property
@@ -237,14 +238,6 @@ _MONGODB = ("mongodb://", "mongodb+srv://")
 _POSTGRESQL = ("postgresql://", "postgres://")
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _PORTS = {"http": 80, "https": 443}
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def without_password(url: str) -> str:

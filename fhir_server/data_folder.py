@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from fhir_server.config import Settings, SettingsError
+from fhir_server.files.wiring import files_folder
 
 
 def prepare(settings: Settings) -> None:
@@ -42,11 +43,14 @@ def problem(settings: Settings) -> str | None:
 
 
 def _folders(settings: Settings) -> list[Path]:
-    return list(dict.fromkeys((settings.data_dir, settings.database.parent)))
+    files = () if settings.files_bucket else (files_folder(settings),)
+    return list(dict.fromkeys((settings.data_dir, settings.database.parent, *files)))
 
 
 def _name(settings: Settings, folder: Path) -> str:
-    return "FHIR_DATA_DIR" if folder == settings.data_dir else "FHIR_STORE_URL"
+    if folder == settings.data_dir:
+        return "FHIR_DATA_DIR"
+    return "FHIR_STORE_URL" if folder == settings.database.parent else "FHIR_FILES_URL"
 
 
 def _unwritable(folder: Path) -> str | None:
@@ -65,7 +69,7 @@ def secret(settings: Settings) -> bytes:
     if settings.in_memory:
         return secrets.token_bytes(32)
     path = settings.data_dir / "secret"
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     _write_once(path, secrets.token_bytes(32))
     return path.read_bytes()
 

@@ -8,6 +8,7 @@ the write, so that there is never one without the other, for `FHIR_IDEMPOTENCY_T
 | same key, same method, URL and body | the first answer again (status, Location, ETag, body), with `Idempotency-Replayed: true` |
 | same key, another method, URL or body | 422 |
 | at the same time as the first | one is carried out, both get its answer |
+| the same, but what the first one told of (a patched document, one that a conditional create found) is hidden from the caller now | 404 |
 | after the first was refused (4xx, 5xx) | carried out: nothing was written |
 | after a 503 that says it is not certain whether the change was kept | the first answer if it was kept, else carried out |
 | for a batch | 400: a batch is not atomic, so there is no one moment at which its answer could be kept; use a transaction |
@@ -22,10 +23,11 @@ from hashlib import blake2b
 
 import msgspec
 
+from fhir_server.access.views import still_seen, stored
 from fhir_server.context import Context
-from fhir_server.messages import FhirRequest, FhirResult, Identity
-from resources.outcomes import bad_request, conflict, error
-from resources.store import Conflict, Receipt, Written
+from fhir_server.messages import Answered, FhirRequest, FhirResult, Identity
+from resources.outcomes import bad_request, conflict, error, not_found
+from resources.store import Conflict, Receipt, Version, Written
 
 HEADER = "idempotency-key"
 REPLAYED = "Idempotency-Replayed"
@@ -73,7 +75,7 @@ async def once(
         kept = await ctx.store.receipt(ticket.key)
         if kept is None:
             raise conflict("A request with the same Idempotency-Key was answered a moment ago; repeat the request")
-    return _again(ticket, kept)
+    return await _again(ctx, ticket, kept)
 
 
 def _ticket(ctx: Context, who: Identity, request: FhirRequest) -> Ticket | None:
@@ -93,7 +95,7 @@ def _ticket(ctx: Context, who: Identity, request: FhirRequest) -> Ticket | None:
     )
 
 
-def _again(ticket: Ticket, kept: Receipt) -> FhirResult:
+async def _again(ctx: Context, ticket: Ticket, kept: Receipt) -> FhirResult:
     """The kept answer. As nothing is written, `fhir_server/perform.py` records that it was read."""
     if kept.digest != ticket.digest:
         raise error(
@@ -102,4 +104,17 @@ def _again(ticket: Ticket, kept: Receipt) -> FhirResult:
     if callable(kept.answer):
         raise TypeError("a kept receipt holds bytes")
     result = _decode(zlib.decompress(kept.answer))
-    return replace(result, headers={**result.headers, REPLAYED: "true"})
+    told = [await _told(ctx, each) for each in result.answered]
+    return replace(result, headers={**result.headers, REPLAYED: "true"}, told=[version for version in told if version is not None])
+
+
+async def _told(ctx: Context, answered: Answered) -> Version | None:
+    """What is told of again. Raises FhirError 404 where the caller may not see it any more: a patient may have denied it meanwhile. What
+    the caller brought tells nothing: who may write only is answered as well."""
+    type, id, number, own = answered
+    if own:
+        return await stored(ctx).read_version(type, id, number)
+    version = await still_seen(ctx, type, id, number)
+    if version is None:
+        raise not_found(f"{type}/{id} does not exist")
+    return version

@@ -1,8 +1,8 @@
 """A FHIR request and its answer as plain values: handlers know nothing of HTTP's wire, so a batch calls them the same way."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -31,12 +31,13 @@ class Trail:
     """What is known of the record of one request. `recorded`: its AuditEvent is in a commit. `interaction`: what the body turned the
     request into (a transaction, where the row of the table says batch). `purpose`: what the caller wants it for, a code of
     http://terminology.hl7.org/CodeSystem/v3-ActReason (`BTG`), "" where nobody said; `reason` why, in the
-    caller's words."""
+    caller's words. `job`: the job that it begins, or that does it, as a path (`$job/ID`), with the file that is written."""
 
     recorded: bool = False
     interaction: str = ""
     purpose: str = ""
     reason: str = ""
+    job: str = ""
 
     def of_entry(self) -> "Trail":
         """A trail for an entry of this request's Bundle, which is for the same purpose."""
@@ -70,13 +71,23 @@ class FhirRequest(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, **changes)
 
 
+class Answered(NamedTuple):
+    """A version that the answer to a write is about; `own`: the request itself brought all that it says."""
+
+    type: str
+    id: str
+    version: int
+    own: bool
+
+
 @dataclass(slots=True)
 class FhirResult:
-    """An interaction's answer. `body` is a whole JSON document in one or several pieces, or empty.
+    """An interaction's answer. `body` is a whole JSON document in one or several pieces, or empty; where there is a `stream`, its pieces
+    are the body instead, sent as they come (`fhir_server/rest/streaming.py`).
 
     `version` and `instant` (microseconds since the epoch) become ETag and Last-Modified; `location` is relative to the base.
     `touched` are the references ("Patient/1") that the AuditEvent names, `told` the versions that were read or found: it names them and
-    the patients that they are about.
+    the patients that they are about. `answered` is what a write's answer is about, kept with it for those who ask again.
     """
 
     status: int
@@ -88,6 +99,8 @@ class FhirResult:
     headers: dict[str, str] = field(default_factory=dict)
     touched: tuple[str, ...] = ()
     told: Sequence[Version] = ()
+    answered: tuple[Answered, ...] = ()
+    stream: AsyncGenerator[bytes, None] | None = None
 
 
 C = TypeVar("C")

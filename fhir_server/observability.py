@@ -27,6 +27,9 @@ FRAMES = 40
 CAUSES = 8
 """Failures that are told of one chain."""
 
+OURS = ("conformance", "fhir_server", "resources", "search", "smart_auth", "uvicorn")
+"""Loggers whose messages are known to name no patient and no secret."""
+
 _ROOT = f"{Path(__file__).resolve().parents[1]}/"
 _log = logging.getLogger("fhir_server")
 _encode = msgspec.json.Encoder(enc_hook=str).encode
@@ -77,12 +80,15 @@ def log_lost_failure(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -
 
 
 def configure_logging(level: str) -> None:
-    """Send all logs of this process, those of uvicorn too, to standard error as JSON lines."""
+    """Send all logs of this process, those of uvicorn too, to standard error as JSON lines: ours from `level` on, libraries' warnings
+    only, since what they tell beneath holds URLs with their signatures, headers and documents."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level.upper())
+    root.setLevel(max(logging.WARNING, getattr(logging, level.upper())))
+    for name in OURS:
+        logging.getLogger(name).setLevel(level.upper())
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)
         logger.handlers.clear()
@@ -90,17 +96,18 @@ def configure_logging(level: str) -> None:
 
 
 class Metrics:
-    """Counters and latency histograms of this process, by interaction."""
+    """Counters and latency histograms of this process, by interaction. `running` requests are under way, `observed` ones were answered."""
 
     def __init__(self) -> None:
         self._requests: defaultdict[tuple[str, int], int] = defaultdict(int)
         self._buckets: defaultdict[str, list[int]] = defaultdict(lambda: [0] * (len(BUCKETS) + 1))
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._started = time.time()
-        self.running = 0
+        self.running = self.observed = 0
 
     def observe(self, interaction: str, status: int, seconds: float) -> None:
         """Count one answered request."""
+        self.observed += 1
         self._requests[interaction, status] += 1
         self._seconds[interaction] += seconds
         counts = self._buckets[interaction]

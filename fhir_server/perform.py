@@ -3,11 +3,13 @@
 import logging
 from collections.abc import Awaitable, Callable
 
-from fhir_server.access.views import seen
+from fhir_server.access.types import BINARY
+from fhir_server.access.views import seen, stood_for
 from fhir_server.audit import ACTIONS, NONE
 from fhir_server.context import Context
+from fhir_server.exporting.deidentified.binding import check_row
 from fhir_server.messages import FhirRequest, FhirResult, Identity
-from fhir_server.permission import permitted
+from fhir_server.permission import check_entry, permitted
 from fhir_server.rest.errors import as_fhir_error
 from fhir_server.rest.routing import Route
 from resources.outcomes import FhirError
@@ -21,10 +23,11 @@ ReadBody = Callable[[], Awaitable[bytes]]
 async def answer(ctx: Context, who: Identity, request: FhirRequest) -> FhirResult:
     """Find the row for `request.method` and `request.path` and carry it out; for requests that did not come over HTTP.
 
-    Raises FhirError, also where there is no such row.
+    Raises FhirError, also where there is no such row, or one whose answer could be no entry of a Bundle.
     """
     try:
         route, *names = ctx.routes.find(request.method, request.path)
+        check_entry(route)
     except FhirError as refusal:
         await record_refusal(ctx, who, None, request, refusal)
         raise
@@ -42,12 +45,15 @@ async def perform(
     try:
         decision = ctx.decision or await ctx.deciding.decide(who, request)
         permitted(decision, who, route, request.type, request.operation)
+        check_row(ctx.settings, who, route)
         if body is not None:
             request = request.having(body=await body())
         result = await route.handler(seen(ctx, decision, route.access), who, request)
         if not request.trail.recorded and route.interaction in ACTIONS:
             interaction = _recorded_as(route, request)
             bodies = [version.body for version in result.told if version.body is not None]
+            if binaries := [version.body for version in result.told if version.type == BINARY and version.body is not None]:
+                bodies += await stood_for(ctx, binaries)
             events = ctx.audit.success(ctx.clock(), who, request, interaction, _names(result, interaction), bodies)
             await ctx.store.commit((), events=events)
     except Exception as failure:

@@ -10,7 +10,7 @@ from fhir_server.context import Context
 from fhir_server.messages import Identity
 from fhir_server.rest.identity import unauthorized
 from fhir_server.rest.routing import Route
-from resources.outcomes import not_allowed
+from resources.outcomes import not_allowed, not_supported
 from search.parameters import registry
 
 APPEND_ONLY = frozenset(("AuditEvent",))
@@ -32,6 +32,13 @@ def permitted(decision: Decision, who: Identity, route: Route[Context], type: st
     if "[compartment]" in route.pattern:
         type = operation if operation in registry().types else ""  # what is no type is told by the handler
     require(decision, route.access, type)
+
+
+def check_entry(route: Route[Context]) -> None:
+    """Raises FhirError 400 for a row that cannot be an entry of a Bundle: its answers are sent as they come, however long, or are no
+    resources."""
+    if route.any_format:
+        raise not_supported(f"{route.label} has no answer that could be part of a Bundle; ask for it in a request of its own")
 
 
 def require(decision: Decision | None, letters: str, type: str) -> None:

@@ -9,7 +9,19 @@ from fhir_server.interactions.patch import patch
 from fhir_server.interactions.read import read
 from fhir_server.interactions.update import update
 from fhir_server.interactions.vread import vread
-from fhir_server.operations import access_log, everything, lastn, meta, reindex, validate
+from fhir_server.operations import (
+    access_log,
+    everything,
+    export,
+    import_,
+    job,
+    lastn,
+    meta,
+    reindex,
+    run_view,
+    validate,
+    view_export,
+)
 from fhir_server.rest.routing import Route
 
 COMPARTMENTS = ("Patient", "Encounter", "Practitioner", "RelatedPerson", "Device")
@@ -45,6 +57,21 @@ OPERATIONS = (
     Route("POST", "[type]/$validate", "operation", validate.validate, body="fhir", definition=validate.DEFINITION),
     Route("GET", "[type]/[id]/$validate", "operation", validate.validate, access="r", definition=validate.DEFINITION),
     Route("POST", "[type]/[id]/$validate", "operation", validate.validate, body="fhir", access="r", definition=validate.DEFINITION),
+    Route("GET", "$export", "operation", export.system, access="rs", definition=export.DEFINITION),
+    Route("POST", "$export", "operation", export.system, body="fhir", access="rs", definition=export.DEFINITION),
+    *(
+        Route(method, pattern, "operation", handler, body="fhir" if method == "POST" else "none", types=(type,),
+              definition=definition, also=(also,))
+        for method in ("GET", "POST")
+        for pattern, handler, type, definition, also in (
+            ("[type]/$export", export.patient, "Patient", export.DEFINITION_PATIENT, "patient-export"),
+            ("[type]/[id]/$export", export.group, "Group", export.DEFINITION_GROUP, "group-export"),
+        )
+    ),
+    Route("POST", "$import", "operation", import_.import_, body="fhir", access="c"),
+    Route("GET", "$job/[id]", "operation", job.status, any_format=True),
+    Route("DELETE", "$job/[id]", "operation", job.cancel),
+    Route("GET", "$job/[id]/[file]", "operation", job.file, any_format=True),
     Route("POST", "$reindex", "operation", reindex.reindex, definition=reindex.DEFINITION, administers=True),
     Route("GET", "$meta", "operation", meta.several, access="s", definition=meta.DEFINITION),
     Route("GET", "[type]/$meta", "operation", meta.several, access="s", definition=meta.DEFINITION),
@@ -75,6 +102,21 @@ OPERATIONS = (
     Route(
         "POST", "[type]/[id]/$access-log", "operation", access_log.access_log, body="fhir", access="r", types=("Patient",),
         definition=access_log.DEFINITION,
+    ),
+    *(
+        Route(method, pattern, "operation", run_view.run_view, body="fhir" if method == "POST" else "none", types=types,
+              definition=run_view.DEFINITION, any_format=True)
+        for method in ("GET", "POST")
+        for pattern, types in (
+            ("$viewdefinition-run", ()),
+            *((f"[type]/{name}", ("ViewDefinition",)) for name in ("$run", "$viewdefinition-run")),
+            *((f"[type]/[id]/{name}", ("ViewDefinition",)) for name in ("$run", "$viewdefinition-run")),
+        )
+    ),
+    *(
+        Route("POST", f"{of}$viewdefinition-export", "operation", view_export.view_export, body="fhir", types=types,
+              definition=view_export.DEFINITION, any_format=True)
+        for of, types in (("", ()), ("[type]/", ("ViewDefinition",)), ("[type]/[id]/", ("ViewDefinition",)))
     ),
 )  # fmt: skip
 

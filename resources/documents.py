@@ -4,6 +4,7 @@ Values are never re-spelled: `72.50` stays `72.50`, keys keep their order (https
 between tokens goes.
 """
 
+from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -36,6 +37,20 @@ def decode(body: bytes) -> dict[str, Any]:
     except msgspec.ValidationError:
         raise bad_request("A whole number in the body has more digits than can be kept", code="value") from None
     return document
+
+
+def decoder_of(members: tuple[str, ...]) -> Callable[[bytes], dict[str, Any]]:
+    """What decodes these top-level members of a document (and what stands beside primitives, `_member`), and passes over the others."""
+    names = [name for member in members for name in (member, f"_{member}")]
+    fields = {f"m{number}": name for number, name in enumerate(names)}
+    shape = msgspec.defstruct("Part", [(field, Any, msgspec.UNSET) for field in fields], rename=fields, gc=False)
+    parse = msgspec.json.Decoder(shape, float_hook=Decimal).decode
+
+    def read(body: bytes) -> dict[str, Any]:
+        part = parse(body)
+        return {name: value for field, name in fields.items() if (value := getattr(part, field)) is not msgspec.UNSET}
+
+    return read
 
 
 def encode(document: Any) -> bytes:

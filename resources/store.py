@@ -7,7 +7,7 @@ parses them: read, vread, history, search and export hand these bytes on.
 commit order, so a later commit never carries an earlier instant (docs/adr/0002).
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -289,8 +289,9 @@ class ResourceStore(Protocol):
 
     def scan(
         self, types: Sequence[str], *, until: int, after: int = 0, shard: tuple[int, int] = (0, 1)
-    ) -> AsyncIterator[list[Version]]:
-        """The live resources of these types (empty: all) as they were at position `until`, in lists, positions above `after`.
+    ) -> AsyncGenerator[list[Version], None]:
+        """The live resources of these types (empty: all) as they were at position `until`, in lists, positions above `after`. Lists are
+        short where documents are large.
 
         A stable snapshot whatever is written meanwhile, without an open transaction, in order of position. `shard` (i, n) gives
         every n-th part of the resources.

@@ -132,10 +132,16 @@ def targets(types: list[Json]) -> tuple[str, ...]:
     return () if "Resource" in names else tuple(sorted(names))
 
 
+def added() -> Iterator[Json]:
+    """What this server adds to R4: StructureDefinition and SearchParameters of ViewDefinition."""
+    for entry in json.loads((SOURCE / "view-definition.json").read_text(encoding="utf-8"))["entry"]:
+        yield entry["resource"]
+
+
 def search_parameters() -> tuple[SearchParameterDefinition, ...]:
     made = []
-    for entry in whole("search-parameters.r4.json.gz")["entry"]:
-        p = entry["resource"]
+    official = [entry["resource"] for entry in whole("search-parameters.r4.json.gz")["entry"]]
+    for p in [*official, *(one for one in added() if one["resourceType"] == "SearchParameter")]:
         components = tuple((c["definition"], c["expression"]) for c in p.get("component", []))
         made.append(
             SearchParameterDefinition(
@@ -264,6 +270,10 @@ def build() -> Definitions:
     for structure in lines("structure-definitions.r4.ndjson.gz"):
         if structure.get("derivation") != "constraint":
             structures.add(structure)
+    for structure in added():
+        if structure["resourceType"] == "StructureDefinition":
+            structures.add(structure)
+            structures.types[structure["type"]] = msgspec.structs.replace(structures.types[structure["type"]], added=True)
     terminology = TerminologyCompiler()
     bound = sorted({e.binding for t in structures.types.values() for e in t.elements.values() if e.binding})
     expanded = {url: terminology.expand(url) for url in bound}
@@ -283,7 +293,7 @@ def stale() -> bool:
     if not COMPILED.exists():
         return True
     made = COMPILED.stat().st_mtime
-    sources = [*SOURCE.glob("*.gz"), Path(__file__), ROOT / "conformance" / "load.py"]
+    sources = [*SOURCE.glob("*.gz"), *SOURCE.glob("*.json"), Path(__file__), ROOT / "conformance" / "load.py"]
     return any(path.stat().st_mtime > made for path in sources)
 
 

@@ -12,11 +12,26 @@ from fhir_server.config import Settings, variable  # noqa: E402  (the path is se
 PAGE = ROOT / "docs" / "configuration.md"
 HEAD = """# Configuration
 
-Generated from `fhir_server/config.py` by `make docs`; do not edit.
+Generated from `fhir_server/config.py` and its parts by `make docs`; do not edit.
 
 Every setting is an environment variable. A file `.env` in the working folder is read too; the environment wins over it, and command
 line options win over both. An empty variable counts as not given. An unknown `FHIR_…` variable or a bad value stops the start with one
 line that names it. `fhir-server check-config` shows what is in effect, secrets hidden, and whether the server could start.
+"""
+TITLES = {
+    "Settings": "The server: addresses, store, search, limits, audit",
+    "ProtectionSettings": "TLS, proxies, other web sites, rates",
+    "SignInSettings": "Tokens, apps, people who sign in here",
+    "OutsideSettings": "People who sign in elsewhere, and other servers' tokens",
+    "JobsSettings": "Jobs, and workers",
+    "FilesSettings": "Files of jobs",
+    "ImportSettings": "Imports",
+    "ExportSettings": "De-identified exports",
+}
+"""The classes that Settings is made of, in the order of the page."""
+
+TABLE = """
+**{title}**
 
 | setting | default |
 | --- | --- |
@@ -28,15 +43,21 @@ def default(value: Any) -> str:
 
 
 def page() -> str:
-    fields = Settings.model_fields
-    rows = "".join(
-        f"| [`{variable(name)}`](#{variable(name).lower()}) | {default(field.default)} |\n" for name, field in fields.items()
-    )
+    classes = {each.__name__: each for each in Settings.__mro__}
     parts = [
-        f"\n## {variable(name)}\n\n{field.description}\n\n{_type(field)}Default: {default(field.default)}.\n"
-        for name, field in fields.items()
+        (title, [name for name in Settings.model_fields if name in classes[part].__annotations__]) for part, title in TITLES.items()
     ]
-    return HEAD + rows + "".join(parts)
+    tables = [TABLE.format(title=title) + "".join(map(_row, names)) for title, names in parts]
+    return HEAD + "".join(tables) + "".join(_section(name) for _, names in parts for name in names)
+
+
+def _row(name: str) -> str:
+    return f"| [`{variable(name)}`](#{variable(name).lower()}) | {default(Settings.model_fields[name].default)} |\n"
+
+
+def _section(name: str) -> str:
+    field = Settings.model_fields[name]
+    return f"\n## {variable(name)}\n\n{field.description}\n\n{_type(field)}Default: {default(field.default)}.\n"
 
 
 def _type(field: Any) -> str:

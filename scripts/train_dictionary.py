@@ -3,7 +3,7 @@
     python scripts/train_dictionary.py FILE.ndjson.gz … > resources/stores/dictionary.zstd
 
 Each line is a resource, or a Bundle whose entries are taken one by one. A store keeps to the dictionary it was made with: changing
-the file needs a new dictionary id beside the old one, never a replacement.
+the file needs a new dictionary id (of `resources.stores.bodies.LATER`) and a new layout of every store, never a replacement.
 """
 
 import gzip

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from conformance.fhirpath import Path, compile_paths
+from resources.documents import decode, decoder_of
 from search.compartments import linking, owners
 from search.expansion.composites import below_root, combine
 from search.expansion.failing import forgiving
@@ -53,6 +54,22 @@ class Plan:
         by_key = {key: left for key, steps in self.by_key.items() if (left := _only(steps, codes))}
         return Plan(by_key, _only(self.always, codes), self.order_date, self.linking)
 
+    def reader(self) -> Callable[[bytes], dict[str, Any]]:
+        """What decodes a document's bytes, as far as the steps look at them."""
+        return decode if self.always else decoder_of(tuple(self.by_key))
+
+    def values(self, document: dict[str, Any]) -> dict[str, list[Value]]:
+        """What the steps find in a document, by parameter code."""
+        values: dict[str, list[Value]] = {}
+        by_key = self.by_key
+        for key in document:
+            steps = by_key.get(key)
+            if steps is not None:
+                take(steps, document, values)
+        if self.always:
+            take(self.always, document, values)
+        return values
+
 
 def _only(steps: Steps, codes: Set[str]) -> Steps:
     left = []
@@ -88,15 +105,7 @@ class Extractor:
         `document["id"]` must be the id that it is stored under: it tells the Patient's own compartment.
         """
         plan = self.plan(type)
-        values: dict[str, list[Value]] = {}
-        by_key = plan.by_key
-        for key in document:
-            steps = by_key.get(key)
-            if steps is not None:
-                take(steps, document, values)
-        if plan.always:
-            take(plan.always, document, values)
-        entry = entry_of(plan, type, document.get("id", ""), values)
+        entry = entry_of(plan, type, document.get("id", ""), plan.values(document))
         if self._texts:
             entry.text = text_of(document)
         return entry

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from resources.store import Key, StoreUnavailable
 from search.parameter import SearchParameter
 from search.query import Compartment, Grants, Include, Query
+from search.values import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,24 @@ class SearchIndex(Protocol):
     async def caught_up(self, types: Sequence[str], position: int | None = None) -> bool:
         """Wait, bounded, until searches of these types find every commit up to `position` (None: up to the newest that the store's
         readers see when this is called); False if the bound passed first, and searches may then miss the latest."""
+
+
+@runtime_checkable
+class Deferring(Protocol):
+    """What an index promises beside that can be filled in one go after the documents of a first load: one that lives in the store's own
+    database. (One outside follows the store anyway.)"""
+
+    async def defer(self, types: Sequence[str], until: int) -> frozenset[str]:
+        """Have documents of these types come without being indexed, until then (microseconds since the epoch), or until a later instant
+        that is given before; those of the types for which that is so, which have no documents yet or are deferred already. Searches that
+        look at them raise Preparing until all is indexed. Raises StoreUnavailable."""
+
+    def later(self, entry: Entry) -> Any:
+        """`Change.entry` of a document that need not be indexed with its commit. Where its type is not deferred by then it is."""
+
+    async def indexed(self, types: Sequence[str]) -> None:
+        """Have what was deferred of these types indexed in the background. Raises Preparing until that is done, and what the index holds
+        was compared with the documents."""
 
 
 class Preparing(StoreUnavailable):

@@ -138,33 +138,33 @@ def _numbered(source: Definitions) -> Iterator[SearchParameter]:
 
     Numbers count up from 1 over the definitions in their official order and, within one, over its types in alphabetical order.
     They depend on nothing else, so all processes and starts agree, and a release that adds definitions after the present ones
-    changes none. A parameter of the same type, kind and expression as an earlier one is its alias and shares its number; the number
-    it would have had stays unused.
+    changes none; those of types that are added to R4's stand behind all. A parameter of the same type, kind and expression as an earlier
+    one is its alias and shares its number; the number it would have had stays unused.
     """
     firsts: dict[tuple[str, str, tuple[str, ...]], SearchParameter] = {}
-    number = 0
-    for definition in source.search_parameters:
-        for type in _types(definition, source):
-            number += 1
-            parts = _parts(definition.expression, type)
-            first = firsts.get((type, definition.kind, parts)) if parts else None
-            parameter = SearchParameter(
-                type,
-                definition.code,
-                cast(ParameterType, definition.kind),
-                " | ".join(parts),
-                definition.url,
-                _targets(definition.targets, parts, type, source),
-                first.number if first else number,
-                first.code if first else definition.code,
-                definition.description,
-                _bound_codes(parts, type, source) if definition.kind == "token" else _NO_CODES,
-                definition.kind in KINDS and bool(parts),
-            )
-            parameter = replace(parameter, includable=_has(parameter, "Reference"))
-            if definition.kind != "composite":
-                firsts.setdefault((type, definition.kind, parts), parameter)
-            yield parameter
+    added = source.added_types
+    pairs = [(definition, type) for definition in source.search_parameters for type in _types(definition, source)]
+    pairs.sort(key=lambda pair: pair[1] in added)  # those of R4's own types keep their numbers
+    for number, (definition, type) in enumerate(pairs, 1):
+        parts = _parts(definition.expression, type)
+        first = firsts.get((type, definition.kind, parts)) if parts else None
+        parameter = SearchParameter(
+            type,
+            definition.code,
+            cast(ParameterType, definition.kind),
+            " | ".join(parts),
+            definition.url,
+            _targets(definition.targets, parts, type, source),
+            first.number if first else number,
+            first.code if first else definition.code,
+            definition.description,
+            _bound_codes(parts, type, source) if definition.kind == "token" else _NO_CODES,
+            definition.kind in KINDS and bool(parts),
+        )
+        parameter = replace(parameter, includable=_has(parameter, "Reference"))
+        if definition.kind != "composite":
+            firsts.setdefault((type, definition.kind, parts), parameter)
+        yield parameter
 
 
 def _types(definition: SearchParameterDefinition, source: Definitions) -> list[str]:

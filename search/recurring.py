@@ -45,8 +45,11 @@ class Recurring:
         return entry_of(plan, self._type, id, values)
 
     def _values(self, name: str, raw: bytes, steps: Steps) -> dict[str, list[Value]]:
-        if name == "meta" and members(raw).keys() <= _STAMP:
-            return {}
+        if name == "meta":
+            kept = [b'"%b":%b' % (key.encode(), bytes(value)) for key, value in members(raw).items() if key not in _STAMP]
+            if not kept:
+                return {}
+            raw = b"{%b}" % b",".join(kept)
         if name in self._varying or len(raw) > _LONGEST:
             return _read(name, raw, steps)
         known = self._known.get((name, raw))

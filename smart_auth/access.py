@@ -1,10 +1,6 @@
 """What an access token stands for."""
 
-from typing import Literal
-
 import msgspec
-
-Kind = Literal["user", "system"]
 
 OPERATOR = "fhir-server token"
 """The client, and the subject, of tokens that are made on the command line by whoever can read the store."""
@@ -17,6 +13,7 @@ class Access(msgspec.Struct, frozen=True, omit_defaults=True):
     `role` is the user's, "" for a client of its own. `patient` and `encounter` are ids of the launch context, `fhir_user` a reference
     (`Practitioner/1`). `grant` is the id of the authorization that it comes from, `issued` and `expires` are microseconds since the epoch.
     `extra` are further members of the token response that introspection repeats (fhirContext, intent, need_patient_banner …).
+    `deidentified`: the client gets de-identified exports and nothing else.
     """
 
     subject: str
@@ -32,3 +29,4 @@ class Access(msgspec.Struct, frozen=True, omit_defaults=True):
     client_name: str = ""
     user_name: str = ""
     extra: dict[str, object] = {}
+    deidentified: bool = False

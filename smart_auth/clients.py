@@ -18,6 +18,7 @@ from smart_auth.tokens import digest
 
 KIND = "client"
 ClientType = Literal["public", "confidential", "backend"]
+ContextForm = Literal["objects", "references"]
 AuthMethod = Literal["none", "client_secret_basic", "client_secret_post", "private_key_jwt"]
 
 ID = re.compile(r"[ -~]{1,128}", re.ASCII)
@@ -38,8 +39,9 @@ class Client(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `scopes` is the most that it may ask for. `launch_uri` is where an EHR starts it. `jwks` (a JWK Set) or `jwks_uri` are its public
     keys where `auth_method` is private_key_jwt. `trusted`: users need not be asked, for the operator answers for it.
+    `fhir_context` is how token responses tell it fhirContext: as SMART 2.2 does, or as an array of references, as up to version 2.0.
     `registered` are further members of a dynamic registration (RFC 7591), as they were sent; `opened` is the hour since the epoch in which
-    it registered itself without anybody who answers for it (0: it did not).
+    it registered itself without anybody who answers for it (0: it did not). `deidentified`: it gets de-identified exports and nothing else.
     """
 
     id: str
@@ -57,6 +59,8 @@ class Client(msgspec.Struct, frozen=True, omit_defaults=True):
     created: int = 0
     registered: dict[str, Any] = {}
     opened: int = 0
+    fhir_context: ContextForm = "objects"
+    deidentified: bool = False
 
     @property
     def most(self) -> Scopes:

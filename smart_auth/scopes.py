@@ -21,7 +21,6 @@ _SCOPE = re.compile(
 )
 """A scope's characters are those of RFC 6749 (3.3): printable ASCII without blank, `"` and `\\`."""
 
-WORD = re.compile(r"[!#-\[\]-~]{1,256}", re.ASCII)
 MOST = 200
 """Most scopes in one request: an app that wants single types of a whole record asks for some thirty."""
 
@@ -102,6 +101,26 @@ def parse_scope(text: str) -> ResourceScope | None:
     if query is not None and not (pairs and all(name and value for name, value in pairs)):
         return None  # an empty value would narrow to nothing, or to all, by the reader's leave
     return ResourceScope(cast(Level, level), type, _VERSION_1.get(letters, letters), pairs, text)
+
+
+_PARTS = re.compile(r"(patient|user|system)/([^.?]*)(?:\.([^?]*))?(\?.*)?", re.DOTALL)
+
+
+def fault(text: str) -> str:
+    """Why a part of a scope parameter that `parse_scopes` finds unknown is no scope; nothing of it is repeated."""
+    match = _PARTS.fullmatch(text)
+    if match is None:
+        return "no scope that is known here"
+    _, type, letters, query = match.groups()
+    if not letters:
+        return "it does not say what may be done with the type, such as .rs"
+    if letters not in _VERSION_1 and not set(letters) <= set(LETTERS):
+        return "what may be done is some of the letters cruds, or read, write or * of version 1"
+    if letters not in _VERSION_1 and "".join(letter for letter in LETTERS if letter in letters) != letters:
+        return "the letters come once each and in the order cruds"
+    if query and (type == "*" or letters in _VERSION_1):
+        return "only a scope for one type, with letters of cruds, can be narrowed by a search"
+    return "type or search is not written as such" if query else "the type is not written as one"
 
 
 def _with_letter(scope: ResourceScope, letter: str) -> ResourceScope:

@@ -1,8 +1,10 @@
 """What the endpoints of the authorization server work with, wired once in `fhir_server/app.py`."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 from resources.store import ABSENT, Conflict, Record, RecordChange, ResourceStore
 from smart_auth.access import Access
@@ -63,8 +65,8 @@ class Directory(Protocol):
     async def patients(self, text: str, most: int, viewer: Viewer) -> Sequence[Person]:
         """The first Patients whose name, birth date, identifier or id is `text` ("": whoever comes first)."""
 
-    async def patient(self, id: str, viewer: Viewer) -> Person | None:
-        """The Patient, or None where there is none that the viewer may see."""
+    async def named(self, ids: Sequence[str], viewer: Viewer) -> Sequence[Person]:
+        """The Patients with these ids, those that there are and that the viewer may see."""
 
     async def visits(self, patient: str, most: int, viewer: Viewer) -> Sequence[Visit]:
         """The newest Encounters of the Patient with this id."""
@@ -113,6 +115,9 @@ class Service:
     sealer: Sealer
     remote_keys: RemoteKeys
     provider: Provider | None = None
+    _turns: WeakValueDictionary[str, asyncio.Lock] = field(
+        default_factory=WeakValueDictionary, init=False, repr=False, compare=False
+    )
 
     async def tagged(self, kind: str, tag: str) -> list[Record]:
         """All records of a kind that have the tag, however many (`ResourceStore.records` gives them in parts). Raises StoreUnavailable."""
@@ -132,6 +137,11 @@ class Service:
         Whether it was kept. Raises Conflict("record") where others came first again and again, StoreUnavailable.
         """
         key = digest(f"{change.kind} {tag}")
+        lock = self._turns.setdefault(key, asyncio.Lock())
+        async with lock:  # those of this process one after the other: only other processes come first
+            return await self._commit_in_turn(key, most, tag, change, happening)
+
+    async def _commit_in_turn(self, key: str, most: int, tag: str, change: RecordChange, happening: Happening) -> bool:
         for _ in range(_TRIES):
             turn = await self.store.record(_TURN, key)
             if len(await self.store.records(change.kind, tag=tag, limit=most)) >= most:

@@ -70,6 +70,10 @@ class User(msgspec.Struct, frozen=True, omit_defaults=True):
         """A copy with some fields changed."""
         return msgspec.structs.replace(self, **changes)
 
+    def over(self, stored: "User") -> "User":
+        """A copy that is to replace what is stored now, with its last sign-in."""
+        return self.having(revision=stored.revision, signed_in=stored.signed_in)
+
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(User).decode

@@ -17,10 +17,15 @@ if TYPE_CHECKING:
 Fields = tuple[tuple[str, str], ...]
 
 
+async def uncounted() -> None:
+    """Nothing is counted."""
+
+
 @dataclass(frozen=True, slots=True)
 class WebRequest:
     """`path` is decoded, without the root; `names` the parts of it that the route names. `query` and `form` are decoded (name, value)
-    pairs in order, `headers` have lower-case names, `body` is the raw body. `address` is the caller's network address."""
+    pairs in order, `headers` have lower-case names, `body` is the raw body. `address` is the caller's network address.
+    `stranger` counts a call by nobody known, and is awaited before it is recorded; it raises where there were too many."""
 
     method: str
     path: str
@@ -31,6 +36,7 @@ class WebRequest:
     body: bytes = b""
     address: str = ""
     names: Mapping[str, str] = field(default_factory=dict)
+    stranger: Callable[[], Awaitable[None]] = uncounted
 
     def single(self, *, of: Fields | None = None) -> dict[str, str]:
         """The fields of the form (POST) or the query (GET), by name. Raises OAuthError where one is repeated (RFC 6749, 3.1 and 3.2)."""
@@ -79,18 +85,20 @@ def redirect(url: str, *cookies: Cookie) -> WebResponse:
 
 
 Endpoint = Callable[["Service", WebRequest], Awaitable[WebResponse]]
-"""What answers at one address. Raises OAuthError (sent as JSON) or StoreUnavailable."""
+"""What answers at one address. Raises OAuthError (sent as JSON unless the row says otherwise), FhirError or StoreUnavailable."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebRoute:
     """One row of the table in `smart_auth/routes.py`. `path` is below the root and may name parts (`/oauth/clients/{id}`). `page`: for
-    people in a browser, so an OAuthError becomes a page, not JSON. `cors`: scripts of every origin may call it (cookies do not count)."""
+    people in a browser, so an OAuthError becomes a page, not JSON; `fhir`: an OperationOutcome. `cors`: scripts of every origin may call it
+    (cookies do not count)."""
 
     method: str
     path: str
     endpoint: Endpoint
     page: bool = False
     cors: bool = False
+    fhir: bool = False
     most: int = 65_536
     """Bytes of a body."""

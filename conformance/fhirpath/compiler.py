@@ -4,8 +4,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final
 
-from conformance.fhirpath.functions import boundaries, collections, conversions, numbers, strings
-from conformance.fhirpath.functions.scoped import BUILDERS
+from conformance.fhirpath.budget import BUDGET, Budget, spend
+from conformance.fhirpath.functions import boundaries, collections, conversions, keys, numbers, regular, scoped, strings
 from conformance.fhirpath.functions.signature import SAME, Code, Function
 from conformance.fhirpath.functions.types import is_code, of_type
 from conformance.fhirpath.model import definition, element, is_primitive, is_resource, is_subtype, system_of
@@ -32,6 +32,7 @@ from conformance.fhirpath.values import (
     Environment,
     Item,
     boolean,
+    charge,
     distinct,
     property_of,
     single,
@@ -48,11 +49,13 @@ def _html_checks(found: Collection, _arguments: list[Collection], _env: Environm
 
 FUNCTIONS: Final[dict[str, Function]] = {
     **collections.FUNCTIONS, **strings.FUNCTIONS, **numbers.FUNCTIONS, **boundaries.FUNCTIONS, **conversions.FUNCTIONS,
-    "htmlChecks": Function(_html_checks, result="System.Boolean"),
+    "htmlChecks": Function(_html_checks, result="System.Boolean", work=64),
 }  # fmt: skip
+_BUILDERS: Final[dict[str, tuple[int, int, scoped.Builder]]] = {**scoped.BUILDERS, **keys.BUILDERS}
 _BOOLEAN: Final = frozenset(("System.Boolean",))
 _BOOLEAN_OPERATORS: Final = frozenset(("=", "!=", "~", "!~", "<", ">", "<=", ">=", "and", "or", "xor", "implies", "in", "contains"))
 _CONSTANTS: Final = {"ucum": UCUM, "sct": "http://snomed.info/sct", "loinc": "http://loinc.org"}
+_PATTERNS: Final = frozenset(("matches", "matchesFull", "replaceMatches"))
 _PREFIXES: Final = {"vs-": "http://hl7.org/fhir/ValueSet/", "ext-": "http://hl7.org/fhir/StructureDefinition/"}
 _UNORDERED: Final = frozenset(("children", "descendants"))
 
@@ -65,6 +68,7 @@ class Compiler:
 
     def code(self, tree: Node, this: Code) -> Code:
         """The closure of a tree, for a scope whose `$this` is like `this`. Raises FhirPathError for what cannot be."""
+        spend(1 if this.types is None else 1 + len(this.types))
         return _FORMS[type(tree)](self, tree, this)
 
     def _literal(self, tree: Literal, _this: Code) -> Code:
@@ -123,6 +127,8 @@ class Compiler:
             found = run(env)
             if len(found) == 1:
                 return property_of(found[0], name)
+            if (budget := BUDGET.get()) is not None:
+                return _children_of_each(found, name, budget)
             return [child for item in found for child in property_of(item, name)]
 
         return Code(children, types, target.ordered)
@@ -132,7 +138,9 @@ class Compiler:
 
         def picked(env: Environment) -> Collection:
             at = single_integer(index.run(env), "[ ]")
-            return [] if at is None or at < 0 else target.run(env)[at : at + 1]
+            found = [] if at is None or at < 0 else target.run(env)
+            spend(len(found))
+            return [] if at is None else found[at : at + 1]
 
         return Code(picked, target.types, target.ordered)
 
@@ -162,7 +170,7 @@ class Compiler:
         types = _BOOLEAN if tree.operator in _BOOLEAN_OPERATORS else None
         lazy = {"and": False, "or": True}.get(tree.operator)
         if lazy is None:
-            return Code(lambda env: operate(left(env), right(env)), types)
+            return Code(_operated(tree.operator, left, right), types)
 
         def short(env: Environment) -> Collection:
             first = left(env)
@@ -175,7 +183,14 @@ class Compiler:
         types = [o.types for o in operands]
         known = None if None in types else frozenset[str]().union(*(t for t in types if t is not None))
         runs = [o.run for o in operands]
-        return Code(lambda env: distinct(v for run in runs for v in run(env)), known, all(o.ordered for o in operands))
+
+        def united(env: Environment) -> Collection:
+            found = [v for run in runs for v in run(env)]
+            if (budget := BUDGET.get()) is not None:
+                charge(budget, found, deep=True)
+            return distinct(found)
+
+        return Code(united, known, all(o.ordered for o in operands))
 
     def _type_test(self, tree: TypeTest, this: Code) -> Code:
         target = self.code(tree.operand, this)
@@ -188,8 +203,8 @@ class Compiler:
     def _call(self, tree: Call, this: Code) -> Code:
         here = Code(lambda env: env.this, this.types, this.ordered)
         target = here if tree.target is None else self.code(tree.target, this)
-        if tree.name in BUILDERS:
-            least, most, build = BUILDERS[tree.name]
+        if tree.name in _BUILDERS:
+            least, most, build = _BUILDERS[tree.name]
             _check_arguments(tree, least, most)
             return build(self, tree, target, here)
         function = FUNCTIONS.get(tree.name)
@@ -197,6 +212,8 @@ class Compiler:
             raise FhirPathError(f"there is no function {tree.name}()", tree.at)
         _check_arguments(tree, function.least, function.most)
         self._check_input(tree, function, target)
+        if tree.name in _PATTERNS:
+            _check_pattern(tree)
         arguments = [self.code(a, this).run for a in tree.arguments]
         types = target.types if function.result == SAME else frozenset((function.result,)) if function.result else None
         return Code(_applied(function, target.run, arguments), types, target.ordered and tree.name not in _UNORDERED)
@@ -210,13 +227,60 @@ class Compiler:
             raise FhirPathError(f"{tree.name}() needs a {function.input.lower()}, not {' or '.join(sorted(target.types))}", tree.at)
 
 
+def _check_pattern(tree: Call) -> None:
+    """A regular expression, and a substitute, that stand in the path: what is wrong with them is told before there is any document."""
+    texts = [each.value for each in tree.arguments if isinstance(each, Literal) and isinstance(each.value, str)]
+    if len(texts) == len(tree.arguments):
+        regular.check(*texts)
+
+
+def _children_of_each(found: Collection, name: str, budget: Budget) -> Collection:
+    made: Collection = []
+    for item in found:
+        children = property_of(item, name)
+        budget.spend(1 + len(children))
+        made += children
+    return made
+
+
+def _operated(
+    operator: str, left: Callable[[Environment], Collection], right: Callable[[Environment], Collection]
+) -> Callable[[Environment], Collection]:
+    operate = OPERATORS[operator]
+    each_with_each = operator in ("~", "!~")
+
+    def operated(env: Environment) -> Collection:
+        a, b = left(env), right(env)
+        budget = BUDGET.get()
+        if budget is not None:
+            before = budget.left
+            charge(budget, a, deep=True)
+            first = before - budget.left
+            charge(budget, b, deep=True)
+            if each_with_each:
+                budget.spend(first * (before - first - budget.left))
+        return operate(a, b)
+
+    return operated
+
+
 def _applied(
     function: Function, target: Callable[[Environment], Collection], arguments: list[Callable[[Environment], Collection]]
 ) -> Callable[[Environment], Collection]:
-    run = function.run
-    if not arguments:
-        return lambda env: run(target(env), [], env)
-    return lambda env: run(target(env), [a(env) for a in arguments], env)
+    run, deep, work = function.run, function.deep, function.work
+
+    def applied(env: Environment) -> Collection:
+        found, given = target(env), [a(env) for a in arguments]
+        budget = BUDGET.get()
+        if budget is None:
+            return run(found, given, env)
+        for each in (found, *given):
+            charge(budget, each, deep=deep, work=work)
+        made = run(found, given, env)
+        charge(budget, made)
+        return made
+
+    return applied
 
 
 def _check_arguments(tree: Call, least: int, most: int) -> None:

@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import Any
 
+from conformance.fhirpath.budget import spend
 from conformance.fhirpath.compiler import Compiler
 from conformance.fhirpath.functions.signature import Code
 from conformance.fhirpath.model import definition, is_resource
-from conformance.fhirpath.nodes import FhirPathError, Node
+from conformance.fhirpath.nodes import FhirPathError, Node, count_nodes
 from conformance.fhirpath.parser import parse
 from conformance.fhirpath.static import Truth
 from conformance.fhirpath.temporal import Temporal
@@ -20,17 +21,22 @@ _FHIR_OF_SYSTEM = {
     "Time": "time", "Quantity": "Quantity",
 }  # fmt: skip
 
+_BEGIN = 4
+"""Steps that it takes to begin."""
+
 
 class Expression:
     """An expression compiled for nodes of one type; made by `compile_expression`, immutable, to be shared.
 
-    `truth(node, resource, root)`: the quick form of a condition, true, false or None for an empty result (`resource` and `root` are
-    %resource and %rootResource). `fhir_types`: what the values can be where that is known ("boolean", "Reference"), else None.
+    `truth(node, resource, root)`: the quick form of a condition, true, false or None for an empty result, with which an invariant has
+    failed (`resource` and `root` are %resource and %rootResource). `fhir_types`: what the values can be where that is known ("boolean",
+    "Reference"), else None.
     """
 
-    __slots__ = ("_code", "_type", "fhir_types", "truth")
+    __slots__ = ("_code", "_steps", "_type", "fhir_types", "truth")
 
-    def __init__(self, type_name: str, code: Code, truth: Truth) -> None:
+    def __init__(self, type_name: str, code: Code, truth: Truth, steps: int) -> None:
+        self._steps = steps
         self._type = type_name
         self._code = code
         self.truth = truth
@@ -57,13 +63,8 @@ class Expression:
             made.append((kind.name, value.value) if isinstance(value, Item) else (f"System.{kind.name}", value))
         return made
 
-    def holds(self, node: Any, *, root: Any = None, resource: Any = None) -> bool:
-        """Is the result true? False if it is false or empty (an invariant without result has failed). Raises FhirPathError."""
-        if resource is None:
-            resource = node
-        return self.truth(node, resource, resource if root is None else root) is True
-
     def _run(self, node: Any, root: Any, resource: Any, variables: Mapping[str, Any] | None) -> Collection:
+        spend(self._steps)
         return _guarded(self._code.run, environment(node, self._type, resource, root, variables))
 
 
@@ -110,9 +111,10 @@ def conditions(resource_type: str | None, *, search: bool = False) -> Conditions
 
 def complete_truth(tree: Node, type_name: str, *, strict: bool) -> Truth:
     """A condition by the complete engine."""
-    run = _compiled(tree, type_name, strict=strict).run
+    run, steps = _compiled(tree, type_name, strict=strict).run, _BEGIN + count_nodes(tree)
 
     def truth(node: Any, resource: Any, root: Any) -> bool | None:
+        spend(steps)
         return boolean(_guarded(run, environment(node, type_name, resource, root)), "a condition")
 
     return truth
@@ -144,5 +146,8 @@ def compile_expression(expression: str, type_name: str, *, strict: bool = False)
 def compile_tree(tree: Node, type_name: str, *, strict: bool) -> Expression:
     """As `compile_expression`, for what has been parsed already."""
     code = _compiled(tree, type_name, strict=strict)
-    quick = conditions(resource_type_of(type_name)).truth
-    return Expression(type_name, code, complete_truth(tree, type_name, strict=True) if strict else quick(tree, type_name))
+    if strict:
+        truth = complete_truth(tree, type_name, strict=True)
+    else:
+        truth = conditions(resource_type_of(type_name)).truth(tree, type_name)
+    return Expression(type_name, code, truth, _BEGIN + count_nodes(tree))

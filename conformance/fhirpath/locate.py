@@ -1,14 +1,18 @@
 """Where a path leads in a document, so that the place can be changed (https://hl7.org/fhir/R4/fhirpatch.html#concept)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from conformance.fhirpath.budget import spend
 from conformance.fhirpath.expression import conditions, resource_type_of
 from conformance.fhirpath.model import definition, element, is_primitive, is_resource, is_subtype, selects
-from conformance.fhirpath.nodes import Call, FhirPathError, Indexer, Literal, Member, Node, TypeTest, children_of
+from conformance.fhirpath.nodes import Call, FhirPathError, Indexer, Literal, Member, Node, TypeTest, children_of, count_nodes
 from conformance.fhirpath.parser import parse
 from conformance.fhirpath.static import type_argument, uses_variables
+
+_COMPILING = 40
+"""Steps that a condition takes to be compiled, beside those for what is in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +105,14 @@ class _Walk:
     @staticmethod
     def _children(places: list[_Place], tree: Member) -> list[_Place]:
         made: list[_Place] = []
+        spend(2 * len(places))
         for place in places:
             node_type = _actual_type(place)
             found = element(node_type, tree.name)
             if found is None:
                 raise FhirPathError(f"{node_type} has no element {tree.name}", tree.at)
             for key, code in found.json.items():
-                made.extend(_at(place, tree.name, key, code))
+                made.extend(_counted(_at(place, tree.name, key, code)))
         return made
 
     def _call(self, tree: Call, places: list[_Place]) -> list[_Place]:
@@ -126,12 +131,20 @@ class _Walk:
             extensions = self._children(places, Member(tree.at, tree.height, tree.target, "extension"))
             return [p for p in extensions if p.value.get("url") == url]
         _check_criterion(argument)
+        spend(len(places) * count_nodes(argument))
         return [place for place in places if self._holds(argument, place)]
 
     def _holds(self, criterion: Node, place: _Place) -> bool:
         kind = _actual_type(place)
+        spend(_COMPILING)
         truth = conditions(resource_type_of(kind)).truth(criterion, kind)
         return truth(place.value, self.root.value, self.root.value) is True
+
+
+def _counted(found: Iterable[Location]) -> Iterator[Location]:
+    for each in found:
+        spend(2)
+        yield each
 
 
 def _check_criterion(tree: Node) -> None:

@@ -1,10 +1,12 @@
 """The syntax tree of FHIRPath (http://hl7.org/fhirpath/N1) and the one error this package raises."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 
 class FhirPathError(ValueError):
-    """An expression that cannot be read, makes no sense for its type, or fails on its data.
+    """An expression that cannot be read, makes no sense for its type, or fails on its data: then the text repeats nothing of these.
 
     `position` is the offset in the expression where that shows (0-based, in characters); -1 where there is none.
     """
@@ -106,6 +108,11 @@ class TypeTest(Node):
     type: str
 
 
+def count_nodes(tree: Node) -> int:
+    """How many nodes a tree has."""
+    return 1 + sum(map(count_nodes, children_of(tree)))
+
+
 def children_of(tree: Node) -> tuple[Node, ...]:
     """The nodes directly below a node."""
     match tree:
@@ -122,3 +129,32 @@ def children_of(tree: Node) -> tuple[Node, ...]:
         case Unary(operand=operand) | TypeTest(operand=operand):
             return (operand,)
     return ()
+
+
+def substitute(tree: Node, values: Mapping[str, Any]) -> Node:
+    """The tree with each `%name` that `values` knows as a literal (bool, int, Decimal, str, Temporal or Quantity), which is as quick as one
+    that was written."""
+    if isinstance(tree, Variable):
+        return Literal(tree.at, tree.height, values[tree.name]) if tree.name in values else tree
+    rebuild = _FORMS.get(type(tree))
+    return tree if rebuild is None else rebuild(tree, lambda child: None if child is None else substitute(child, values))
+
+
+def variables(tree: Node) -> Iterator[Variable]:
+    """The variables in a tree, from left to right."""
+    if isinstance(tree, Variable):
+        yield tree
+    for child in children_of(tree):
+        yield from variables(child)
+
+
+_Change = Callable[[Any], Any]
+_FORMS: Final[dict[type[Node], Callable[[Any, _Change], Node]]] = {
+    Member: lambda tree, change: replace(tree, target=change(tree.target)),
+    Call: lambda tree, change: replace(tree, target=change(tree.target), arguments=tuple(change(a) for a in tree.arguments)),
+    Indexer: lambda tree, change: replace(tree, target=change(tree.target), index=change(tree.index)),
+    Unary: lambda tree, change: replace(tree, operand=change(tree.operand)),
+    Binary: lambda tree, change: replace(tree, left=change(tree.left), right=change(tree.right)),
+    Union: lambda tree, change: replace(tree, operands=tuple(change(o) for o in tree.operands)),
+    TypeTest: lambda tree, change: replace(tree, operand=change(tree.operand)),
+}

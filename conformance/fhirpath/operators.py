@@ -136,7 +136,7 @@ def moved(value: Temporal, by: Quantity, sign: int) -> Temporal | None:
     """A date or time plus or minus a time-valued quantity. Raises FhirPathError for units that are no calendar's ('mo', 'cm')."""
     word = by.calendar_word
     if word is None:
-        raise FhirPathError(f"a date moves by years, months … or milliseconds, not by {str(by)!r}")
+        raise FhirPathError("a date moves by years, months … or milliseconds, not by another unit")
     if value.kind == "Time" and word in INEXACT:
         raise FhirPathError("a time moves by weeks and less")
     return add(value, by.value * sign, word)

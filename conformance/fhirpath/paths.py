@@ -90,12 +90,12 @@ def _computed(tree: Node, scope: StaticScope) -> list[Path]:
 
 def _of_kind(compiled: Expression, kind: str) -> Callable[[Any], list[Any]]:
     def get(node: Any) -> list[Any]:
-        return [_as_json(value) for name, value in compiled.typed(node) if fhir_name(name) == kind and value is not None]
+        return [as_json(value) for name, value in compiled.typed(node) if fhir_name(name) == kind and value is not None]
 
     return get
 
 
-def _as_json(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """A System value as the JSON of the FHIR type that corresponds to it; a value of the document as it is."""
     if isinstance(value, Temporal):
         return str(value).removesuffix("T")  # a DateTime that is known to the day

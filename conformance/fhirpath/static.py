@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from conformance.fhirpath.budget import spend
 from conformance.fhirpath.model import element, is_primitive, is_resource, is_subtype, selects, spelt_right
 from conformance.fhirpath.nodes import Call, Indexer, Literal, Member, Node, Scope, TypeTest, Union, Variable, children_of
 
@@ -16,6 +17,10 @@ Getter = Callable[[Any], Values]
 Truth = Callable[[Any, Any, Any], bool | None]
 """(node, %resource, %rootResource) -> true, false or None for an empty result."""
 
+MOST_BRANCHES: Final = 500
+"""`extension.value.extension.value…` multiplies with each step; what has more goes to the complete engine."""
+LONG: Final = 16
+"""Items from which on it is counted that they are gone through: of fewer the cost is that of the expression."""
 NOTHING: Final[Values] = []
 """Shared by all getters that find nothing: results are read, never changed."""
 
@@ -55,6 +60,7 @@ class StaticScope:
 def branches(tree: Node, scope: StaticScope) -> tuple[Branch, ...] | None:
     """The branches of a path; None if the tree is no path or its types are not known."""
     compile_ = _FORMS.get(type(tree))
+    spend(5)
     return None if compile_ is None else compile_(tree, scope)
 
 
@@ -89,6 +95,9 @@ def _property(found: tuple[Branch, ...], name: str) -> tuple[Branch, ...] | None
         known = True
         for key, code in definition.json.items():
             made.append(_step(branch, key, code, definition.many))
+        if len(made) > MOST_BRANCHES:
+            return None
+    spend(len(made))
     return tuple(made) if known else None
 
 
@@ -117,7 +126,11 @@ def _first_step(key: str, many: bool, nulls: bool) -> Getter:
 
     def but_null(node: Any) -> Values:
         value = node.get(key)
-        return NOTHING if not value else value if None not in value else [v for v in value if v is not None]
+        if not value:
+            return NOTHING
+        if len(value) > LONG:
+            spend(len(value))
+        return value if None not in value else [v for v in value if v is not None]
 
     return but_null if nulls else all_of if many else one
 
@@ -137,12 +150,16 @@ def _later_step(before: Getter, key: str, many: bool, nulls: bool) -> Getter:
         found = before(node)
         if not found:
             return NOTHING
+        if len(found) > LONG:
+            spend(len(found))
         return [value for item in found if (value := item.get(key)) is not None]
 
     def many_each(node: Any) -> Values:
         found = before(node)
         if not found:
             return NOTHING
+        if len(found) > LONG:
+            spend(len(found))
         return [value for item in found for value in item.get(key, NOTHING) if value is not None or not nulls]
 
     return many_each if many else one_each
@@ -173,9 +190,15 @@ def _filtered(branch: Branch, criterion: Truth, place: tuple[object, ...]) -> Br
     before = branch.get
 
     def get(node: Any) -> Values:
-        return [item for item in before(node) if criterion(item, None, None)]
+        return [item for item in counted(before(node)) if criterion(item, None, None)]
 
     return Branch(branch.type, get, branch.source, branch.many, place=(*(branch.place or (branch.source,)), *place))
+
+
+def counted(items: Values) -> Values:
+    """The items, counted because they are gone through."""
+    spend(len(items))
+    return items
 
 
 def uses_variables(tree: Node) -> bool:

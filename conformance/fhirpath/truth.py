@@ -4,21 +4,24 @@ This is the quick half of the engine, made for invariants and `where(…)`: cond
 handled here goes to `fallback`, the complete engine, for just that part of the tree.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
+from conformance.fhirpath.budget import TEXT, spend
+from conformance.fhirpath.functions import regular
 from conformance.fhirpath.model import SYSTEM_OF_PRIMITIVE, is_primitive, is_subtype, reference_type
 from conformance.fhirpath.nodes import Binary, Call, FhirPathError, Literal, Member, Node, Scope, TypeTest, Union
-from conformance.fhirpath.static import Branch, StaticScope, Truth, branches
+from conformance.fhirpath.static import Branch, StaticScope, Truth, branches, counted
 from conformance.fhirpath.temporal import Temporal, compare, parse_datetime, parse_time
 
 Scalar = Callable[[Any, Any, Any], Any]
 """The one value of a path, None if there is none, MANY if there are more."""
 
 MANY: Final = object()
+_LONG: Final = 1_000
+"""Characters from which on it is counted that a text is gone through."""
 _TEMPORAL: Final = frozenset(("date", "dateTime", "instant", "time"))
 _NUMERIC: Final = frozenset(("integer", "positiveInt", "unsignedInt", "decimal"))
 _ORDERS: Final[dict[str, Callable[[Any], bool]]] = {
@@ -293,14 +296,17 @@ class Conditions:
 
 def _text_test(tree: Call, argument: str) -> Callable[[str], bool]:
     if tree.name == "matches":
-        try:
-            pattern = re.compile(argument, re.DOTALL)
-        except re.error as error:
-            raise FhirPathError(f"the regular expression is wrong: {error}", tree.at) from error
-        return lambda value: pattern.search(value) is not None
+        regular.check(argument)
+        return lambda value: regular.found(argument, value)
     if tree.name == "startsWith":
         return lambda value: value.startswith(argument)
-    return lambda value: argument in value
+
+    def contains(value: str) -> bool:
+        if len(value) > _LONG:
+            spend(len(value) >> TEXT)
+        return argument in value
+
+    return contains
 
 
 def temporal_order(a: str, b: str) -> int | None:
@@ -351,7 +357,7 @@ def _some(branch: Branch) -> Truth:
 def _has_key(branch: Branch, keys: frozenset[str]) -> Truth:
     parent = branch.parent
     if parent is not None:
-        return _at_source(branch, lambda node: any(not keys.isdisjoint(item) for item in parent(node)))
+        return _at_source(branch, lambda node: any(not keys.isdisjoint(item) for item in counted(parent(node))))
     if branch.source != "this":
         return _at_source(branch, lambda node: not keys.isdisjoint(node))
     if len(keys) == 1:
@@ -375,7 +381,7 @@ def _counter(branch: Branch) -> Scalar:
     def of(item: Any) -> int:
         return max(size(item.get(key)), size(item.get("_" + key)))
 
-    return _at_source(branch, of if parent is None else lambda node: sum(of(item) for item in parent(node)))
+    return _at_source(branch, of if parent is None else lambda node: sum(of(item) for item in counted(parent(node))))
 
 
 def _any_of(conditions: list[Truth]) -> Truth:
@@ -389,7 +395,7 @@ def _quantified(branch: Branch, criterion: Truth, *, stop: bool) -> Truth:
     get, source = branch.get, branch.source
 
     def quantified(node: Any, resource: Any, root: Any) -> bool:
-        items = get(node if source == "this" else resource)
+        items = counted(get(node if source == "this" else resource))
         return any((criterion(item, resource, root) is True) is stop for item in items)
 
     return quantified

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from conformance.fhirpath import quantity as units
+from conformance.fhirpath.budget import TEXT, Budget, size
 from conformance.fhirpath.model import definition, element, is_primitive, is_resource, is_subtype, system_of
 from conformance.fhirpath.nodes import FhirPathError
 from conformance.fhirpath.quantity import Quantity
@@ -193,9 +194,20 @@ def _quantity(item: Item) -> Any:
     return Quantity(decimal(raw["value"]), raw.get("code") or raw.get("unit") or "1")
 
 
-def systems(collection: Iterable[Any]) -> Collection:
-    """The System values of a collection, without those of primitives that have none."""
-    return [s for v in collection if (s := system(v)) is not None]
+def charge(budget: Budget, collection: Collection, *, deep: bool = False, work: int = 1) -> None:
+    """Count what it takes to go through a collection: its items and their text; `deep`: with all that is below them. Raises TooCostly."""
+    left = budget.left - len(collection)
+    for one in collection:
+        value = one.value if type(one) is Item else one
+        if type(value) is str:
+            left -= (len(value) * work) >> TEXT
+        elif deep and type(value) in (dict, list):
+            left -= size(value)
+            if left < 0:
+                break
+    budget.left = left
+    if left < 0:
+        budget.spend(0)
 
 
 def single(collection: Collection, what: str) -> Any:

@@ -10,7 +10,9 @@ from typing import Any
 
 from fhir_server.access.purposes import PARENTS
 from fhir_server.access.purposes import SYSTEM as PURPOSES
+from fhir_server.access.types import BINARY, OF_AUDITORS, WITHHELD
 from resources.ids import valid_id
+from search.parameters import registry
 from search.types.date import interval
 from search.values import BEGIN, END
 
@@ -30,6 +32,11 @@ MOST_NAMED = 200
 MOST_PROVISIONS = 200
 """Provisions of one Consent, those below others included; with more it denies the whole record."""
 
+MOST_SAID = 500
+"""Provisions of one Consent and all that they name (actors, labels, documents, purposes, classes) together; with more it denies the whole
+record."""
+
+_NAMING = ("actor", "securityLabel", "data", "purpose", "class")
 _ACTORS = ("Practitioner", "RelatedPerson", "Patient", *ROLES)
 
 
@@ -85,11 +92,12 @@ class Denial:
 @dataclass(frozen=True, slots=True)
 class OptOut:
     """What one Consent denies of the record of one patient (an id). `beyond`: more than would be looked at, so that the whole record is
-    denied to everybody else."""
+    denied to everybody else. `said`: how much it says, in provisions and what these name."""
 
     patient: str
     denials: tuple[Denial, ...]
     beyond: bool = False
+    said: int = 1
 
 
 def read_consent(consent: Json, bases: Sequence[str]) -> OptOut | None:
@@ -102,20 +110,24 @@ def read_consent(consent: Json, bases: Sequence[str]) -> OptOut | None:
     if type != "Patient" or not valid_id(id):
         return None
     provision = consent.get("provision", {})
-    if _too_many(provision):
+    provisions, said = _said(provision)
+    if provisions > MOST_PROVISIONS or said > MOST_SAID:
         return OptOut(id, (), beyond=True)
     denied = provision.get("type", "deny" if _opts_out(consent) else "permit") == "deny"
     denials = tuple(_denials(provision, denied, bases))
-    return OptOut(id, denials) if denials else None
+    return OptOut(id, denials, said=said) if denials else None
 
 
-def _too_many(provision: Json) -> bool:
-    found = [provision]
+def _said(provision: Json) -> tuple[int, int]:
+    """How many provisions there are, those below included, and how much they and all that they name are; no further than is needed to know
+    that it is too much."""
+    found, named = [provision], 0
     for each in found:  # it grows meanwhile
         found += each.get("provision", ())
+        named += sum(len(each.get(name, ())) for name in _NAMING)
         if len(found) > MOST_PROVISIONS:
-            return True
-    return False
+            break
+    return len(found), len(found) + named
 
 
 def _about_privacy(scope: Json) -> bool:
@@ -173,9 +185,14 @@ def _exception(provision: Json, bases: Sequence[str]) -> Rule | None:
 
 def _types(provision: Json) -> frozenset[str] | None:
     found = provision.get("class", [])
-    if any(coding.get("system") != _TYPES or not coding.get("code") for coding in found):
+    if any(coding.get("system") != _TYPES or not _tellable(coding.get("code")) for coding in found):
         return None
     return frozenset(coding["code"] for coding in found)
+
+
+def _tellable(type: str | None) -> bool:
+    """Whether it can be told of documents of a type whose they are, or they are nobody's: not of a Bundle, which can hold anybody's."""
+    return type in registry().types and (type not in WITHHELD or type in (BINARY, OF_AUDITORS))
 
 
 def _labels(provision: Json) -> tuple[tuple[str, str], ...] | None:

@@ -42,4 +42,4 @@ class Deciding:
         decision = decision_of(access, own.patients, self._base_url, purpose)
         if trail.purpose == BREAK_GLASS:
             return decision
-        return await self._consents.narrowed(decision, access, purpose, own.related)
+        return await self._consents.narrowed(decision, access, purpose, own)

@@ -1,16 +1,16 @@
 """What a caller may do with documents, as grants: decided once for a request (docs/adr/0016).
 
 Whoever narrows or widens a decision (a patient's consents, an emergency) does so in `fhir_server/access/deciding.py`, where the steps of
-a decision stand one after the other: each takes a Decision and gives another one. `Reach.apart_from` keeps the records of some patients
-out of a letter's reach, `Reach.joined` adds what another one reaches, and `Decision.each` does the same to all letters. Handlers, views
-and `permitted` need know nothing of it.
+a decision stand one after the other: each takes a Decision and gives another one. Handlers, views and `permitted` know
+nothing of it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import reduce
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
+from fhir_server.access.types import BINARY
 from search.query import Grant, Grants
 
 Letter = Literal["c", "r", "u", "d", "s"]
@@ -54,9 +54,11 @@ class GrantsByType(Mapping[str, Grants]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reach:
-    """Of each type the grants of which one must hold for a document; a type that is not named is out of reach."""
+    """Of each type the grants of which one must hold for a document; a type that is not named is out of reach. `standing_in`: within which
+    the resource must be that stands in for a Binary (None: any)."""
 
     by_type: Mapping[str, Grants]
+    standing_in: "Reach | None" = None
 
     def of(self, type: str) -> Grants:
         """The grants for documents of a type; empty: none of them."""
@@ -70,18 +72,8 @@ class Reach:
 
     def whole(self, type: str) -> bool:
         """Whether every document of the type, wherever it lies and whatever it says, is within reach."""
-        return any(is_whole(grant) for grant in self.by_type.get(type, ()))
-
-    def apart_from(self, patients: Iterable[str]) -> "Reach":
-        """This reach without all that lies in the compartments of these patients (their ids)."""
-        closed = frozenset(patients)
-        if not closed:
-            return self
-
-        def apart(type: str) -> Grants:
-            return tuple(replace(grant, without=grant.without | closed) for grant in self.of(type))
-
-        return Reach(GrantsByType(lambda: self.by_type, apart))
+        bound = type == BINARY and self.standing_in is not None
+        return not bound and any(is_whole(grant) for grant in self.by_type.get(type, ()))
 
     def joined(self, other: "Reach") -> "Reach":
         """What one of the two reaches."""
@@ -89,7 +81,9 @@ class Reach:
         def either(type: str) -> Grants:
             return tuple(dict.fromkeys((*self.of(type), *other.of(type))))
 
-        return Reach(GrantsByType(lambda: dict.fromkeys((*self.by_type, *other.by_type)), either))
+        binaries = [reach.standing_in for reach in (self, other) if reach.of(BINARY)]
+        standing_in = next(iter(binaries), None) if None not in binaries else None
+        return Reach(GrantsByType(lambda: dict.fromkeys((*self.by_type, *other.by_type)), either), standing_in)
 
 
 NOTHING = Reach({})
@@ -116,7 +110,7 @@ class Decision:
     administers: bool = True
     mark: bytes = b""
     scope: str = "system"
-    _known: dict[str, Reach | None] = field(default_factory=dict, repr=False)
+    _known: dict[str, Reach | None] = field(default_factory=dict, init=False, repr=False)  # its own: `replace` hands none on
 
     @property
     def everything(self) -> bool:
@@ -125,7 +119,7 @@ class Decision:
 
     def letter(self, letter: str) -> Reach | None:
         """What a letter of `cruds` reaches."""
-        reach: Reach | None = getattr(self, _NAMES[letter])
+        reach: Reach | None = getattr(self, NAMES[letter])
         return reach
 
     def any(self, letters: str) -> Reach | None:
@@ -141,13 +135,9 @@ class Decision:
         reach = self.letter(letter)
         return reach is None or (bool(reach.of(type)) if type else any(True for _ in reach.by_type))
 
-    def each(self, change: Callable[[Reach | None], Reach | None]) -> "Decision":
-        """A decision with what every letter reaches changed."""
-        create, read, update, delete, search = (change(self.letter(letter)) for letter in LETTERS)
-        return replace(self, create=create, read=read, update=update, delete=delete, search=search, _known={})
 
-
-_NAMES = {"c": "create", "r": "read", "u": "update", "d": "delete", "s": "search"}
+NAMES: Final = {"c": "create", "r": "read", "u": "update", "d": "delete", "s": "search"}
+"""What a letter of a scope lets somebody do."""
 
 WHOLE = Decision()
 """Everything is allowed."""

@@ -122,11 +122,12 @@ def _may(scope: ResourceScope, type: str, letter: Letter, token: _Token) -> bool
 
 def _writes(scope: ResourceScope, type: str, letter: Letter, token: _Token) -> bool:
     """Whether this is no writing, or that of somebody who may write what decides who may see what."""
-    writers = WRITTEN_BY.get(type)
-    if writers is None or letter not in writers.letters:
-        return True
-    # A client that was given a patient's record stands for that patient.
-    return (token.role or PATIENT) in writers.roles and (writers.record or scope.level != "patient")
+    role = token.role or PATIENT  # a client that was given a patient's record stands for that patient
+    return all(
+        role in writers.roles and (writers.record or scope.level != "patient")
+        for writers in WRITTEN_BY.get(type, ())
+        if letter in writers.letters
+    )
 
 
 def _grants(scope: ResourceScope, type: str, letter: Letter, token: _Token) -> Iterator[Grant]:

@@ -2,25 +2,36 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
 
 import msgspec
 
+from fhir_server.access.consents import local
 from fhir_server.access.decision import Reach, is_whole
 from fhir_server.access.types import BY_PATIENT
-from resources.documents import decode
+from resources.ids import valid_id
 from resources.store import Key, Version
 from search.compartments import linking
-from search.extract import Extractor, Plan, entry_of, take
+from search.extract import Extractor, Plan, entry_of
 from search.match import Document, allows
 from search.parameters import Parameters
-from search.query import Grant, Grants, Modifier
-from search.values import ReferenceValue, Value
+from search.query import Compartment, Grant, Grants, Modifier
+from search.values import ReferenceValue
 
 _MOST_PLANS = 10_000
 
 Read = Callable[[bytes], dict[str, Any]]
+
+
+class _Reference(msgspec.Struct):
+    reference: str = ""
+
+
+class _Held(msgspec.Struct, rename="camel"):
+    security_context: _Reference = msgspec.field(default_factory=_Reference)
+
+
+_read_held = msgspec.json.Decoder(_Held).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +71,19 @@ class Judge:
         entry = self._document(grants, type, id, body, instant).entry
         return {*entry.patients, *_patients(entry.values.get("patient", ()) if type in BY_PATIENT else ())}.difference(*mine)
 
+    def records(self, type: str, id: str, body: bytes) -> frozenset[str]:
+        """The patients in whose compartments a document lies."""
+        return frozenset(self._document((Grant(type, Compartment("")),), type, id, body, 0).entry.patients)
+
+    def stand_in(self, binary: bytes) -> Key | None:
+        """The resource of this server that stands in for a Binary, given its bytes; None where it names none, or another server's."""
+        bases = [base.removesuffix("/") for base in self.extractor.bases]
+        type, _, id = local(_read_held(binary).security_context.reference, bases).partition("/")
+        return Key(type, id) if valid_id(id) else None
+
     def _document(self, grants: Grants, type: str, id: str, body: bytes, instant: int) -> Document:
         plan, read = self._reading(grants, type)
-        values: dict[str, list[Value]] = {}
-        document = read(body)
-        for key, steps in plan.by_key.items():
-            if key in document:
-                take(steps, document, values)
-        if plan.always:
-            take(plan.always, document, values)
-        return Document(Key(type, id), entry_of(plan, type, id, values), instant)
+        return Document(Key(type, id), entry_of(plan, type, id, plan.values(read(body))), instant)
 
     def _reading(self, grants: Grants, type: str) -> tuple[Plan, Read]:
         """What the grants look at in documents of the type."""
@@ -83,7 +97,7 @@ class Judge:
             if len(self._plans) >= _MOST_PLANS:
                 self._plans.clear()
             plan = self.extractor.plan(type).only(key[1])
-            reading = self._plans[key] = plan, decode if plan.always else _reader(tuple(plan.by_key))
+            reading = self._plans[key] = plan, plan.reader()
         return reading
 
 
@@ -98,17 +112,3 @@ def _records(grant: Grant) -> set[str]:
 def _patients(values: Iterable[object]) -> set[str]:
     names = (each.target.partition("/") for each in values if isinstance(each, ReferenceValue))
     return {id for type, _, id in names if type == "Patient"}
-
-
-def _reader(members: tuple[str, ...]) -> Read:
-    """What decodes these members of a document, and passes over the others."""
-    names = [name for member in members for name in (member, f"_{member}")]
-    fields = {f"m{number}": name for number, name in enumerate(names)}
-    shape = msgspec.defstruct("Part", [(field, Any, msgspec.UNSET) for field in fields], rename=fields, gc=False)
-    parse = msgspec.json.Decoder(shape, float_hook=Decimal).decode
-
-    def read(body: bytes) -> dict[str, Any]:
-        part = parse(body)
-        return {name: value for field, name in fields.items() if (value := getattr(part, field)) is not msgspec.UNSET}
-
-    return read

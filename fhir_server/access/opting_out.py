@@ -4,13 +4,13 @@ A record that is denied as a whole is left out of a grant by the patient's id (`
 too, and what remains comes back by a second grant, with clauses: one for all patients who deny the same.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-from fhir_server.access.consents import OptOut, Part
+from fhir_server.access.consents import Denial, Part
 from fhir_server.access.decision import LETTERS, Decision, GrantsByType, Letter, Reach
-from fhir_server.access.types import BY_PATIENT, OF_AUDITORS
+from fhir_server.access.types import BINARY, BY_PATIENT, OF_AUDITORS
 from search.compartments import linking
 from search.parameters import registry
 from search.query import Clause, Grant, Grants, Modifier, Term
@@ -51,45 +51,96 @@ EVERYTHING = Kept(Part(), ())
 CONSENTS = Kept(Part(frozenset(("Consent",))), ())
 """The patient's Consents."""
 
+_WHOLE: Shape = (EVERYTHING,)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Alike:
+    """Patients (an id -> of how many Consents) who deny the same. `beyond`: everything, to everybody else."""
+
+    denials: tuple[Denial, ...]
+    beyond: bool
+    patients: dict[str, int]
+
 
 def kept_from(
-    opt_outs: Sequence[OptOut], actors: frozenset[str], purposes: frozenset[str], now: int, *, named: bool = False
-) -> dict[str, list[Kept]]:
+    alike: Iterable[Alike], actors: frozenset[str], purposes: frozenset[str], now: int, *, named: bool = False
+) -> dict[str, Shape]:
     """Patient -> what is kept from a caller who is all of `actors`, at this moment; `named`: only by denials that name actors."""
-    found: dict[str, list[Kept]] = {}
-    for opt_out in opt_outs:
-        if opt_out.beyond:
-            found.setdefault(opt_out.patient, []).append(EVERYTHING)
-        for denial in opt_out.denials:
-            if denial.rule.counts(actors, purposes, now) and not (named and denial.rule.actors is None):
-                exceptions = tuple(rule.part for rule in denial.exceptions if rule.counts(actors, purposes, now))
-                if not any(part.whole for part in exceptions):
-                    found.setdefault(opt_out.patient, []).append(Kept(denial.rule.part, exceptions))
-    return {patient: kept if len(kept) <= MOST_KEPT else [EVERYTHING] for patient, kept in found.items()}
+    found: dict[str, Shape] = {}
+    for each in alike:
+        if kept := _limited(_kept(each, actors, purposes, now, named)):
+            for patient in each.patients:
+                before = found.get(patient)
+                found[patient] = kept if before is None else _limited(before + kept)
+    return found
 
 
-def narrowed(decision: Decision, kept: Mapping[str, Sequence[Kept]], letters: Sequence[Letter]) -> Decision:
-    """The decision without what is kept, for these letters."""
-    whole = frozenset(patient for patient, each in kept.items() if any(k.part.whole and not k.exceptions for k in each))
-    shapes: dict[Shape, set[str]] = {}
+def _kept(alike: Alike, actors: frozenset[str], purposes: frozenset[str], now: int, named: bool) -> Shape:
+    found = []
+    for denial in alike.denials:
+        rule = denial.rule
+        if rule.counts(actors, purposes, now) and not (named and rule.actors is None):
+            exceptions = tuple(each.part for each in denial.exceptions if each.counts(actors, purposes, now))
+            if not exceptions and rule.part.whole:
+                return _WHOLE
+            if not any(part.whole for part in exceptions):
+                found.append(Kept(rule.part, exceptions))
+    return _WHOLE if alike.beyond else tuple(found)
+
+
+def _limited(kept: Shape) -> Shape:
+    return kept if len(kept) <= MOST_KEPT else _WHOLE
+
+
+def narrowed(decision: Decision, kept: Mapping[str, Shape], letters: Sequence[Letter], exempt: Collection[str] = ()) -> Decision:
+    """The decision without what is kept, for these letters; nothing is kept of types that are `exempt`."""
+    same: dict[int, tuple[Shape, list[str]]] = {}  # those who deny the same have the same object: it is looked at once
     for patient, each in kept.items():
-        if patient not in whole:
-            shapes.setdefault(tuple(dict.fromkeys(each)), set()).add(patient)
+        same.setdefault(id(each), (each, []))[1].append(patient)
+    shapes: dict[Shape, set[str]] = {}
+    for each, patients in same.values():
+        shape = _WHOLE if any(map(_of_all, each)) else tuple(dict.fromkeys(each))
+        shapes.setdefault(shape, set()).update(patients)
+    whole = frozenset(shapes.pop(_WHOLE, ()))
     partly = {shape: frozenset(patients) for shape, patients in shapes.items()}
+    left = _reach(None, *_of_binaries(whole, partly), exempt)
     found = {
-        letter: _reach(decision.letter(letter), whole, partly) if letter in letters else decision.letter(letter)
+        letter: replace(_reach(decision.letter(letter), whole, partly, exempt), standing_in=left)
+        if letter in letters
+        else decision.letter(letter)
         for letter in LETTERS
     }
     return replace(decision, create=found["c"], read=found["r"], update=found["u"], delete=found["d"], search=found["s"])
 
 
-def _reach(reach: Reach | None, whole: frozenset[str], partly: Partly) -> Reach:
+def _of_all(kept: Kept) -> bool:
+    return kept.part.whole and not kept.exceptions
+
+
+def _of_binaries(whole: frozenset[str], partly: Partly) -> tuple[frozenset[str], Partly]:
+    """The same for what stands in for Binaries: a part that has these has whatever stands in for them."""
+    found: dict[Shape, frozenset[str]] = {}
+    for shape, patients in partly.items():
+        kept = tuple(Kept(_beside(each.part), tuple(map(_beside, each.exceptions))) for each in shape)
+        if any(map(_of_all, kept)):
+            whole |= patients
+        else:
+            found[kept] = found.get(kept, frozenset()) | patients
+    return whole, found
+
+
+def _beside(part: Part) -> Part:
+    return replace(part, types=None) if BINARY in (part.types or ()) else part
+
+
+def _reach(reach: Reach | None, whole: frozenset[str], partly: Partly, exempt: Collection[str]) -> Reach:
     """The reach without what is kept, of each type when it is first asked for."""
     types = registry().types
 
     def grants(type: str) -> Grants:
         given = reach.of(type) if reach is not None else (Grant(type),) if type in types else ()
-        return _grants(type, given, whole, partly)
+        return given if type in exempt else _grants(type, given, whole, partly)
 
     return Reach(GrantsByType(lambda: types if reach is None else reach.by_type, grants))
 

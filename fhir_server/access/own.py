@@ -13,10 +13,11 @@ MOST_LINKS = 20
 
 
 class Own(NamedTuple):
-    """`patients`: ids of the Patients whose records are a user's own; `related`: RelatedPersons (`RelatedPerson/1`) by which they are."""
+    """`patients`: ids of the Patients whose records are a user's own; `names`: who the user is thereby, a Patient (`Patient/1`) or a
+    RelatedPerson of one (`RelatedPerson/1`)."""
 
     patients: tuple[str, ...] = ()
-    related: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 async def own_records(store: ResourceStore, fhir_user: str) -> Own:
@@ -28,8 +29,8 @@ async def own_records(store: ResourceStore, fhir_user: str) -> Own:
         links = person.get("link", ())[:MOST_LINKS] if person.get("active") is not False else ()
         names = list(dict.fromkeys(_reference(link.get("target")) for link in links))
     found = {name: await _of(store, name) for name in names}
-    related = tuple(name for name, patients in found.items() if patients and name.startswith("RelatedPerson/"))
-    return Own(tuple(dict.fromkeys(patient for patients in found.values() for patient in patients)), related)
+    names = [name for name, patients in found.items() if patients]
+    return Own(tuple(dict.fromkeys(patient for patients in found.values() for patient in patients)), tuple(names))
 
 
 async def own_patients(store: ResourceStore, fhir_user: str) -> tuple[str, ...]:

@@ -68,6 +68,14 @@ def asked_for(headers: Mapping[str, str]) -> tuple[str, str]:
     return code, "".join(c for c in reason[:LONGEST_REASON] if c.isprintable()).strip()
 
 
+def check_not_for_many(purpose: str) -> None:
+    """Raises FhirError 403 where records of many are asked for in an emergency: the glass is broken for a patient at hand, not for a
+    copy of what all patients keep to themselves."""
+    if purpose in EMERGENCIES:
+        text = f"Purpose-Of-Use {purpose} is for one patient in an emergency: read or search that one's record; this is about many"
+        raise FhirError(403, [Issue("error", "forbidden", text)])
+
+
 def wider(purpose: str) -> frozenset[str]:
     """The purpose and all that it is part of: BTG is emergency treatment, and that is treatment."""
     found = {purpose}

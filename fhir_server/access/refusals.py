@@ -1,10 +1,8 @@
 """403 for too little access (RFC 6750, 3.1): which scope would be needed, and nothing about what there is."""
 
-from fhir_server.access.decision import Decision
+from fhir_server.access.decision import NAMES, Decision
 from fhir_server.rest.identity import REALM
 from resources.outcomes import FhirError, Issue
-
-_TO = {"c": "create", "r": "read", "u": "update", "d": "delete", "s": "search"}
 
 
 class NotGranted(FhirError):
@@ -20,7 +18,7 @@ class NotGranted(FhirError):
 def insufficient(decision: Decision, letters: str, type: str) -> FhirError:
     """The access token has no scope for this ("": for any type)."""
     scope = f"{decision.scope}/{type or '*'}.{letters}"
-    doing = " and ".join(_TO[letter] for letter in letters)
+    doing = " and ".join(NAMES[letter] for letter in letters)
     text = f"To {doing} {type or 'resources'} the scope {scope} is needed, which the access token does not have"
     return _refused(scope, f"{text}, or its user may not use")
 
@@ -28,7 +26,7 @@ def insufficient(decision: Decision, letters: str, type: str) -> FhirError:
 def outside(decision: Decision, letter: str, type: str) -> FhirError:
     """The access token has a scope for the type, but not for this document."""
     scope = f"{decision.scope}/{type}.{letter}"
-    text = f"The access token does not allow to {_TO[letter]} this {type}"
+    text = f"The access token does not allow to {NAMES[letter]} this {type}"
     text = f"{text}: it lies outside of the record, or is not of the kind, that its scopes name"
     return _refused(scope, text)
 

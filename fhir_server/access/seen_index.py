@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from fhir_server.access.decision import Reach
 from fhir_server.access.refusals import unscored
-from fhir_server.access.types import OF_AUDITORS
+from fhir_server.access.types import BINARY, OF_AUDITORS
 from resources.store import Key
 from search.index import Included, Latest, Result, SearchIndex
 from search.parameter import SearchParameter
@@ -26,8 +26,11 @@ class SeenIndex:
         return self._whole
 
     async def search(self, query: Query) -> Result:
-        """See SearchIndex.search. Without scores: how rare a word is counts in them, among all documents that there are."""
-        return replace(await self._whole.search(self._narrowed(query)), scores=())
+        """See SearchIndex.search. Without scores: how rare a word is counts in them, among all documents that there are. Without a count
+        of Binaries where some are kept for what stands in for them: no index knows which, and the store leaves them out."""
+        found = replace(await self._whole.search(self._narrowed(query)), scores=())
+        bound = query.type == BINARY and self._reach.standing_in is not None
+        return replace(found, total=None, total_exact=True, explained=()) if bound else found
 
     async def search_in_turn(self, queries: Sequence[Query], *, count: int, cursor: tuple[object, ...] | None = None) -> Result:
         """See SearchIndex.search_in_turn."""

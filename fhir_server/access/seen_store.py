@@ -6,13 +6,14 @@ found is judged again when it is read: an index may be late, and a document may 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
 import msgspec
 
 from fhir_server.access.decision import Decision, Reach
 from fhir_server.access.judging import Judge
 from fhir_server.access.refusals import NotGranted, insufficient, outside
+from fhir_server.access.types import BINARY
 from resources.instants import instant_text, now
 from resources.outcomes import FhirError, not_found
 from resources.store import ABSENT, ANY, Change, Claim, Conflict, HistoryPage, Key, Receipt, ResourceStore, Version, Written
@@ -123,10 +124,13 @@ class SeenStore:
 
     async def scan(
         self, types: Sequence[str], *, until: int, after: int = 0, shard: tuple[int, int] = (0, 1)
-    ) -> AsyncIterator[list[Version]]:
+    ) -> AsyncGenerator[list[Version], None]:
         """See ResourceStore.scan."""
         async for versions in self._whole.scan(types, until=until, after=after, shard=shard):
-            yield [version for version in versions if self._judge.within(self._many, version)]
+            found = [version for version in versions if self._judge.within(self._many, version)]
+            if self._many is not None and self._many.standing_in is not None:
+                found = [version for version in found if await self._stood_for(self._many, version)]
+            yield found
 
     async def position(self) -> int:
         """See ResourceStore.position."""
@@ -179,7 +183,16 @@ class SeenStore:
         if version is None or reach is None:
             return version
         said = version if version.body is not None else await self._before(version)
-        return version if said is not None and self._judge.within(reach, said) else None
+        within = said is not None and self._judge.within(reach, said) and await self._stood_for(reach, said)
+        return version if within else None
+
+    async def _stood_for(self, reach: Reach, version: Version) -> bool:
+        """Whether what stands in for a version (no deletion) is within reach; what is not there is not."""
+        if version.type != BINARY or reach.standing_in is None:
+            return True
+        assert version.body is not None
+        key = self._judge.stand_in(version.body)
+        return key is None or await self._seen(reach.standing_in, await self._whole.read(key.type, key.id)) is not None
 
     async def _before(self, deletion: Version) -> Version | None:
         """The last version before a deletion that says anything."""

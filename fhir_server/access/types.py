@@ -1,7 +1,7 @@
 """What a patient's scopes (`patient/Type.letters`) mean for types that lie outside of the Patient compartment, type by type.
 
 Types of the compartment (https://hl7.org/fhir/R4/compartmentdefinition-patient.html) are not here: of these the patient's own documents.
-`tests/access/test_types.py` sees to it that each of the 146 types of R4 has one place and one only.
+`tests/access/test_types.py` sees to it that each of the types has one place and one only.
 """
 
 from types import MappingProxyType
@@ -33,6 +33,7 @@ SHARED: Final = frozenset(
         ),
         *("Questionnaire", "ResearchDefinition", "ResearchElementDefinition", "ResearchStudy", "RiskEvidenceSynthesis"),
         *("SearchParameter", "StructureDefinition", "StructureMap", "TerminologyCapabilities", "TestScript", "ValueSet"),
+        "ViewDefinition",
     )
 )
 """Types whose documents are nobody's in particular: they can be read and searched, and never be written, whoever the patient is."""
@@ -66,6 +67,10 @@ OF_AUDITORS: Final = "AuditEvent"
 
 AUDITORS: Final = frozenset(("auditor", "admin"))
 
+BINARY: Final = "Binary"
+"""It says nothing itself of whom it is about: where a Consent keeps something, the resource that its `securityContext` names stands in for
+it (https://hl7.org/fhir/R4/binary.html#security)."""
+
 ADMINISTRATION: Final = "SearchParameter"
 """Who writes it administers the server."""
 
@@ -84,14 +89,17 @@ _ADMIN: Final = frozenset(("admin",))
 
 WRITTEN_BY: Final = MappingProxyType(
     {
-        ADMINISTRATION: Writers("cud", _ADMIN, False, "it changes what searches of all find"),
-        "Person": Writers("cud", _ADMIN | {"practitioner"}, False, "it says whose records are a user's own"),
-        "RelatedPerson": Writers("cud", _ADMIN | {"practitioner", "front-desk"}, False, "it says whose record is a user's own"),
-        "Practitioner": Writers("cud", _ADMIN, False, "consents name it: what it is decides who is kept away"),
-        "PractitionerRole": Writers("cud", _ADMIN, False, "consents for an organization hold for whom it says to work there"),
-        "Organization": Writers("cud", _ADMIN, False, "consents name it: what it is decides who is kept away"),
-        "Consent": Writers(
-            "ud", _ADMIN | {"patient"}, True, "to change or delete it opens what it keeps; a new one only keeps more"
+        ADMINISTRATION: (Writers("cud", _ADMIN, False, "it changes what searches of all find"),),
+        "Person": (Writers("cud", _ADMIN, False, "it says whose records are a user's own, also by way of RelatedPersons"),),
+        "RelatedPerson": (
+            Writers("cd", _ADMIN | {"practitioner", "front-desk"}, False, "it says whose record is a user's own"),
+            Writers("u", _ADMIN, False, "who is a user already would be given another record, or one of before again"),
+        ),
+        "Practitioner": (Writers("cud", _ADMIN, False, "consents name it: what it is decides who is kept away"),),
+        "PractitionerRole": (Writers("cud", _ADMIN, False, "consents for an organization hold for whom it says to work there"),),
+        "Organization": (Writers("cud", _ADMIN, False, "consents name it: what it is decides who is kept away"),),
+        "Consent": (
+            Writers("ud", _ADMIN | {"patient"}, True, "to change or delete it opens what it keeps; a new one only keeps more"),
         ),
     }
 )

@@ -19,12 +19,15 @@ from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
 from fhir_server.auditing.keys import key_id
+from fhir_server.auditing.reading import readable
 from fhir_server.auditing.statements import (
     ALGORITHM,
     BadSignature,
     Interval,
+    Span,
     Statement,
     checkpoints,
+    extend,
     hash_of,
     hash_token,
     link_of,
@@ -46,10 +49,11 @@ class ArchiveProblem(Exception):
     """An archive that cannot be made or believed; the text says why."""
 
 
-class Manifest(msgspec.Struct, frozen=True):
+class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a file holds: `count` events from the first to the last position; the SHA-256 of the file; `heads` as a checkpoint has them,
     of every writer in it; `checkpoint` is the number of the last one that covers it, up to position `until`, made at `signed`. `previous`:
-    SHA-256 of the manifest before ("": it is the first). Instants in microseconds since the epoch."""
+    SHA-256 of the manifest before ("": it is the first). Instants in microseconds since the epoch. `late`: events in it over which their
+    checkpoint has passed, because they were spoilt then."""
 
     number: int
     file: str
@@ -63,6 +67,7 @@ class Manifest(msgspec.Struct, frozen=True):
     until: int
     signed: int
     made: int
+    late: tuple[Span, ...] = ()
 
 
 _encode = msgspec.json.Encoder().encode
@@ -149,10 +154,11 @@ class Archiver:
 
     async def _left(self, manifest: Manifest) -> bool:
         """Whether some of its events are still in the store."""
-        async for part in self._store.scan(["AuditEvent"], until=manifest.until, after=manifest.first - 1):
+        spoilt = list[Span]()
+        async for part in readable(self._store, manifest.first - 1, manifest.until, lambda at, problem: extend(spoilt, at)):
             if any(is_own(version) for version in part):
                 return True
-        return False
+        return bool(spoilt)
 
     async def _last(self) -> tuple[str, Manifest | None]:
         token, last = "", None
@@ -197,7 +203,7 @@ class Archiver:
         newest = covered[-1]
         return Manifest(
             number, file, hash_token(token) if token else "", content.first, content.last, content.count, digest, content.heads,
-            newest.number, newest.until, newest.made, self._clock(),
+            newest.number, newest.until, newest.made, self._clock(), tuple(content.late),
         )  # fmt: skip
 
     async def _write(self, path: Path, covered: list[Statement]) -> "_Content":
@@ -207,12 +213,13 @@ class Archiver:
             with zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).stream_writer(file, closefd=False) as packed:
                 for statement in covered:
                     interval = Interval()
-                    async for part in self._store.scan(["AuditEvent"], until=statement.until, after=statement.after):
+                    async for part in readable(self._store, statement.after, statement.until, _spoilt):
                         for version in part:
-                            hashed, link = hash_of(version), link_of(version)
-                            interval.add(version, hashed, link)
+                            hashed, link, late = hash_of(version), link_of(version), statement.passes(version.position)
+                            if not late:
+                                interval.add(version, hashed, link)
                             if is_own(version):
-                                packed.write(content.add(version, hashed, link))
+                                packed.write(content.add(version, hashed, link, late))
                     if (interval.count, interval.digest) != (statement.count, statement.digest):
                         text = f"AuditEvents are not as checkpoint {statement.number} has signed them; run fhir-server audit verify"
                         raise ArchiveProblem(text)
@@ -232,10 +239,13 @@ class _Content:
     def __init__(self) -> None:
         self.first = self.last = self.count = 0
         self.heads: dict[str, tuple[int, str]] = {}
+        self.late: list[Span] = []
         self._digest = sha256()
 
-    def add(self, version: Version, hashed: bytes, link: Link | None) -> bytes:
+    def add(self, version: Version, hashed: bytes, link: Link | None, late: bool) -> bytes:
         """The line of an event."""
+        if late:
+            extend(self.late, version.position)
         self.first, self.last = self.first or version.position, version.position
         self.count += 1
         if link is not None:
@@ -247,6 +257,13 @@ class _Content:
     @property
     def digest(self) -> str:
         return self._digest.hexdigest()
+
+
+def _spoilt(position: int, problem: str) -> None:
+    text = (
+        f"AuditEvent/event-{position} cannot be read ({problem}): put its row back from a backup; nothing is archived from there on"
+    )
+    raise ArchiveProblem(text)
 
 
 def events_of(path: Path) -> Iterator[tuple[bytes, Link | None]]:

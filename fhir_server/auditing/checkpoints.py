@@ -29,6 +29,9 @@ MOST = 20_000
 TRIES = 20
 """Times that the last checkpoint of a server that stops is tried while others make theirs."""
 
+PAUSE = 0.02
+"""Seconds between two of these."""
+
 
 class Checkpoints:
     """The checkpoints of one process. All processes on a store may make them: of two that do at once one is taken.
@@ -54,13 +57,18 @@ class Checkpoints:
             await self._task
         with suppress(StoreUnavailable):
             for _ in range(TRIES):
-                if not await self.make():
-                    return
+                try:
+                    if not await self.make():
+                        return
+                except Conflict:
+                    await asyncio.sleep(PAUSE)
 
     async def _rounds(self) -> None:
         while True:
             try:
                 await self._catch_up()
+            except Conflict:
+                pass  # another process was first: what it has not signed is signed in the next round
             except StoreUnavailable as problem:
                 log.warning("a checkpoint of the audit could not be made and is tried again: %s", problem)
             except Exception as failure:
@@ -77,7 +85,8 @@ class Checkpoints:
                 return
 
     async def make(self) -> bool:
-        """Make one if there is something new; whether there may be more. Raises StoreUnavailable."""
+        """Make one if there is something new; whether there may be more. Raises Conflict where another process was first, or this one was
+        shown an old newest one; StoreUnavailable."""
         record = await newest_record(self._store)
         last = await self._last(record)
         token, statement = last if last is not None else ("", None)
@@ -86,27 +95,26 @@ class Checkpoints:
         head, until = self._store.audit_head, await self._store.position()
         after = statement.until if statement is not None else 0
         found, reached = await interval(self._store, after, until, MOST, _spoilt)
-        if reached == until and not noted(found, head, self._signed[1] if self._signed[0] == head.writer else 0):
+        known = self._signed[1] if self._signed[0] == head.writer else 0
+        if reached == until and not noted(found, head, known) and not found.passed:
             log.critical("AuditEvents that this process wrote are gone", extra={"writer": head.writer, "number": head.number})
-        if not found.count and not found.heads:
+        if not found.count and not found.heads and not found.passed:
             return False
         number = (statement.number if statement is not None else 0) + 1
         previous = hash_token(token) if token else ""
-        made = Statement(number, previous, after, reached, found.count, found.digest, found.heads, self._clock())
-        if await self._keep(made, record) and head.writer in found.heads:
+        passed = tuple(found.passed)
+        made = Statement(number, previous, after, reached, found.count, found.digest, found.heads, self._clock(), passed)
+        await self._keep(made, record)
+        if head.writer in found.heads:
             self._signed = (head.writer, found.heads[head.writer][0])
         return True
 
-    async def _keep(self, made: Statement, newest: Record | None) -> bool:
+    async def _keep(self, made: Statement, newest: Record | None) -> None:
         token = sign(made, self._key)
-        try:
-            await self._store.commit((), records=change_for(made, token, newest))
-        except Conflict:  # another process was first: what it has not signed comes next
-            return False
+        await self._store.commit((), records=change_for(made, token, newest))
         self._seen = made.number
         extra = {"number": made.number, "until": made.until, "events": made.count, "checkpoint": token}
         log.info("a checkpoint of the audit was signed", extra=extra)
-        return True
 
     async def _last(self, record: Record | None) -> tuple[str, Statement] | None:
         """The newest checkpoint: the one that `record` repeats, or, where it is spoilt or gone, the last that is listed."""
@@ -122,5 +130,5 @@ class Checkpoints:
 
 
 def _spoilt(position: int, problem: str) -> None:
-    """What follows is signed all the same: one spoilt row must not keep the rest from being so."""
+    """What follows is signed all the same: one spoilt row must not keep the rest from being so. The checkpoint says that it was."""
     log.critical("an AuditEvent cannot be read", extra={"event": f"event-{position}", "problem": problem})

@@ -28,7 +28,8 @@ class Report(msgspec.Struct):
     `linked`: AuditEvents in chains; `before`: those from before there were chains; `sent`: those that clients sent, which have none;
     `unsigned`: those after the last checkpoint, of which the newest could be cut off unseen; `writers`, `checkpoints`, `anchors`: how many
     there are; `until`: the position up to which checkpoints hold; `archived`: events in archives that were looked at; `elsewhere`: those
-    of archives that are, in whole or in part, no longer in the store."""
+    of archives that are, in whole or in part, no longer in the store; `late`: events that were spoilt when a checkpoint passed over them
+    and can be read again, the first SHOWN of them named in `returned`. Chains alone cover these; nothing is wrong with them."""
 
     linked: int = 0
     before: int = 0
@@ -40,7 +41,9 @@ class Report(msgspec.Struct):
     until: int = 0
     archived: int = 0
     elsewhere: int = 0
+    late: int = 0
     wrong: int = 0
+    returned: list[str] = []
     findings: list[Finding] = []
 
     def add(self, finding: Finding) -> None:
@@ -48,3 +51,9 @@ class Report(msgspec.Struct):
         self.wrong += 1
         if len(self.findings) < SHOWN:
             self.findings.append(finding)
+
+    def came_back(self, id: str) -> None:
+        """Note an AuditEvent that a checkpoint has passed over and that can be read again."""
+        self.late += 1
+        if len(self.returned) < SHOWN:
+            self.returned.append(f"AuditEvent/{id}")

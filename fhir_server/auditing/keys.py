@@ -4,14 +4,14 @@ The private key is sealed with FHIR_SECRET, or is a file that FHIR_AUDIT_KEY nam
 whoever has FHIR_SECRET can make: a key that somebody put into the database is not believed.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import msgspec
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
-from resources.store import ABSENT, ANY, Conflict, RecordChange, ResourceStore
+from resources.store import ABSENT, ANY, Conflict, Record, RecordChange, ResourceStore
 from smart_auth.sealing import Sealer, WrongSecret
 
 KIND = "audit-key"
@@ -86,7 +86,7 @@ async def public_keys(store: ResourceStore, sealer: Sealer, trusted: Sequence[OK
     """The keys that are believed, by id, and the ids of those that are stored but bear no right mark. `trusted` are believed anyway."""
     believed = {key_id(key): key for key in trusted}
     doubtful = []
-    for record in await store.records(KIND):
+    async for record in _stored(store):
         if record.key == CURRENT or record.key in believed:
             continue
         try:
@@ -100,6 +100,14 @@ async def public_keys(store: ResourceStore, sealer: Sealer, trusted: Sequence[OK
         else:
             doubtful.append(record.key)
     return believed, doubtful
+
+
+async def _stored(store: ResourceStore) -> AsyncIterator[Record]:
+    after = ""
+    while page := await store.records(KIND, after=after):
+        for record in page:
+            yield record
+        after = page[-1].key
 
 
 async def _make(store: ResourceStore, sealer: Sealer, expect: int, events: Sequence[bytes] = ()) -> OKPKey:

@@ -1,8 +1,10 @@
-"""AuditEvents as they are in a store, also where a row of it is spoilt: what cannot be read is told of and passed over."""
+"""AuditEvents as they are in a store, also where a row of it is spoilt: that is told of and passed over. What merely could not be read just
+now is passed over by nobody (`resources.stores.bodies.is_spoilt`): nothing is signed or archived over it."""
 
 from collections.abc import AsyncIterator, Callable
 
-from resources.store import ResourceStore, StoreUnavailable, Version
+from resources.store import ResourceStore, Version
+from resources.stores.bodies import is_spoilt
 
 STEP = 500
 """Positions that are read one by one once something could not be read: as many as a store reads at a time, or fewer."""
@@ -12,7 +14,8 @@ Spoilt = Callable[[int, str], None]
 
 
 async def readable(store: ResourceStore, after: int, until: int, spoilt: Spoilt) -> AsyncIterator[list[Version]]:
-    """The AuditEvents after one position up to another, in lists, in order. Raises StoreUnavailable."""
+    """The AuditEvents after one position up to another, in lists, in order. Raises StoreUnavailable, and whatever else has passed by the
+    next time."""
     place = after
     while place < until:
         try:
@@ -20,18 +23,18 @@ async def readable(store: ResourceStore, after: int, until: int, spoilt: Spoilt)
                 yield part
                 place = part[-1].position
             return
-        except StoreUnavailable:
-            raise
-        except Exception:  # whatever a spoilt row makes of reading it: which one it is comes out below
-            end = min(place + STEP, until)
+        except Exception as problem:
+            if not is_spoilt(problem):
+                raise
+            end = min(place + STEP, until)  # which one it is comes out below
         for position in range(place + 1, end + 1):
             try:
                 found = [
                     version async for part in store.scan(["AuditEvent"], until=position, after=position - 1) for version in part
                 ]
-            except StoreUnavailable:
-                raise
             except Exception as problem:
+                if not is_spoilt(problem):
+                    raise
                 spoilt(position, type(problem).__name__)
                 continue
             if found:

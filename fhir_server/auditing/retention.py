@@ -57,7 +57,8 @@ class Retention:
         """Archive what has been signed, and remove what is old enough."""
         before = self._ctx.clock() - self._days * DAY
         for each in await self._archiver.run(before, _silent):
-            log.info("AuditEvents were archived", extra={"archive": each.number, "events": each.count})
+            late = {"late": each.late} if each.late else {}
+            log.info("AuditEvents were archived", extra={"archive": each.number, "events": each.count, **late})
         if self._days:
             await self._remove(before)
 

@@ -1,9 +1,10 @@
 """Checkpoints of the audit: signed statements of what was there (docs/adr/0018).
 
 Each is a Record, numbered without gaps, its value a JWS in compact form (RFC 7515, Ed25519), and says: from position to position, so many
-AuditEvents with this digest, these writers' newest events, and the hash of the checkpoint before it.
+AuditEvents with this digest, these writers' newest events, which positions could not be read, and the hash of the checkpoint before it.
 """
 
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Mapping
 from hashlib import sha256
 
@@ -29,10 +30,15 @@ class BadSignature(Exception):
     """The text says what does not hold."""
 
 
-class Statement(msgspec.Struct, frozen=True):
+Span = tuple[int, int]
+"""Positions from the first to the last, both included."""
+
+
+class Statement(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a checkpoint says: the AuditEvents above position `after`, up to `until`, are `count` with this digest; `heads` has the newest
     event of each writer that wrote there, as (number, SHA-256). `previous`: SHA-256 of the checkpoint before it ("": it is the first).
-    `made`: microseconds since the epoch."""
+    `made`: microseconds since the epoch. `passed`: what was spoilt when this was signed and so is in none of that (there from a row that
+    was put back on, if it was)."""
 
     number: int
     previous: str
@@ -42,6 +48,12 @@ class Statement(msgspec.Struct, frozen=True):
     digest: str
     heads: dict[str, tuple[int, str]]
     made: int
+    passed: tuple[Span, ...] = ()
+
+    def passes(self, position: int) -> bool:
+        """Whether what stands at this position was passed over."""
+        at = bisect_right(self.passed, (position, self.until)) - 1
+        return at >= 0 and self.passed[at][0] <= position <= self.passed[at][1]
 
 
 class Interval:
@@ -50,7 +62,12 @@ class Interval:
     def __init__(self) -> None:
         self.count = 0
         self.heads: dict[str, tuple[int, str]] = {}
+        self.passed: list[Span] = []
         self._digest = sha256()
+
+    def pass_over(self, position: int) -> None:
+        """Note that what stands there cannot be read."""
+        extend(self.passed, position)
 
     def add(self, version: Version, hashed: bytes, link: Link | None) -> None:
         """Take one in. `hashed`: the SHA-256 of its bytes; `link` what it says of itself, if it is an event of a store."""
@@ -63,6 +80,14 @@ class Interval:
     def digest(self) -> str:
         """The SHA-256 of the hashes of all, one after the other."""
         return self._digest.hexdigest()
+
+
+def extend(spans: list[Span], position: int) -> None:
+    """Add a position behind all others."""
+    if spans and spans[-1][1] == position - 1:
+        spans[-1] = (spans[-1][0], position)
+    else:
+        spans.append((position, position))
 
 
 def hash_of(version: Version) -> bytes:
@@ -140,9 +165,15 @@ async def checkpoints(store: ResourceStore, after: int = 0) -> AsyncIterator[tup
 
 
 async def interval(store: ResourceStore, after: int, until: int, most: int, spoilt: Spoilt) -> tuple[Interval, int]:
-    """The AuditEvents from one position to another, at most about `most` of them; and the position that was reached."""
+    """The AuditEvents from one position to another, at most about `most` of them; and the position that was reached. Raises what
+    `readable` does."""
     found = Interval()
-    async for part in readable(store, after, until, spoilt):
+
+    def passed(position: int, problem: str) -> None:
+        found.pass_over(position)
+        spoilt(position, problem)
+
+    async for part in readable(store, after, until, passed):
         for version in part:
             found.add(version, hash_of(version), link_of(version))
         if found.count >= most:

@@ -53,6 +53,8 @@ class Verifier:
         self._number = 0
         self._next: Statement | None = None
         self._wrong_before = 0
+        self._seen = set[int]()
+        """Positions that are spoilt, or were when they were signed, of the intervals not yet compared."""
 
     async def run(self, progress: Progress, since: int | None = None, archives: Sequence[Manifest] = ()) -> Report:
         """Everything, or what came after the newest checkpoint made before `since` (microseconds since the epoch). `archives` are those
@@ -61,6 +63,7 @@ class Verifier:
         self._statements = self._opened(until)
         removed = await self._removed(archives, until)
         start = await self._start(max(since or 0, removed[-1].signed) if removed else since)
+        self.report.until = start  # where all that was signed is in archives, no checkpoint is left to be compared
         self._chains = Chains(self.report, whole=not start or (bool(removed) and start == removed[-1].until))
         for manifest in removed:
             for writer, (number, hash) in manifest.heads.items():
@@ -116,11 +119,15 @@ class Verifier:
     def _spoilt(self, position: int, problem: str) -> None:
         text = f"what stands at position {position} cannot be read ({problem})"
         self.report.add(Finding("unreadable", f"AuditEvent/event-{position}", text, position))
+        self._seen.add(position)
 
     def _take(self, version: Version) -> None:
         hashed, link = hash_of(version), link_of(version)
         self._chains.take(version, hashed, link)
-        if self._next is None or version.position > self._next.after:
+        if self._next is not None and self._next.passes(version.position):
+            self._seen.add(version.position)
+            self.report.came_back(version.id)
+        elif self._next is None or version.position > self._next.after:
             self._interval.add(version, hashed, link)
 
     async def _checkpoint(self, statement: Statement) -> None:
@@ -137,10 +144,20 @@ class Verifier:
                 f" {statement.until}; there are {found.count}, or not the same ones"
             )
             self.report.add(Finding("changed", f"checkpoint {statement.number}", text, statement.after))
+        self._passed_over(statement)
         self.report.until = max(self.report.until, statement.until)
         self._interval = Interval()
         self._next = await anext(self._statements, None)
         self._wrong_before = self.report.wrong
+
+    def _passed_over(self, statement: Statement) -> None:
+        """What a checkpoint has passed over must be there, spoilt or put back."""
+        for first, last in statement.passed:
+            for position in range(first, last + 1):
+                if position not in self._seen:
+                    text = f"it was spoilt when checkpoint {statement.number} passed over it; now nothing is there"
+                    self.report.add(Finding("removed", f"AuditEvent/event-{position}", text, position))
+        self._seen = {position for position in self._seen if position > statement.until}
 
     async def _opened(self, until: int) -> AsyncIterator[Statement]:
         """The checkpoints up to a position, each as far as it can be believed; what is wrong with them is noted."""

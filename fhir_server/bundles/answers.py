@@ -8,7 +8,7 @@ import msgspec
 
 from fhir_server.messages import FhirRequest, FhirResult
 from resources.instants import instant_text
-from resources.outcomes import FhirError, Issue, operation_outcome
+from resources.outcomes import FhirError, Issue, not_supported, operation_outcome
 from resources.store import Version
 
 _text = msgspec.json.Encoder().encode
@@ -33,7 +33,10 @@ def bundle(type: str, pieces: Sequence[bytes]) -> tuple[bytes, ...]:
 
 
 def of_result(request: FhirRequest, result: FhirResult) -> bytes:
-    """The entry of an interaction that was carried out. A HEAD has no content."""
+    """The entry of an interaction that was carried out. A HEAD has no content. Raises FhirError 400 for an answer that is sent as it comes,
+    however long: it fits into no Bundle."""
+    if result.stream is not None:
+        raise not_supported("This is answered as a stream, which cannot be part of a Bundle; ask for it in a request of its own")
     content = b"" if request.method == "HEAD" or result.status in (204, 304) else b"".join(result.body)
     if content and "json" not in result.content_type:
         content = b'{"resourceType":"Binary","contentType":%b,"data":"%b"}' % (_text(result.content_type), b64encode(content))

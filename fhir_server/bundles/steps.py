@@ -9,7 +9,7 @@ from fhir_server.bundles.shell import Entry
 from fhir_server.context import Context
 from fhir_server.interactions.conditional import own_id
 from fhir_server.messages import Identity
-from fhir_server.permission import permitted
+from fhir_server.permission import check_entry, permitted
 from fhir_server.rest.conditional import if_match
 from resources.outcomes import FhirError, bad_request
 from resources.store import ABSENT, ANY, Change, Claim, Draft, Version
@@ -119,6 +119,7 @@ def _step(ctx: Context, who: Identity, entry: Entry) -> Step:
     route, type, _, _, operation = ctx.routes.find(entry.method, entry.path)
     assert ctx.decision is not None, "a transaction is carried out under a decision"
     permitted(ctx.decision, who, route, type, operation)
+    check_entry(route)
     kind = _KINDS.get((entry.method, route.interaction))
     if kind is None:
         if entry.method not in ("GET", "HEAD"):

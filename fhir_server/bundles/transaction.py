@@ -18,7 +18,7 @@ from fhir_server.contention import repeated
 from fhir_server.context import Context
 from fhir_server.idempotency import Ticket
 from fhir_server.interactions.write import refusal, write
-from fhir_server.messages import FhirRequest, FhirResult, Identity
+from fhir_server.messages import Answered, FhirRequest, FhirResult, Identity
 from fhir_server.perform import answer
 from fhir_server.rest.prefer import preferences
 from resources.outcomes import FhirError
@@ -117,7 +117,15 @@ def _answer(request: FhirRequest, todo: list[Step], written: dict[int, Written])
     wanted = preferences(request.headers).answer
     pieces = [_piece(step, written, wanted) for step in todo]
     touched = tuple(f"{done.version.type}/{done.version.id}" for done in written.values())
-    return FhirResult(200, answers.bundle("transaction-response", pieces), touched=touched)
+    return FhirResult(200, answers.bundle("transaction-response", pieces), touched=touched, answered=_answered(todo, written))
+
+
+def _answered(todo: list[Step], written: dict[int, Written]) -> tuple[Answered, ...]:
+    """What was written (a patch brings a part only of what it makes), and what was found and left as it is."""
+    kinds = {step.entry.number: step.kind for step in todo}
+    done = [(each.version, kinds[number] != "patch") for number, each in written.items()]
+    found = [(version, False) for step in todo if not step.changes and step.twin is None for version in step.matches]
+    return tuple(Answered(version.type, version.id, version.version, own) for version, own in (*done, *found))
 
 
 def _piece(step: Step, written: dict[int, Written], wanted: str) -> bytes:

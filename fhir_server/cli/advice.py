@@ -3,7 +3,8 @@
 from ipaddress import ip_address
 from urllib.parse import parse_qsl, urlsplit
 
-from fhir_server.config import Settings, is_loopback
+from fhir_server.config import Settings
+from smart_auth.client_keys.jwks_uri import loopback
 
 
 def advice(settings: Settings) -> list[str]:
@@ -24,7 +25,7 @@ def advice(settings: Settings) -> list[str]:
             )
         if not settings.base_url:
             found.append("FHIR_BASE_URL is not set: absolute references to this server are known by FHIR_HOST and FHIR_PORT only")
-    if not is_loopback(settings.host) and not settings.base.startswith("https://"):
+    if not loopback(settings.host) and not settings.base.startswith("https://"):
         found.append(
             "FHIR_HOST is not a loopback address and FHIR_BASE_URL is not https: tokens and records would travel unencrypted; give the"
             " server a certificate (FHIR_TLS_CERT), or name the https address of the proxy in front of it (FHIR_BASE_URL)"
@@ -50,7 +51,7 @@ def _nowhere(host: str) -> bool:
 
 
 def _exposed(url: str) -> bool:
-    return url.startswith("http://") and not is_loopback(urlsplit(url).hostname or "")
+    return url.startswith("http://") and not loopback(urlsplit(url).hostname or "")
 
 
 def _tls(url: str) -> bool:
@@ -59,4 +60,4 @@ def _tls(url: str) -> bool:
     options = {name.lower(): value.lower() for name, value in parse_qsl(query)}
     asked = options.get("tls", options.get("ssl", "true" if url.startswith("mongodb+srv://") else "false"))
     hosts = place.rpartition("@")[2].partition("/")[0].split(",")
-    return asked == "true" or all(is_loopback(urlsplit(f"//{host}").hostname or "") for host in hosts)
+    return asked == "true" or all(loopback(urlsplit(f"//{host}").hostname or "") for host in hosts)

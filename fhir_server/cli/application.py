@@ -13,8 +13,12 @@ import sys
 import typer
 
 from fhir_server.cli.auditing.commands import audit
+from fhir_server.cli.bulk.deidentify import deidentify
+from fhir_server.cli.bulk.sql import sql
+from fhir_server.cli.bulk.worker import worker
 from fhir_server.cli.check_config import check_config
 from fhir_server.cli.clients.commands import client
+from fhir_server.cli.importing.commands import import_
 from fhir_server.cli.keys import keys
 from fhir_server.cli.load import load
 from fhir_server.cli.move import move_command
@@ -38,16 +42,20 @@ application = typer.Typer(
 )
 for name, command in (
     ("serve", serve),
+    ("worker", worker),
     ("load", load),
     ("move", move_command),
     ("reindex", reindex),
     ("verify-index", verify_index),
+    ("deidentify", deidentify),
+    ("sql", sql),
     ("check-config", check_config),
     ("token", token),
     ("version", version),
 ):
     application.command(name)(command)
 application.add_typer(client)
+application.add_typer(import_)
 application.add_typer(audit, name="audit")
 application.add_typer(keys, name="keys")
 application.add_typer(user, name="user")

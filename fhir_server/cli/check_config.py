@@ -1,5 +1,6 @@
 """`fhir-server check-config`."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,8 @@ from fhir_server.cli.advice import advice
 from fhir_server.cli.show import REFUSED, err, escaped, fail, out
 from fhir_server.config import Settings, SettingsError, load_settings, variable, without_password
 from fhir_server.data_folder import problem
+from fhir_server.files.contract import FilesUnavailable
+from fhir_server.files.wiring import files_folder, open_files
 
 
 def check_config(
@@ -33,7 +36,7 @@ def check_config(
         typer.echo(json.dumps({"settings": shown, "problems": problems, "advice": advice(settings)}, indent=2))
     else:
         for name, value in shown.items():
-            out.print(f"{name}={escaped(str(value))}")
+            out.print(f"{name}={'not set' if value is None else escaped(str(value))}")
         for text in advice(settings):
             err.print(f"[yellow]advice:[/] {escaped(text)}")
         for text in problems:
@@ -50,6 +53,8 @@ def effective(settings: Settings) -> dict[str, Any]:
     shown["FHIR_SEARCH_URL"] = without_password(settings.search_url)
     shown["FHIR_REDIS_URL"] = without_password(settings.redis_url)
     shown["FHIR_SEARCH_API_KEY"] = "(set)" if settings.search_api_key else None
+    shown["FHIR_FILES_URL"] = settings.files_url or files_folder(settings).as_uri()
+    shown["FHIR_FILES_SECRET_KEY"] = "(set)" if settings.files_secret_key else None
     shown["FHIR_BASE_URL"] = settings.base
     shown["FHIR_SECRET"] = "(set)" if settings.secret else "(kept in the data folder)"
     return shown
@@ -64,4 +69,16 @@ def _problems(settings: Settings) -> list[str]:
             tls_context(settings)
         except ValueError as reason:
             found.append(str(reason))
+    if settings.files_bucket is not None:
+        found.append(_bucket_problem(settings))
     return [text for text in found if text]
+
+
+def _bucket_problem(settings: Settings) -> str:
+    try:
+        asyncio.run(open_files(settings).check())
+    except SettingsError as reason:
+        return str(reason)
+    except FilesUnavailable as reason:
+        return f"FHIR_FILES_URL={settings.files_url}: {reason}"
+    return ""

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from fhir_server.cli.show import REFUSED, WRONG, err, escaped, fail, out
 from fhir_server.config import Settings, load_settings
 from fhir_server.data_folder import prepare
+from fhir_server.importing.wrong import Wrong, outcome
 from fhir_server.loading.crew import Load, Stopped, Totals, journal_of
 from fhir_server.loading.sources import Source, Unreadable, find
 from fhir_server.loading.worker import Remote
@@ -37,6 +38,17 @@ def load(
         int | None, typer.Option(help="Load processes; with --url, requests at a time.", min=1, max=64, show_default="one a core")
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Load also what this data folder has loaded before.")] = False,
+    first: Annotated[
+        bool,
+        typer.Option(
+            "--first",
+            help="Index types of which there is nothing yet in the end, in one go: much less is written where very many single resources"
+            " go into the embedded engine. Until then searches for them answer 503.",
+        ),
+    ] = False,
+    errors: Annotated[
+        Path | None, typer.Option(help="Write an OperationOutcome for each failure into this file, as NDJSON.", dir_okay=False)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Load Bundles and resources: .json, .ndjson, .jsonl, each also .gz, and folders of them.
@@ -58,11 +70,15 @@ def load(
         count = processes or (IN_FLIGHT if url else len(os.sched_getaffinity(0)))
         started = time.monotonic()
         position = store_position(settings) if url is None else None
-        totals = _with_progress(target, settings, count, sources, again=again, position=position)
+        totals = _with_progress(target, settings, count, sources, again=again, position=position, first=first)
+        if first and url is None:
+            _indexed(settings)
     except (Unreadable, Stopped) as error:
         fail(str(error))
     except KeyboardInterrupt:
         fail("stopped; the same command goes on where this one was", 130)
+    if errors is not None:
+        _write_errors(errors, totals)
     _report(totals, time.monotonic() - started, as_json)
     raise typer.Exit(WRONG if totals.failed else 0)
 
@@ -94,8 +110,46 @@ def store_position(settings: Settings) -> int:
     return asyncio.run(look())
 
 
+def _indexed(settings: Settings) -> None:
+    """Wait until all that was loaded can be searched."""
+    from fhir_server.access.views import deferring
+    from fhir_server.app import open_context
+    from search.index import Preparing
+
+    async def wait() -> None:
+        async with open_context(settings) as ctx:
+            index = deferring(ctx)
+            while index is not None:
+                try:
+                    await index.indexed(sorted(ctx.routes.types))
+                    break
+                except Preparing:
+                    await asyncio.sleep(0.2)
+
+    with err.status("indexing"):
+        asyncio.run(wait())
+
+
+def _write_errors(path: Path, totals: Totals) -> None:
+    lines = []
+    for each in totals.failed:
+        entry = "" if each.entry is None else f", entry {each.entry}"
+        lines.append(outcome(Wrong(each.line, each.issues), each.source + entry))
+    try:
+        path.write_bytes(b"".join(lines))
+    except OSError as problem:
+        fail(f"{path} cannot be written: {problem.strerror}")
+
+
 def _with_progress(
-    target: Settings | Remote, settings: Settings, count: int, sources: list[Source], *, again: bool, position: int | None
+    target: Settings | Remote,
+    settings: Settings,
+    count: int,
+    sources: list[Source],
+    *,
+    again: bool,
+    position: int | None,
+    first: bool = False,
 ) -> Totals:
     columns = (
         TextColumn("{task.fields[what]}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
@@ -118,7 +172,7 @@ def _with_progress(
             )
 
         progress: Callable[[Totals], None] = show
-        return Load(target, settings.data_dir, count, progress).run(sources, anew=again, position=position)
+        return Load(target, settings.data_dir, count, progress, first=first).run(sources, anew=again, position=position)
 
 
 def _report(totals: Totals, seconds: float, as_json: bool) -> None:

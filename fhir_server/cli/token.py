@@ -7,9 +7,10 @@ import typer
 
 from fhir_server.cli.show import fail
 from fhir_server.config import Settings, load_settings
+from resources.store import ResourceStore
 from smart_auth.access import OPERATOR, Access
 from smart_auth.happenings import Happening
-from smart_auth.scopes import Scopes, parse_scopes
+from smart_auth.scopes import Scopes, fault, parse_scopes
 from smart_auth.tokens import issue
 
 
@@ -21,7 +22,7 @@ def token(
     """Print an access token, for whoever can read the data folder or the store."""
     read = parse_scopes(scope)
     if read.unknown:
-        fail(f"{read.unknown[0]} is no scope; scopes look like system/*.rs or patient/Observation.rs")
+        fail(f"{read.unknown[0]}: {fault(read.unknown[0])}; scopes look like system/*.rs or patient/Observation.rs")
     if not read.resources:
         fail("no scope gives access to anything; try --scope 'system/*.rs'")
     if any(each.level == "user" for each in read.resources):
@@ -53,8 +54,16 @@ async def _token(settings: Settings, scopes: str, ttl: int, patient: str) -> str
     from fhir_server.app import open_context
 
     async with open_context(settings) as ctx:
+        if patient and not await _there(ctx.store, patient):
+            fail(f"there is no Patient/{patient} on this server: --patient takes the id of one, without Patient/")
         now = ctx.clock()
         made, record = issue(Access(OPERATOR, OPERATOR, scopes, now + ttl * 1_000_000, now, patient=patient))
         what = Happening("token", f"an access token was made on the command line: {scopes}", subject=OPERATOR, client=OPERATOR)
         await ctx.store.commit((), events=(ctx.audit.happening(what),), records=(record,))
         return made
+
+
+async def _there(store: ResourceStore, id: str) -> bool:
+    """Whether there is such a patient now. Raises StoreUnavailable."""
+    version = await store.read("Patient", id)
+    return version is not None and version.body is not None

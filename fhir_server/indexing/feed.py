@@ -90,7 +90,7 @@ class Feed:
         self._again: asyncio.Task[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._wake, self._moved = asyncio.Event(), asyncio.Event()
-        self._leading, self.failing = False, False
+        self._leading, self.failing, self._feeding = False, False, True
         self._failure: Exception | None = None
         self._well, self._failures = time.monotonic(), 0
         self._done, self._inspected = 0, 0.0
@@ -103,8 +103,9 @@ class Feed:
 
     # -- feeding
 
-    def start(self) -> None:
-        """Begin to feed, or to stand by."""
+    def start(self, *, feeding: bool = True) -> None:
+        """Begin to feed, or to stand by; without `feeding` it is always left to other processes."""
+        self._feeding = feeding
         self._task = asyncio.create_task(self._run(), name="feed of the search index")
 
     async def stop(self) -> None:
@@ -162,7 +163,7 @@ class Feed:
         self._wake.clear()
 
     async def _round(self) -> None:
-        if not self._leading and not await self._take_over():
+        if not self._leading and not (self._feeding and await self._take_over()):
             await self._stand_by()
             return
         if not await self._lease.hold():

@@ -22,6 +22,7 @@ class Elastic:
 
     @classmethod
     def of(cls, settings: Settings, parameters: Parameters) -> "Elastic":
+        """That of these settings; nothing is asked of it yet."""
         key = settings.search_api_key.get_secret_value() if settings.search_api_key is not None else None
         server = Server(settings.search_url, key, settings.search_ca_file)
         return cls(Connection(server), Layout(parameters, settings.search_prefix))

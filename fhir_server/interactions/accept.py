@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
+from conformance import added
 from conformance.load import fhirpath
 from fhir_server.context import Context
+from fhir_server.views.compiler import problems_of
 from resources import documents, structure
 from resources.outcomes import FhirError, Issue, bad_request, unprocessable
 from resources.store import Draft
@@ -31,6 +33,19 @@ class Accepted:
     entry: Entry | None
     document: dict[str, Any]
     warnings: tuple[Issue, ...] = ()
+
+
+_BY_THEMSELVES: Final[dict[str, Callable[[Context, dict[str, Any]], list[Issue]]]] = {
+    "SearchParameter": lambda ctx, document: ctx.custom.check(document),
+    "ViewDefinition": lambda _ctx, document: problems_of(document),
+}
+"""Type -> what else must be right for this server to work with a document."""
+
+
+def workable(ctx: Context, type: str, document: dict[str, Any]) -> list[Issue]:
+    """What keeps this server from working with a document that breaks no rule otherwise."""
+    check = _BY_THEMSELVES.get(type)
+    return check(ctx, document) if check is not None else []
 
 
 async def accept(ctx: Context, type: str, body: bytes, id: str) -> Accepted:
@@ -79,15 +94,18 @@ def _examine(ctx: Context, type: str, body: bytes) -> tuple[dict[str, Any], list
     if document.get("resourceType") != type:
         raise FhirError(400, [other_type(type, document)])
     issues += ctx.validator.check(type, document)
-    if type == "SearchParameter" and not errors(issues):
-        issues += ctx.custom.check(document)
+    if not errors(issues):
+        issues += workable(ctx, type, document)
     if errors(issues):
         raise unprocessable(issues)
     return document, issues
 
 
 def structural(body: bytes) -> list[Issue]:
-    """What `resources.structure.check` finds, the places told as FHIRPath (it tells JSON's names: valueQuantity for value)."""
+    """What `resources.structure.check` finds, or `conformance.added.check` of a type that R4 does not have, the places told
+    as FHIRPath (it tells JSON's names: valueQuantity for value)."""
+    if added.is_added(body):
+        return added.check(body)
     return [replace(issue, expression=issue.expression and fhirpath(issue.expression)) for issue in structure.check(body)]
 
 

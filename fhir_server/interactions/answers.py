@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 from conformance.summary import MODES, subset
 from fhir_server.context import Context
-from fhir_server.messages import FhirRequest, FhirResult
+from fhir_server.interactions.binary import content
+from fhir_server.messages import Answered, FhirRequest, FhirResult
 from fhir_server.rest.conditional import not_modified
+from fhir_server.rest.negotiation import only_other_formats
 from fhir_server.rest.prefer import preferences
 from resources.outcomes import Issue, bad_request, gone, not_found, operation_outcome
 from resources.store import Key, Version, Written
@@ -25,6 +27,8 @@ def of_version(request: FhirRequest, version: Version) -> FhirResult:
     told = (version,)
     if not_modified(request.headers, version.version, version.instant):
         return FhirResult(304, version=version.version, instant=version.instant, told=told)
+    if version.type == "Binary" and only_other_formats(request.query, request.headers.get("accept", "")):
+        return content(request, version)
     body = version.body
     if "_summary" in request.query or "_elements" in request.query:
         body = shorten(version.type, body, *shape(pairs_of(request.query)))
@@ -84,4 +88,5 @@ def of_write(request: FhirRequest, written: Written, warnings: tuple[Issue, ...]
         version.instant,
         f"{name}/_history/{version.version}",
         touched=(name,),
+        answered=(Answered(version.type, version.id, version.version, own=written.created),),
     )

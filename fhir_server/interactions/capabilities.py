@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from conformance.capability import FHIR_VERSION, build
+from conformance.load import definitions
 from fhir_server.context import Context
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.permission import APPEND_ONLY
@@ -32,6 +33,9 @@ EVERYWHERE = {
     "_list": "The items of a List, by its id; no functional lists",
 }
 """Parameters of every type that have no definition of their own in R4."""
+
+BULK_DATA = "http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data"
+"""What this server fulfils beside R4 itself."""
 
 _BASE = "urn:base"
 _OPEN = {"description": "Sign-in is off (FHIR_AUTH=off): everybody who reaches this address reads and writes everything."}
@@ -62,14 +66,17 @@ def _at(base: str, routes: Router[Context], parameters: Parameters, custom: Cust
 @lru_cache(maxsize=2)
 def _statement(routes: Router[Context], parameters: Parameters, custom: Custom, conditional_delete: str, said: bytes) -> bytes:
     """The statement; `custom` are those of the parameters that may change while the server runs, `said` is what it says of sign-in."""
+    types = tuple(
+        t for t in parameters.types if t not in definitions().added_types
+    )  # a CapabilityStatement of R4 can name no others
     changeable = tuple(t for t in parameters.types if t not in APPEND_ONLY)
     offered = [replace(row, types=changeable) if row.alters and not row.types else row for row in routes.routes]
     return documents.encode(
         build(
             interactions=[row for row in offered if row.interaction != "operation"],
             operations=[row for row in offered if row.interaction == "operation"],
-            resource_types=parameters.types,
-            search_parameters={t: _searchable(t, parameters) for t in parameters.types},
+            resource_types=types,
+            search_parameters={t: _searchable(t, parameters) for t in types},
             base_url=_BASE,
             version=server_version(),
             date=DATE,
@@ -77,6 +84,7 @@ def _statement(routes: Router[Context], parameters: Parameters, custom: Custom, 
             everywhere=EVERYWHERE,
             compartments=[f"http://hl7.org/fhir/CompartmentDefinition/{name}" for name in _compartments(routes)],
             conditional_delete=conditional_delete,
+            instantiates=(BULK_DATA,),
         )
     )
 

@@ -7,7 +7,8 @@ import asyncio
 import logging
 from collections.abc import Collection, Sequence
 
-from fhir_server.access.views import stored
+from fhir_server.access.types import BINARY
+from fhir_server.access.views import stood_for, stored
 from fhir_server.context import Context
 from fhir_server.interactions.references import check_references
 from fhir_server.messages import FhirRequest, Identity
@@ -68,9 +69,10 @@ async def _bodies(ctx: Context, changes: Sequence[Change], found: Sequence[Versi
     known = {(version.type, version.id) for version in replaced}
     others = [change for change in changes if change.expect != ABSENT and (change.type, change.id) not in known]
     before = await _current(ctx, [Key(change.type, change.id) for change in others])
-    told = [version.body for version in (*found, *replaced, *before) if version is not None and version.body is not None]
     # whole, since `id` and `meta` may stand behind all others, and escapes are read in whole documents only
-    return [*(change.draft.stamp(0, "") for change in changes if change.draft is not None), *told]
+    bodies = [(change.type, change.draft.stamp(0, "")) for change in changes if change.draft is not None]
+    bodies += [(each.type, each.body) for each in (*found, *replaced, *before) if each is not None and each.body is not None]
+    return [*(body for _, body in bodies), *await stood_for(ctx, [body for type, body in bodies if type == BINARY])]
 
 
 async def _current(ctx: Context, keys: Sequence[Key]) -> list[Version | None]:

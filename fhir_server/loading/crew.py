@@ -17,10 +17,11 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from fhir_server.config import Settings
+from fhir_server.loading.answers import Answer
 from fhir_server.loading.journal import Journal, journal_path
-from fhir_server.loading.sources import Source
+from fhir_server.loading.sources import Document, Source, Unreadable
 from fhir_server.loading.tasks import Fault, Task, cut, smaller
-from fhir_server.loading.worker import Answer, Remote, work
+from fhir_server.loading.worker import Remote, work
 
 KEPT = 64_000_000
 """Most bytes of refused tasks kept in memory to be tried again."""
@@ -31,12 +32,13 @@ START = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """One document or entry that was not loaded."""
+    """One document or entry that was not loaded. `issues` are code, sentence and FHIRPath of each reason."""
 
     source: str
     line: int
     entry: int | None
     text: str
+    issues: tuple[tuple[str, str, str | None], ...] = ()
 
 
 @dataclass(slots=True)
@@ -72,10 +74,10 @@ class Stopped(Exception):
 class _Process:
     """A load process and what it is doing."""
 
-    def __init__(self, target: Settings | Remote) -> None:
+    def __init__(self, target: Settings | Remote, first: bool) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, other = context.Pipe()
-        self.process: BaseProcess = context.Process(target=work, args=(other, target), daemon=True)
+        self.process: BaseProcess = context.Process(target=work, args=(other, target, first), daemon=True)
         self.process.start()
         other.close()
         self.job: _Job | None = None
@@ -91,7 +93,7 @@ class _Process:
         key = "" if job.task.kind in ("batch", "one by one") else job.task.key(job.file.journal.run)
         with _undivided():
             self.job = job
-            self.pipe.send(key)
+            self.pipe.send((key, job.task.kind == "resources"))
             self.pipe.send_bytes(job.task.body)
 
     def receive(self) -> Answer | str | None:
@@ -131,10 +133,18 @@ class _Job:
 
 
 class Load:
-    """One load to `target` with `processes` processes. `progress` is called after each answer."""
+    """One load to `target` with `processes` processes. `progress` is called after each answer. `first`: see `LocalServer`."""
 
-    def __init__(self, target: Settings | Remote, data_dir: Path, processes: int, progress: Callable[[Totals], None]) -> None:
-        self.totals = Totals()
+    def __init__(
+        self,
+        target: Settings | Remote,
+        data_dir: Path,
+        processes: int,
+        progress: Callable[[Totals], None],
+        *,
+        first: bool = False,
+    ) -> None:
+        self.totals, self._first = Totals(), first
         self._target, self._data_dir, self._progress, self._count = target, data_dir, progress, processes
         self._crew: list[_Process] = []
         self._refused: list[_Job] = []
@@ -143,8 +153,8 @@ class Load:
     def run(self, sources: Sequence[Source], *, anew: bool, position: int | None) -> Totals:
         """Load the sources in order. `anew`: also what was loaded before. `position`: the store's now, None if unknown.
 
-        Raises Stopped or Unreadable; KeyboardInterrupt comes through. In every case what was answered stays loaded, and the
-        journal knows it.
+        Raises Stopped, or Unreadable where a file cannot be opened; KeyboardInterrupt comes through. In every case what was answered
+        stays loaded, and the journal knows it.
         """
         files: list[_File] = []
         try:
@@ -183,17 +193,27 @@ class Load:
 
     def _load(self, file: _File) -> None:
         if not self._crew:
-            self._crew = [_Process(self._target) for _ in range(self._count)]
+            self._crew = [_Process(self._target, self._first) for _ in range(self._count)]
             for process in self._crew:
                 process.ready()
-        documents = (document for document in file.source.documents() if document.line not in file.journal.done)
-        for made in cut(documents):
+        for made in cut(self._documents(file)):
             if isinstance(made, Fault):
                 self._fault(file, made)
             else:
                 self._give(_Job(file, made))
         self._drain()
         self._try_again([file])
+
+    def _documents(self, file: _File) -> Iterator[Document]:
+        """What of the file is to be loaded; one that is cut off or damaged keeps nothing from being loaded but what comes after that."""
+        line = 0
+        try:
+            for document in file.source.documents():
+                line = document.line
+                if line not in file.journal.done:
+                    yield document
+        except Unreadable as problem:
+            self._fault(file, Fault(line + 1, None, str(problem)))
 
     def _give(self, job: _Job) -> None:
         """Hand the job to a free process, after whatever it has to wait for."""
@@ -252,19 +272,20 @@ class Load:
 
     def _settle(self, job: _Job, answer: Answer) -> None:
         """Write down what is loaded, and tell what is not."""
-        wrong = set()
-        for number, text in answer.problems:
+        wrong = {part.line for part in job.task.parts if part.entry is not None}  # other tasks may have more of the same line
+        for number, text, issues in answer.problems:
             part = job.task.parts[number or 0] if job.task.parts else None
             line, entry = (part.line, part.entry) if part else (job.task.lines[0], number)
             wrong.add(line)
-            self._fault(job.file, Fault(line, entry, text))
+            self._fault(job.file, Fault(line, entry, text), issues)
         job.file.position = max(job.file.position, answer.position)
         if loaded := [line for line in job.task.lines if line not in wrong]:
             job.file.journal.add(loaded, answer.position)
 
-    def _fault(self, file: _File, fault: Fault) -> None:
+    def _fault(self, file: _File, fault: Fault, issues: tuple[tuple[str, str, str | None], ...] = ()) -> None:
         file.faults += 1
-        self.totals.failed.append(Failed(file.source.name, fault.line, fault.entry, fault.text))
+        told = issues or (("structure", fault.text, None),)
+        self.totals.failed.append(Failed(file.source.name, fault.line, fault.entry, fault.text, told))
 
 
 def journal_of(source: Source, target: Settings | Remote, data_dir: Path) -> Path | None:

@@ -2,7 +2,8 @@
 
 import gzip
 import sys
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from io import BufferedReader
@@ -12,6 +13,9 @@ from typing import NamedTuple, cast
 SUFFIXES = (".json", ".ndjson", ".jsonl")
 FIRST = ("hospital", "organization", "location", "practitioner")
 """Files of a folder whose names begin like this are read first: other files refer to what is in them."""
+
+LONGEST = 256 * 1024 * 1024
+"""Bytes of one document, unpacked: a few packed ones may be gigabytes."""
 
 _GZIP = b"\x1f"
 _EDGE = 65_536
@@ -42,19 +46,22 @@ class Source:
         return str(self.path) if self.path else "standard input"
 
     def identity(self) -> str | None:
-        """The same for the same content wherever the file lies: size, first and last 64 kB. None for standard input."""
+        """The same for the same content wherever the file lies: size, first and last 64 kB. None for standard input. Raises Unreadable."""
         if self.path is None:
             return None
         digest = blake2b(str(self.size).encode(), digest_size=16)
-        with self.path.open("rb") as file:
-            digest.update(file.read(_EDGE))
-            if self.size > _EDGE:
-                file.seek(-_EDGE, 2)
-                digest.update(file.read())
+        try:
+            with self.path.open("rb") as file:
+                digest.update(file.read(_EDGE))
+                if self.size > _EDGE:
+                    file.seek(-_EDGE, 2)
+                    digest.update(file.read())
+        except OSError as error:
+            raise Unreadable(f"{self.name} cannot be read: {error.strerror}") from None
         return digest.hexdigest()
 
     def documents(self) -> Iterator[Document]:
-        """The file's documents, in order. Raises Unreadable where reading or unpacking fails."""
+        """The file's documents, in order. Raises Unreadable where reading or unpacking fails, or one is longer than LONGEST."""
         try:
             if self.path is None:
                 yield from self._documents(cast("BufferedReader", sys.stdin.buffer), lines=True)
@@ -62,22 +69,33 @@ class Source:
                 with self.path.open("rb") as file:
                     suffix = Path(self.path.name.removesuffix(".gz")).suffix
                     yield from self._documents(file, lines=suffix != ".json")
-        except (OSError, EOFError) as error:
-            raise Unreadable(f"{self.name} cannot be read: {error}") from None
+        except (OSError, EOFError, zlib.error) as error:
+            raise Unreadable(f"the file cannot be read from here on: {error}") from None
 
     def _documents(self, file: BufferedReader, *, lines: bool) -> Iterator[Document]:
         content = cast("BufferedReader", gzip.GzipFile(fileobj=file)) if file.peek(1)[:1] == _GZIP else file
         if not lines:
-            yield Document(1, content.read())
+            yield Document(1, _bounded(content.read, 1))
             return
-        for number, line in enumerate(content, start=1):
+        number = 0
+        while line := _bounded(content.readline, number + 1):
+            number += 1
             if number == 1 and line.strip() in (b"{", b"["):  # one document, laid out over many lines
-                yield Document(1, line + content.read())
+                yield Document(1, line + _bounded(content.read, 1))
                 return
             if self.path is not None:
                 self.read = file.tell()
             if body := line.strip():
                 yield Document(number, body)
+
+
+def _bounded(read: Callable[[int], bytes], line: int) -> bytes:
+    found = read(LONGEST + 1)
+    if len(found) > LONGEST:
+        raise Unreadable(
+            f"the document in line {line} has more than {LONGEST // 1024 // 1024} MB: what comes from there on is not read"
+        )
+    return found
 
 
 def find(paths: Sequence[str]) -> list[Source]:

@@ -7,15 +7,12 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from fhir_server.importing.wrong import ENOUGH, MOST
 from fhir_server.loading.sources import Document
 
 Kind = Literal["transaction", "batch", "resources", "one by one"]
 """`transaction` and `batch`: a Bundle from a file. `resources`: single resources put together in a transaction; `one by one`: in a
 batch, because the transaction was refused and the rest of it shall not suffer."""
-
-MOST = 200
-ENOUGH = 1_000_000
-"""A transaction of single resources is closed at so many resources, or so many bytes."""
 
 
 class _Head(msgspec.Struct, rename="camel"):
@@ -70,29 +67,47 @@ class Task:
 
     def key(self, identity: str) -> str:
         """An Idempotency-Key: the same task of the same file is never carried out twice, whatever happened in between."""
-        return blake2b(f"{identity} {self.kind} {self.lines}".encode(), digest_size=16).hexdigest()
+        places = [(part.line, part.entry) for part in self.parts] or self.lines
+        return blake2b(f"{identity} {self.kind} {places}".encode(), digest_size=16).hexdigest()
+
+
+class _Waiting:
+    """Single resources that will be one task."""
+
+    def __init__(self) -> None:
+        self._parts: list[Part] = []
+        self._urls: set[str] = set()
+        self._size = 0
+
+    def add(self, part: Part) -> Iterator[Task]:
+        """One more; the task before it where the same resource is in that already: the order of the two counts."""
+        if "/" in part.url and part.url in self._urls:
+            yield from self.close()
+        self._parts.append(part)
+        self._urls.add(part.url)
+        self._size += len(part.body)
+        if len(self._parts) >= MOST or self._size >= ENOUGH:
+            yield from self.close()
+
+    def close(self) -> Iterator[Task]:
+        """The task, if there is anything in it."""
+        if self._parts:
+            yield together(self._parts)
+            self._parts, self._urls, self._size = [], set(), 0
 
 
 def cut(documents: Iterable[Document]) -> Iterator[Task | Fault]:
     """The tasks that load these documents, in order; a Fault for each document that is none."""
-    waiting: list[Part] = []
-    size = 0
+    waiting = _Waiting()
     for document in documents:
         made = _examine(document)
         if isinstance(made, list):
             for part in made:
-                waiting.append(part)
-                size += len(part.body)
-                if len(waiting) >= MOST or size >= ENOUGH:
-                    yield together(waiting)
-                    waiting, size = [], 0
-            continue
-        if waiting:
-            yield together(waiting)
-            waiting, size = [], 0
-        yield made
-    if waiting:
-        yield together(waiting)
+                yield from waiting.add(part)
+        else:
+            yield from waiting.close()
+            yield made
+    yield from waiting.close()
 
 
 def together(parts: Iterable[Part], kind: Literal["resources", "one by one"] = "resources") -> Task:

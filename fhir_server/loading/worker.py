@@ -6,28 +6,20 @@
 import asyncio
 import signal
 import time
-from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, NamedTuple, Protocol
-
-import msgspec
+from typing import Protocol
 
 from fhir_server.config import Settings
-from resources.outcomes import FhirError, Issue, Severity
-
-if TYPE_CHECKING:
-    import httpx
+from fhir_server.loading.answers import Answer, Problem, issues_of, read, refused
+from resources.outcomes import FhirError
 
 WAIT = 600.0
 """Seconds that a server may take for one Bundle."""
 
 PATIENCE = 120.0
 """Seconds for which a Bundle is tried again that has to wait for the search index."""
-
-SHOWN = 5
-"""Most problems that are told of one request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,80 +30,35 @@ class Remote:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class Problem(NamedTuple):
-    """`entry`: number of the Bundle's entry, None for the request as a whole."""
-
-    entry: int | None
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What became of a request. `problems` empty: all is well. `whole`: nothing of it was done. `position`: the store's, 0 if unknown.
-
-    `unavailable`: the store or server takes nothing now, so going on makes no sense.
-    """
-
-    done: int
-    problems: tuple[Problem, ...] = ()
-    whole: bool = False
-    unavailable: bool = False
-    position: int = 0
-
-
 class Server(Protocol):
     """Where requests go."""
 
-    async def post(self, body: bytes, key: str) -> Answer:
-        """Carry out a Bundle; `key` is its Idempotency-Key ("": none)."""
+    async def open(self) -> None:
+        """Begin. Raises what keeps it from beginning, in words for people."""
 
-
-class _Details(msgspec.Struct):
-    text: str = ""
-
-
-class _Issue(msgspec.Struct):
-    severity: str = "error"
-    diagnostics: str = ""
-    details: _Details | None = None
-    expression: list[str] = []
-
-
-class _Outcome(msgspec.Struct):
-    issue: list[_Issue] = []
-
-
-class _Response(msgspec.Struct):
-    status: str = ""
-    outcome: _Outcome | None = None
-
-
-class _Entry(msgspec.Struct):
-    response: _Response | None = None
-
-
-class _Bundle(msgspec.Struct):
-    entry: list[_Entry] = []
-
-
-_bundle = msgspec.json.Decoder(_Bundle)
-_outcome = msgspec.json.Decoder(_Outcome)
+    async def post(self, body: bytes, key: str, singles: bool) -> Answer:
+        """Carry out a Bundle; `key` is its Idempotency-Key ("": none). `singles`: it is made of single resources, which need not be
+        written in one transaction."""
 
 
 class LocalServer:
-    """The store of these settings, opened in this process."""
+    """The store of these settings, opened in this process. `first`: what is loaded is indexed in the end, where there was nothing of its
+    type."""
 
-    def __init__(self, settings: Settings, stack: AsyncExitStack) -> None:
-        self._settings, self._stack = settings, stack
+    def __init__(self, settings: Settings, stack: AsyncExitStack, *, first: bool = False) -> None:
+        self._settings, self._stack, self._first = settings, stack, first
 
     async def open(self) -> None:
         """Open the store. Raises StoreUnavailable."""
         from fhir_server.app import open_context
+        from fhir_server.loading.portion import Portions
 
         self._ctx = await self._stack.enter_async_context(open_context(self._settings))
+        self._portions = Portions(self._ctx, first=self._first)
 
-    async def post(self, body: bytes, key: str) -> Answer:
-        """Carry out a Bundle; again where a search index outside the store has to catch up first, for up to PATIENCE seconds."""
+    async def post(self, body: bytes, key: str, singles: bool) -> Answer:
+        """Carry out a Bundle, single resources as a portion of an import; again where a search index outside the store has to catch up
+        first, for up to PATIENCE seconds."""
         from fhir_server.messages import FhirRequest, Identity
         from fhir_server.perform import answer
 
@@ -119,6 +66,8 @@ class LocalServer:
         headers = {"prefer": "return=minimal", "content-type": "application/fhir+json"}
         if key:
             headers["idempotency-key"] = key
+        if singles and (told := await self._portions.store(body, key)) is not None:
+            return told
         request = FhirRequest("POST", "", body=body, headers=headers, base=self._ctx.settings.base)
         while True:
             try:
@@ -131,9 +80,9 @@ class LocalServer:
                     or "Retry-After" not in refusal.headers
                     or time.monotonic() > until
                 ):
-                    return _refused(refusal.status, refusal.issues)
+                    return refused(refusal.status, refusal.issues)
                 await asyncio.sleep(1)
-        return _read(b"".join(result.body), await self._ctx.store.position())
+        return read(b"".join(result.body), await self._ctx.store.position())
 
 
 class RemoteServer:
@@ -149,7 +98,7 @@ class RemoteServer:
         client = httpx.AsyncClient(headers=list(self._remote.headers), timeout=httpx.Timeout(WAIT, connect=10.0))
         self._client = await self._stack.enter_async_context(client)
 
-    async def post(self, body: bytes, key: str) -> Answer:
+    async def post(self, body: bytes, key: str, singles: bool) -> Answer:
         """Post a Bundle to the base URL."""
         import httpx
 
@@ -161,74 +110,24 @@ class RemoteServer:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return Answer(0, (Problem(None, f"{self._remote.url} does not answer: {error or type(error).__name__}"),), True, True)
         if response.is_success:
-            return _read(response.content, 0)
-        return _refused(response.status_code, _issues(response))
+            return read(response.content, 0)
+        return refused(response.status_code, issues_of(response.content, response.text[:200] or response.reason_phrase))
 
 
-def work(connection: Connection, target: Settings | Remote) -> None:
+def work(connection: Connection, target: Settings | Remote, first: bool = False) -> None:
     """The process's main function. First sends None once it is ready, or a sentence why it cannot be; then an Answer a task."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that reads the files decides when to stop
-    asyncio.run(_work(connection, target))
+    asyncio.run(_work(connection, target, first))
 
 
-async def _work(connection: Connection, target: Settings | Remote) -> None:
+async def _work(connection: Connection, target: Settings | Remote, first: bool) -> None:
     async with AsyncExitStack() as stack:
-        server: LocalServer | RemoteServer
-        server = RemoteServer(target, stack) if isinstance(target, Remote) else LocalServer(target, stack)
+        server: Server = RemoteServer(target, stack) if isinstance(target, Remote) else LocalServer(target, stack, first=first)
         try:
             await server.open()
         except Exception as error:  # told to whoever started the load, in its own words
             connection.send(f"{error}" or type(error).__name__)
             return
         connection.send(None)
-        while (key := await asyncio.to_thread(connection.recv)) is not None:
-            connection.send(await server.post(connection.recv_bytes(), key))
-
-
-def _read(body: bytes, position: int) -> Answer:
-    """The answer to a Bundle that was carried out, entry by entry."""
-    problems, done = [], 0
-    for number, entry in enumerate(_bundle.decode(body).entry):
-        response = entry.response or _Response()
-        if response.status.startswith("2"):
-            done += 1
-        else:
-            issues = [_issue(issue) for issue in response.outcome.issue] if response.outcome else []
-            problems.append(Problem(number, _told(response.status, issues)))
-    return Answer(done, tuple(problems), position=position)
-
-
-def _refused(status: int, issues: Iterable[Issue]) -> Answer:
-    errors = [issue for issue in issues if issue.severity in ("error", "fatal")]
-    problems = [Problem(_entry_number(issue.expression), _told(str(status), [issue])) for issue in errors[:SHOWN]]
-    if len(errors) > SHOWN:
-        problems.append(Problem(None, f"and {len(errors) - SHOWN} more problems"))
-    return Answer(0, tuple(problems) or (Problem(None, f"HTTP {status}"),), True, status in (401, 403, 429, 502, 503, 507))
-
-
-def _told(status: str, issues: Iterable[Issue]) -> str:
-    texts = [
-        f"{issue.text} ({issue.expression})" if issue.expression else issue.text for issue in issues if issue.severity != "warning"
-    ]
-    return f"{status.split(' ')[0]} {'; '.join(texts[:SHOWN])}".strip()
-
-
-def _entry_number(expression: str | None) -> int | None:
-    start = "Bundle.entry["
-    if expression is None or not expression.startswith(start):
-        return None
-    number = expression.removeprefix(start).partition("]")[0]
-    return int(number) if number.isdigit() else None
-
-
-def _issue(issue: _Issue) -> Issue:
-    text = (issue.details.text if issue.details else "") or issue.diagnostics
-    severity: Severity = "error" if issue.severity in ("error", "fatal") else "warning"
-    return Issue(severity, "", text, issue.expression[0] if issue.expression else None)
-
-
-def _issues(response: "httpx.Response") -> list[Issue]:
-    try:
-        return [_issue(issue) for issue in _outcome.decode(response.content).issue]
-    except msgspec.DecodeError:
-        return [Issue("error", "", response.text[:200] or response.reason_phrase)]
+        while (told := await asyncio.to_thread(connection.recv)) is not None:
+            connection.send(await server.post(connection.recv_bytes(), *told))

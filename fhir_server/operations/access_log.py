@@ -98,6 +98,8 @@ def shown_to_patient(event: dict[str, Any], patient: str) -> dict[str, Any]:
 def _agent(agent: dict[str, Any], patient: str) -> dict[str, Any]:
     kept: dict[str, Any] = {name: agent[name] for name in ("type", "role", "name", "requestor", "purposeOfUse") if name in agent}
     who = agent.get("who", {})
+    if kept.get("name") == who.get("identifier", {}).get("value"):  # the sign-in name, for want of a display name
+        kept.pop("name", None)
     reference = str(who.get("reference", ""))
     if reference == f"Patient/{patient}" or reference.startswith(("Practitioner/", "PractitionerRole/")):
         kept["who"] = {"reference": reference}

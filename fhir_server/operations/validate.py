@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from fhir_server.context import Context
-from fhir_server.interactions.accept import aside, beyond_structure, errors, other_type, structural
+from fhir_server.interactions.accept import aside, beyond_structure, errors, other_type, structural, workable
 from fhir_server.interactions.answers import live
 from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.operations.parameters import resource_type, simple
@@ -80,7 +80,10 @@ def problems(ctx: Context, type: str, body: bytes, id: str = "") -> list[Issue]:
         return [other_type(type, document)]
     if id and document.get("id") != id:
         issues.append(Issue("error", "value", f"For an update of {type}/{id} the body needs this id", f"{type}.id"))
-    return [*issues, *ctx.validator.check(type, document), *_unchecked(type, document)]
+    issues += ctx.validator.check(type, document)
+    if not errors(issues):
+        issues += workable(ctx, type, document)
+    return [*issues, *_unchecked(type, document)]
 
 
 def _unchecked(type: str, document: dict[str, Any]) -> list[Issue]:

@@ -17,7 +17,7 @@ class Limits:
         rates = settings.rates
         self._known, self._anonymous = rates.get("rate_limit"), rates.get("rate_limit_anonymous")
         self._oauth, self._sign_in = rates.get("rate_limit_oauth"), rates.get("rate_limit_sign_in")
-        self._authorize = rates.get("rate_limit_authorize")
+        self._authorize, self._poll = rates.get("rate_limit_authorize"), rates.get("rate_limit_polls")
         self._counter: Counter = InRedis(settings.redis_url) if settings.redis_url and rates else InMemory()
         self._at_once = settings.max_concurrent_per_client
         self._running: dict[str, int] = {}
@@ -37,6 +37,11 @@ class Limits:
         if limit is not None and cost > 0:
             await self._count(_caller(who), limit, name, cost)
 
+    async def stranger(self, address: str) -> None:
+        """A request to the authorization server by nobody known, which is about to be recorded. Raises FhirError 429."""
+        if self._anonymous is not None:
+            await self._count(f"stranger {one_caller(address)}", self._anonymous, "FHIR_RATE_LIMIT_ANONYMOUS", 1)
+
     async def oauth(self, address: str, *, form: bool, authorize: bool = False) -> None:
         """A request to the authorization server; `form`: what a person sends from one of its pages; `authorize`: an app asks for a user's
         consent, which is kept until somebody answers. Raises FhirError 429."""
@@ -48,6 +53,11 @@ class Limits:
         if form and self._sign_in is not None:
             await self._count(f"form {caller}", self._sign_in, "FHIR_RATE_LIMIT_SIGN_IN", 1)
 
+    async def poll(self, job: str) -> None:
+        """A question what has become of a job (an id). Raises FhirError 429."""
+        if self._poll is not None:
+            await self._count(f"job {job}", self._poll, "FHIR_RATE_LIMIT_POLLS", 1)
+
     def enter(self, who: Identity) -> str:
         """Before a request is carried out; what it returns is for `leave`. Raises FhirError 429 where the client has too many under way."""
         if not self._at_once:
@@ -57,6 +67,17 @@ class Limits:
         if under_way >= self._at_once:
             text = f"There are {under_way} requests of this client under way, the most at once (FHIR_MAX_CONCURRENT_PER_CLIENT)"
             raise error(429, "throttled", text, **{"Retry-After": "1"})
+        self._running[caller] = under_way + 1
+        return caller
+
+    def begin(self, who: Identity, what: str, most: int) -> str:
+        """Before something that takes long; what it returns is for `leave`. Raises FhirError 429 where the client has `most` of it under
+        way."""
+        caller = f"{what} {_caller(who)}"
+        under_way = self._running.get(caller, 0)
+        if under_way >= most:
+            text = f"There are {under_way} {what} of this client under way, the most at once"
+            raise error(429, "throttled", text, **{"Retry-After": "2"})
         self._running[caller] = under_way + 1
         return caller
 

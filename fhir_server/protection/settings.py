@@ -3,67 +3,75 @@
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
 from fhir_server.protection.rates import Rate, rate
+from smart_auth.outside.settings import setting
 from smart_auth.settings import SignInSettings
 
-RATES: Final = ("rate_limit", "rate_limit_anonymous", "rate_limit_oauth", "rate_limit_authorize", "rate_limit_sign_in")
+RATES: Final = (
+    "rate_limit",
+    "rate_limit_anonymous",
+    "rate_limit_oauth",
+    "rate_limit_authorize",
+    "rate_limit_sign_in",
+    "rate_limit_polls",
+)
 """Settings that are rates."""
-
-
-def _setting(default: Any, help: str, **limits: Any) -> Any:
-    return Field(default, description=help, **limits)
 
 
 class ProtectionSettings(SignInSettings):
     """Fields of `fhir_server.config.Settings`; the setting `tls_cert` is the environment variable `FHIR_TLS_CERT`."""
 
-    cors_origins: str = _setting(
+    cors_origins: str = setting(
         "*",
         "Web sites whose scripts may call the FHIR and OAuth endpoints with tokens of their own: `*` for all, `off` for none, or origins"
-        " separated by blanks (`https://app.example.org`).",
+        " separated by blanks (`https://app.example.org`). With `FHIR_AUTH=off` there are no tokens, and `*` means pages of this machine"
+        " only.",
     )
-    tls_cert: Path | None = _setting(
+    tls_cert: Path | None = setting(
         None, "File with the server's certificate and those that it was signed by (PEM). With it the server speaks https only."
     )
-    tls_key: Path | None = _setting(None, "File with the certificate's private key (PEM); empty: it is in `FHIR_TLS_CERT`.")
-    trusted_proxies: str = _setting(
+    tls_key: Path | None = setting(None, "File with the certificate's private key (PEM); empty: it is in `FHIR_TLS_CERT`.")
+    trusted_proxies: str = setting(
         "",
         "Addresses or networks, separated by blanks (`10.0.0.0/8`), of proxies in front of this server: what they say of the caller's"
         " address is believed, for audit and limits. Empty: nobody is.",
     )
-    proxy_header: Literal["X-Forwarded-For", "Forwarded"] = _setting(
+    proxy_header: Literal["X-Forwarded-For", "Forwarded"] = setting(
         "X-Forwarded-For",
         "The header in which trusted proxies name the caller's address; they must set or extend it in every request.",
     )
-    rate_limit: str = _setting(
+    rate_limit: str = setting(
         "off",
         "Most requests of one client (for one user) to the FHIR interface, such as `600/minute` (or `second`, `hour`), or `off`. Each entry"
         " of a batch or transaction counts; more is answered with 429. Counted in each server process for itself, or, with"
         " `FHIR_REDIS_URL`, for all of them together.",
     )
-    rate_limit_anonymous: str = _setting(
-        "600/minute", "Most requests without a token that counts from one address (an IPv6 /64 is one), or `off`."
+    rate_limit_anonymous: str = setting(
+        "600/minute",
+        "Most requests without a token that counts from one address (an IPv6 /64 is one), or `off`. As many calls of OAuth endpoints that"
+        " were refused to nobody known are counted apart; beyond them such calls are answered with 429 and not recorded one by one.",
     )
-    rate_limit_oauth: str = _setting("6000/minute", "Most requests to the OAuth endpoints from one address, or `off`.")
-    rate_limit_authorize: str = _setting(
+    rate_limit_oauth: str = setting("6000/minute", "Most requests to the OAuth endpoints from one address, or `off`.")
+    rate_limit_authorize: str = setting(
         "600/minute",
         "Most requests of apps for a user's consent (`/oauth/authorize`) from one address, or `off`; each is kept a while.",
     )
-    rate_limit_sign_in: str = _setting(
+    rate_limit_sign_in: str = setting(
         "600/minute", "Most forms (sign-in, second factor, password reset) sent from one address, or `off`."
     )
-    max_concurrent_per_client: int = _setting(
+    rate_limit_polls: str = setting("120/minute", "Most questions what has become of one job (an export), or `off`.")
+    max_concurrent_per_client: int = setting(
         0, "Most requests of one client at the same time in one server process; 0: as many as it likes.", ge=0
     )
-    redis_url: str = _setting(
+    redis_url: str = setting(
         "",
-        "Redis that server processes share their counting in: `redis://HOST:6379/0`, `rediss://…`. While it cannot be reached, each process"
-        " counts for itself.",
+        "Redis that server processes share their counting in, and that tells workers of jobs (`FHIR_JOBS`): `redis://HOST:6379/0`,"
+        " `rediss://…`. While it cannot be reached, each process counts for itself, and workers look for jobs in the store.",
     )
 
     @field_validator("cors_origins")

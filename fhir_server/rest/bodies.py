@@ -2,9 +2,11 @@
 
 import asyncio
 import io
+from base64 import b64encode
 from collections.abc import Mapping, MutableMapping
 from typing import Any, cast
 
+import msgspec
 import zstandard
 from isal import isal_zlib
 
@@ -105,3 +107,20 @@ def _unzstd(body: bytes, limit: int) -> bytes:
 
 
 _UNPACK = {"": _plain, "identity": _plain, "gzip": _gunzip, "x-gzip": _gunzip, "zstd": _unzstd}
+
+
+SECURITY = "x-security-context"
+"""The header with the reference that is Binary.securityContext (https://hl7.org/fhir/R4/binary.html#security)."""
+
+
+def binary_of(headers: Mapping[str, str], id: str, body: bytes) -> bytes:
+    """The Binary that holds `body`; `id` "" where it has none yet. What its headers say is checked as all documents are."""
+    resource: dict[str, object] = {"resourceType": "Binary"}
+    if id:
+        resource["id"] = id
+    resource["contentType"] = headers["content-type"].strip()
+    if of := headers.get(SECURITY):
+        resource["securityContext"] = {"reference": of}
+    if body:
+        resource["data"] = b64encode(body).decode()
+    return msgspec.json.encode(resource)

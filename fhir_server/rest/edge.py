@@ -16,15 +16,16 @@ from fhir_server.messages import FhirRequest, FhirResult, Identity
 from fhir_server.perform import perform, record_refusal
 from fhir_server.protection.addresses import Addresses
 from fhir_server.randomness import random_bytes
-from fhir_server.rest.bodies import read_body
+from fhir_server.rest.bodies import binary_of, read_body
 from fhir_server.rest.errors import as_fhir_error
 from fhir_server.rest.hosts import Hosts
 from fhir_server.rest.identity import identify
 from fhir_server.rest.memory import LARGE, give_back
-from fhir_server.rest.negotiation import check_content, output
+from fhir_server.rest.negotiation import check_content, is_fhir, only_other_formats, output
 from fhir_server.rest.protocol import URL_BYTES, URL_WAS_CUT
 from fhir_server.rest.responses import Send, of_error, respond
 from fhir_server.rest.routing import Receive, Route
+from fhir_server.rest.streaming import send_stream
 from resources.outcomes import FhirError, bad_request, error
 
 _log = logging.getLogger("fhir_server.requests")
@@ -65,14 +66,18 @@ class Edge:
             route, request = await self._route(scope, who, request)
             label = route.label
             pretty = await self._output(who, route, request)
-            body = self._body(route, headers, receive)
+            body = self._body(route, request, receive)
             result = await perform(self._ctx, who, route, request, body)
         except FhirError as failure:
             result = of_error(failure)
         except Exception as failure:
             result = of_error(as_fhir_error(failure, label, request_id))
         try:
-            await respond(send, result, base=base, request_id=request_id, pretty=pretty, accept_encoding=accept_encoding)
+            if result.stream is None:
+                await respond(send, result, base=base, request_id=request_id, pretty=pretty, accept_encoding=accept_encoding)
+            else:
+                told = {"method": scope["method"], "base": base, "request_id": request_id, "accept_encoding": accept_encoding}
+                await send_stream(send, receive, result, **told, interaction=label)
         except RuntimeError as failure:  # the client has closed the connection
             _log.warning("the answer could not be sent: %s", failure, extra={"interaction": label, "request": request_id})
         finally:
@@ -103,7 +108,7 @@ class Edge:
         """The row that a request leads to, and the request with the parts that its path names. Raises FhirError, and records that."""
         try:
             self._limits(scope, request.path, request.query)
-            self._hosts.check(request.headers.get("host", ""))
+            self._hosts.check(request.headers.get("host", ""), request.headers.get("origin", ""))
             route, type, id, version, operation = self._ctx.routes.find(request.method, request.path)
         except FhirError as refusal:
             await record_refusal(self._ctx, who, None, request, refusal)
@@ -113,7 +118,9 @@ class Edge:
     async def _output(self, who: Identity, route: Route[Context], request: FhirRequest) -> bool:
         """Whether the answer is to be indented. Raises FhirError 406 for a format that is not offered; that is recorded too."""
         try:
-            return output(request.query, request.headers.get("accept", ""))
+            accept = request.headers.get("accept", "")
+            held = request.type == "Binary" and route.interaction in ("read", "vread") and only_other_formats(request.query, accept)
+            return not (route.any_format or held) and output(request.query, accept)
         except FhirError as refusal:
             await record_refusal(self._ctx, who, route, request, refusal)
             raise
@@ -130,13 +137,16 @@ class Edge:
         if len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
             raise error(431, "too-long", f"The request has more than {MAX_HEADERS} headers or {MAX_HEADER_BYTES} bytes of them")
 
-    def _body(self, route: Route[Context], headers: Mapping[str, str], receive: Receive) -> "_Body | None":
+    def _body(self, route: Route[Context], request: FhirRequest, receive: Receive) -> "_Body | None":
         """The body of this request, unread; None if the row takes none (one that is sent all the same does not count)."""
         kind = route.body
         if kind == "none":
             return None
         limit = int(self._ctx.settings.max_query_length if kind == "form" else self._ctx.settings.max_body)
-        return _Body(kind, headers, receive, limit)
+        sent = request.headers.get("content-type", "")
+        if request.type == "Binary" and route.interaction in ("create", "update") and sent and not is_fhir(sent):
+            return _Content(request, receive, limit)
+        return _Body(kind, request.headers, receive, limit)
 
     def _account(self, method: str, label: str, result: FhirResult, seconds: float, request_id: str) -> None:
         self._ctx.metrics.observe(label, result.status, seconds)
@@ -193,3 +203,16 @@ class _Body:
                 raise
             text = f"The form is longer than {self._limit} bytes (FHIR_MAX_QUERY_LENGTH); ask for less at once"
             raise error(413, "too-long", text) from None
+
+
+class _Content(_Body):
+    """The content of a Binary, which comes as the resource that holds it."""
+
+    def __init__(self, request: FhirRequest, receive: Receive, limit: int) -> None:
+        super().__init__("fhir", request.headers, receive, limit)
+        self._id = request.id
+
+    async def __call__(self) -> bytes:
+        body = await self._read()
+        self.size = len(body)
+        return binary_of(self._headers, self._id, body)

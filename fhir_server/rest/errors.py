@@ -2,6 +2,7 @@
 
 import logging
 
+from fhir_server.files.contract import FilesUnavailable
 from resources.outcomes import FhirError, Issue, error
 from resources.store import Conflict, StoreUnavailable
 from search.index import Preparing, TooCostly
@@ -23,6 +24,9 @@ def as_fhir_error(failure: Exception, interaction: str, request_id: str) -> Fhir
         status, code = (507, "no-store") if failure.full else (503, "transient")
         if failure.uncertain:  # no Retry-After and not `transient`: clients that repeat by themselves must not be invited to
             return FhirError(status, [Issue("error", "exception", str(failure))])
+        return FhirError(status, [Issue("error", code, str(failure))], {"Retry-After": RETRY_AFTER})
+    if isinstance(failure, FilesUnavailable):  # it has logged the reason where it knew more of it
+        status, code = (507, "no-store") if failure.full else (503, "transient")
         return FhirError(status, [Issue("error", code, str(failure))], {"Retry-After": RETRY_AFTER})
     if isinstance(failure, TooCostly):
         return error(400, "too-costly", str(failure))

@@ -35,7 +35,7 @@ class Front:
         """404 with an OperationOutcome that says where the FHIR interface is."""
         path, base = request.url.path, self._base(request)
         text = f"There is nothing at {shown(path)}; the FHIR interface is at {base}, and {base}/metadata says what it offers"
-        if path.lower().startswith(f"{self._prefix}/"):
+        if path.lower().startswith(f"{self._prefix}/") and not path.startswith(self._prefix):
             text = f"There is nothing at {shown(path)}; capitals count: did you mean {shown(self._prefix + path[len(self._prefix) :])}?"
         return Response(operation_outcome(not_found(text).issues), status_code=404, media_type=FHIR_JSON)
 

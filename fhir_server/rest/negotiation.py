@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Literal
 from urllib.parse import unquote_plus
 
-from resources.outcomes import bad_request, error
+from resources.outcomes import FhirError, bad_request, error
 
 FHIR_JSON = "application/fhir+json"
 
@@ -39,6 +39,30 @@ def check_accept(accept: str) -> None:
         raise error(406, "not-supported", f"This server speaks FHIR R4 (fhirVersion=4.0), not fhirVersion={versions[0][:16]}")
     if accept.strip():
         raise error(406, "not-supported", f"This server answers in JSON only; ask for Accept: {FHIR_JSON} (not {accept[:80]})")
+
+
+def only_other_formats(query: str, accept: str) -> bool:
+    """Whether a caller says which formats it takes, and none of them is JSON of FHIR R4."""
+    if not accept.strip() or "_format=" in query:
+        return False
+    try:
+        check_accept(accept)
+    except FhirError:
+        return True
+    return False
+
+
+def accepts(accept: str, media: str) -> bool:
+    """Whether an Accept header has a media type, named or by a range; its parameters do not matter."""
+    kind = media.partition(";")[0].strip().lower()
+    ranges = {kind, f"{kind.partition('/')[0]}/*", "*/*", "*"}
+    return any(one in ranges and parameters.get("q", "1").strip("0.") for one, parameters in _media(accept))
+
+
+def is_fhir(content_type: str) -> bool:
+    """Whether a body of this Content-Type is a FHIR document, in a format that this server speaks or in another one."""
+    media, _ = next(_media(content_type), ("", {}))
+    return media in _JSON or "fhir+" in media
 
 
 @lru_cache(maxsize=256)

@@ -60,11 +60,11 @@ def instant_range(name: str, text: str) -> tuple[int, int]:
     """
     found = _MOMENT.fullmatch(text.replace(" ", "+"))
     if found is None:
-        raise bad_request(f"{name} must be a date or an instant, such as 2026-02-23 or 2026-02-23T09:00:00Z", code="value")
+        raise bad_request(f"{name} must be a date or an instant, such as 2026-02-23 or 2026-02-23T09:00:00Z", name, "value")
     try:
         return _covered(found)
     except (ValueError, OverflowError):
-        raise bad_request(f"{name} names a moment that does not exist", code="value") from None
+        raise bad_request(f"{name} names a moment that does not exist", name, "value") from None
 
 
 def _covered(found: re.Match[str]) -> tuple[int, int]:

@@ -36,6 +36,17 @@ def of_error(failure: FhirError) -> FhirResult:
 
 async def respond(send: Send, result: FhirResult, *, base: str, request_id: str, pretty: bool, accept_encoding: str) -> None:
     """Send the answer, packed if the caller can unpack it and it is worth it."""
+    headers = headers_of(result, base, request_id)
+    body = b""
+    if result.status not in _EMPTY:
+        body = await _content(result, headers, pretty, accept_encoding)
+        headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": result.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def headers_of(result: FhirResult, base: str, request_id: str) -> Headers:
+    """The headers of an answer but for those that describe its body."""
     headers: Headers = [(b"x-request-id", request_id.encode("latin-1")), _VARY]
     if result.version is not None:
         headers.append((b"etag", etag(result.version).encode()))
@@ -45,12 +56,7 @@ async def respond(send: Send, result: FhirResult, *, base: str, request_id: str,
         headers.append((b"location", f"{base}/{result.location}".encode()))
     for name, value in result.headers.items():
         headers.append((name.lower().encode("latin-1"), value.encode("latin-1", "replace")))
-    body = b""
-    if result.status not in _EMPTY:
-        body = await _content(result, headers, pretty, accept_encoding)
-        headers.append((b"content-length", b"%d" % len(body)))
-    await send({"type": "http.response.start", "status": result.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    return headers
 
 
 async def _content(result: FhirResult, headers: Headers, pretty: bool, accept_encoding: str) -> bytes:

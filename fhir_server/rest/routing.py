@@ -33,7 +33,9 @@ class Route(Generic[C]):
     (https://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html): c create, r read, u update, d delete, s search; "" where the
     row itself gives nothing away (a Bundle's entries each need what their own rows say). `types` limits the row to these resource
     types. `conditional`: the row acts on what a query string finds. `definition` is the canonical of an operation's
-    OperationDefinition. `administers`: the row changes how the server works, which needs an administrator.
+    OperationDefinition, `also` further names by which the CapabilityStatement lists it. `administers`: the row changes how the server
+    works, which needs an administrator. `any_format`: it answers in other formats than JSON too, and looks at Accept and `_format`
+    itself.
     """
 
     method: str
@@ -45,7 +47,9 @@ class Route(Generic[C]):
     types: tuple[str, ...] = ()
     conditional: bool = False
     definition: str = ""
+    also: tuple[str, ...] = ()
     administers: bool = False
+    any_format: bool = False
 
     @property
     def alters(self) -> bool:
@@ -55,7 +59,9 @@ class Route(Generic[C]):
     @property
     def label(self) -> str:
         """The name in metrics and logs: `read`, or `$validate`."""
-        return self.pattern.rpartition("/")[2] if self.interaction == "operation" else self.interaction
+        if self.interaction != "operation":
+            return self.interaction
+        return next(part for part in reversed(self.pattern.split("/")) if part[:1] == "$")
 
 
 class Match(NamedTuple, Generic[C]):
@@ -101,8 +107,10 @@ class Router(Generic[C]):
 
     def _pattern(self, parts: list[str], path: str) -> tuple[str, "_Names"]:
         first = parts[0]
-        if not first or first[0] in "_$" or first == "metadata":
-            return "/".join(parts), _Names("", "", "", first if first[:1] == "$" else "")
+        if first[:1] == "$":
+            return _below_operation(parts)
+        if not first or first[0] == "_" or first == "metadata":
+            return "/".join(parts), _Names("")
         if "%" in path:
             parts = [unquote(part) for part in parts]
         count = len(parts)
@@ -148,7 +156,7 @@ class Router(Generic[C]):
             places = [p for p in self._rows if p.rpartition("/")[2] == last]
             if places:
                 return not_found(f"{shown(last)} is not offered here, only at {' and '.join(f'[base]/{p}' for p in places)}")
-            known = sorted({p.rpartition("/")[2] for p in self._rows if "$" in p})
+            known = sorted({part for p in self._rows for part in p.split("/") if part[:1] == "$"})
             return not_found(f"There is no operation {shown(last)} here; this server has {', '.join(known)}")
         return not_found(f"There is nothing at {shown(path)}; see [base]/metadata for what this server offers")
 
@@ -157,7 +165,7 @@ class Router(Generic[C]):
         methods = [name for name, routes in rows.items() if any(not r.types or type in r.types for r in routes)]
         if not methods:
             types = sorted({t for routes in rows.values() for r in routes for t in r.types})
-            return not_found(f"{shown(path.rpartition('/')[2])} is not offered for {type}, only for {', '.join(types)}")
+            return not_found(f"{shown(path.rpartition('/')[2])} is not offered at {shown(path)}, only for {', '.join(types)}")
         allowed = [*methods, "HEAD"] if "GET" in methods else methods
         return not_allowed(f"{method[:16]} is not possible at {shown(path)}; possible: {', '.join(allowed)}", allowed)
 
@@ -167,6 +175,14 @@ class _Names(NamedTuple):
     id: str = ""
     version: str = ""
     operation: str = ""
+
+
+def _below_operation(parts: list[str]) -> tuple[str, _Names]:
+    """`$operation`, `$operation/[id]`, `$operation/[id]/[file]`: the file is told as the version."""
+    names = _Names("", unquote(parts[1]) if len(parts) > 1 else "", unquote(parts[2]) if len(parts) > 2 else "", parts[0])
+    if len(parts) > 3 or not all(parts):
+        return "[unknown]", names
+    return "/".join((parts[0], "[id]", "[file]")[: len(parts)]), names
 
 
 def _no_id(method: str, id: str) -> FhirError:

@@ -19,6 +19,8 @@ from smart_auth.service import Person, Viewer, Visit
 
 _decode = msgspec.json.Decoder().decode
 _LONGEST = 100
+_AT_ONCE = 50
+"""Ids in one search."""
 
 Document = dict[str, Any]
 
@@ -49,10 +51,14 @@ class StoredDirectory:
                     found.setdefault(document["id"], _person(document))
         return tuple(found.values())
 
-    async def patient(self, id: str, viewer: Viewer) -> Person | None:
-        """See Directory.patient."""
-        found = await self._search("Patient", [("_id", _escaped(id)), ("_count", "1")], viewer)
-        return _person(found[0]) if found else None
+    async def named(self, ids: Sequence[str], viewer: Viewer) -> Sequence[Person]:
+        """See Directory.named."""
+        found: list[Document] = []
+        for start in range(0, len(ids), _AT_ONCE):
+            part = ids[start : start + _AT_ONCE]
+            search = [("_id", ",".join(map(_escaped, part))), ("_count", str(len(part)))]
+            found += await self._search("Patient", search, viewer)
+        return tuple(map(_person, found))
 
     async def visits(self, patient: str, most: int, viewer: Viewer) -> Sequence[Visit]:
         """See Directory.visits."""

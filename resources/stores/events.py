@@ -13,6 +13,9 @@ TYPE = "AuditEvent"
 ROW = 1 << 48
 """Row numbers of events begin here: row = ROW + position."""
 
+PORTION = 128 * 1024
+"""Bytes of events that are packed together, about: whoever wants one of them unpacks all."""
+
 _ID = "event-"
 
 
@@ -44,6 +47,18 @@ def is_own(version: Version) -> bool:
 def forgotten(event: Version) -> Applied:
     """What a participant is told of an event that is removed."""
     return Applied(ROW + event.position, event.type, event.id, event.instant, None, created=False, new=False, live=False)
+
+
+def portions(lines: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """The events of a group of commits as they are packed: together, unless those of an export that is about thousands are among them."""
+    start = size = 0
+    for number, line in enumerate(lines):
+        if size and size + len(line) > PORTION:
+            yield lines[start:number]
+            start, size = number, 0
+        size += len(line)
+    if size:
+        yield lines[start:]
 
 
 def groups(found: Sequence[Version]) -> Iterator[list[Version]]:

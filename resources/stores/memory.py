@@ -1,6 +1,6 @@
 """A store that keeps everything in memory: for tests, and the plainest reading of the contract."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 from resources.instants import instant_text, now
@@ -223,7 +223,7 @@ class MemoryStore:
 
     async def scan(
         self, types: Sequence[str], *, until: int, after: int = 0, shard: tuple[int, int] = (0, 1)
-    ) -> AsyncIterator[list[Version]]:
+    ) -> AsyncGenerator[list[Version], None]:
         """See ResourceStore.scan."""
         latest: dict[tuple[str, str], Version] = {}
         for version in self._versions:

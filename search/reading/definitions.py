@@ -6,6 +6,7 @@ from hashlib import blake2b
 from typing import Any, cast
 
 from conformance.fhirpath import FhirPathError, compile_paths
+from conformance.fhirpath.budget import bounded
 from conformance.load import definitions
 from resources.outcomes import Issue
 from search.parameter import ADDED_MARK, ParameterType, SearchParameter
@@ -20,6 +21,9 @@ ADDED = ("number", "date", "string", "token", "reference", "quantity", "uri")
 
 MOST_TYPES = 20
 """Types that one definition may apply to."""
+
+MOST_STEPS = 100_000
+"""The work on compiling an expression for one of them: a tenth of a second."""
 
 
 class BadDefinition(Exception):
@@ -97,7 +101,8 @@ def _type_issues(document: dict[str, Any], parameters: Parameters) -> list[Issue
 def _expression_problem(expression: str, type: str, kind: str) -> str:
     try:
         check_expression(expression)
-        paths = compile_paths(expression, type)
+        with bounded(MOST_STEPS):
+            paths = compile_paths(expression, type)
     except FhirPathError as problem:
         return f"the expression cannot be used: {problem}"
     if not paths:

@@ -14,15 +14,14 @@ from urllib.parse import urlencode
 import msgspec
 
 from resources.instants import instant_text
-from resources.outcomes import FhirError, bad_request, error, not_found, operation_outcome, precondition_failed
+from resources.outcomes import FhirError, bad_request, error, not_found, precondition_failed
 from resources.store import ABSENT, Conflict, RecordChange
 from smart_auth.access import Access
 from smart_auth.app_state.documents import LARGEST, Basic, bundle, read_basic, stamped
-from smart_auth.errors import OAuthError
-from smart_auth.happenings import Happening
+from smart_auth.happenings import Happening, Outcome
 from smart_auth.openid.subjects import subject_of
 from smart_auth.scopes import parse_scopes
-from smart_auth.server.bearer import bearer, insufficient
+from smart_auth.server.bearer import bearer, insufficient, refused
 from smart_auth.service import Service
 from smart_auth.tokens import digest
 from smart_auth.web import NO_STORE, WebRequest, WebResponse, WebRoute
@@ -35,7 +34,6 @@ MOST: Final = 50
 _ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _ETAG: Final = re.compile(r'(?:W/)?"([0-9]{1,18})"', re.ASCII)
 _FHIR: Final = "application/fhir+json"
-_CODES: Final = {401: "login", 403: "forbidden"}
 
 
 class State(msgspec.Struct, frozen=True):
@@ -61,18 +59,18 @@ _decode = msgspec.json.Decoder(State).decode
 Handler = Callable[[Service, Caller, WebRequest], Awaitable[WebResponse]]
 
 
-def _fhir(handler: Handler) -> Callable[[Service, WebRequest], Awaitable[WebResponse]]:
-    """The endpoint of a handler: who calls is looked up, and what is refused is told as FHIR tells it."""
+def _called(handler: Handler) -> Callable[[Service, WebRequest], Awaitable[WebResponse]]:
+    """The endpoint of a handler: who calls is looked up, and what is refused is recorded too."""
 
     @wraps(handler)
     async def endpoint(service: Service, request: WebRequest) -> WebResponse:
+        caller = await _caller(service, request)
         try:
-            return await handler(service, await _caller(service, request), request)
-        except OAuthError as refusal:
-            failure = error(refusal.status, _CODES.get(refusal.status, "invalid"), refusal.description, **refusal.headers)
+            return await handler(service, caller, request)
         except FhirError as refusal:
-            failure = refusal
-        return WebResponse(failure.status, operation_outcome(failure.issues), _FHIR, {**NO_STORE, **failure.headers})
+            why = f"{refusal.status} {refusal.issues[0].code}"
+            await service.commit(happening=_happening(caller, "tried", refused(request, why), request, "4"))
+            raise
 
     return endpoint
 
@@ -80,14 +78,15 @@ def _fhir(handler: Handler) -> Callable[[Service, WebRequest], Awaitable[WebResp
 async def _caller(service: Service, request: WebRequest) -> Caller:
     access = await bearer(service, request)
     if SCOPE not in parse_scopes(access.scopes).words or not access.role:
-        raise insufficient(f"the access token of a user with the scope {SCOPE} is needed")
+        text = f"the access token of a user with the scope {SCOPE} is needed"
+        raise await insufficient(service, request, access, text)
     owner = digest(f"{access.client} {await subject_of(service, access.subject)}")
     about = [each for each in (access.fhir_user, f"Patient/{access.patient}" if access.patient else "") if each]
     names = frozenset((*about, *(f"{base}/{each}" for base in service.urls.bases for each in about)))
     return Caller(access, owner, names)
 
 
-@_fhir
+@_called
 async def create(service: Service, caller: Caller, request: WebRequest) -> WebResponse:
     """POST /app-state/Basic: 201 with the document as it is kept."""
     document = read_basic(request.body)
@@ -106,7 +105,7 @@ async def create(service: Service, caller: Caller, request: WebRequest) -> WebRe
     return _answer(body, 1, 201, {"Location": _url(service, id)})
 
 
-@_fhir
+@_called
 async def update(service: Service, caller: Caller, request: WebRequest) -> WebResponse:
     """PUT /app-state/Basic/{id}, with If-Match: 200 with the document as it is kept."""
     document = read_basic(request.body)
@@ -121,7 +120,7 @@ async def update(service: Service, caller: Caller, request: WebRequest) -> WebRe
     return _answer(body, state.version + 1)
 
 
-@_fhir
+@_called
 async def delete(service: Service, caller: Caller, request: WebRequest) -> WebResponse:
     """DELETE /app-state/Basic/{id}, with If-Match: 204."""
     state, revision = await _current(service, caller, request)
@@ -130,7 +129,7 @@ async def delete(service: Service, caller: Caller, request: WebRequest) -> WebRe
     return WebResponse(204, headers=NO_STORE)
 
 
-@_fhir
+@_called
 async def read(service: Service, caller: Caller, request: WebRequest) -> WebResponse:
     """GET /app-state/Basic/{id}."""
     found = await _find(service, caller, request.names["id"])
@@ -140,7 +139,7 @@ async def read(service: Service, caller: Caller, request: WebRequest) -> WebResp
     return _answer(bytes(found[0].body), found[0].version)
 
 
-@_fhir
+@_called
 async def search(service: Service, caller: Caller, request: WebRequest) -> WebResponse:
     """GET /app-state/Basic?code={system}|{code}&subject={reference}, or &subject:missing=true: a Bundle of the app's own documents."""
     asked = request.single()
@@ -217,11 +216,12 @@ def _url(service: Service, id: str) -> str:
     return f"{service.urls.issuer}{PATH}/Basic/{id}"
 
 
-def _happening(caller: Caller, what: str, coding: str, request: WebRequest) -> Happening:
+def _happening(caller: Caller, what: str, of: str, request: WebRequest, outcome: Outcome = "0") -> Happening:
     access = caller.access
     return Happening(
         "client",
-        f"{access.client_name or access.client} {what} ({coding[:200]})",
+        f"{access.client_name or access.client} {what} ({of[:200]})",
+        outcome,
         subject=access.subject,
         client=access.client,
         address=request.address,
@@ -238,11 +238,11 @@ async def forget_state(service: Service, client: str) -> None:
 
 _ONE: Final = f"{PATH}/Basic/{{id}}"
 ROUTES: Final[tuple[WebRoute, ...]] = (
-    WebRoute("POST", f"{PATH}/Basic", create, cors=True, most=LARGEST),
-    WebRoute("GET", f"{PATH}/Basic", search, cors=True),
-    WebRoute("GET", _ONE, read, cors=True),
-    WebRoute("PUT", _ONE, update, cors=True, most=LARGEST),
-    WebRoute("DELETE", _ONE, delete, cors=True),
+    WebRoute("POST", f"{PATH}/Basic", create, cors=True, fhir=True, most=LARGEST),
+    WebRoute("GET", f"{PATH}/Basic", search, cors=True, fhir=True),
+    WebRoute("GET", _ONE, read, cors=True, fhir=True),
+    WebRoute("PUT", _ONE, update, cors=True, fhir=True, most=LARGEST),
+    WebRoute("DELETE", _ONE, delete, cors=True, fhir=True),
 )
 
 

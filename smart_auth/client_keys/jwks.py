@@ -4,6 +4,7 @@ SMART asks for RS384 and ES384 (https://hl7.org/fhir/smart-app-launch/STU2.2/cli
 """
 
 from base64 import urlsafe_b64decode
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -13,9 +14,11 @@ from joserfc import jwk
 from joserfc.errors import JoseError
 
 Jwk = dict[str, Any]
+Algorithms = Mapping[str, tuple[str, str | None]]
+"""Algorithm of a signature -> type and curve of its key."""
 
-ALGORITHMS: Final = {"RS384": ("RSA", None), "ES384": ("EC", "P-384")}
-"""Algorithm of an assertion -> type and curve of its key."""
+ALGORITHMS: Final[Algorithms] = {"RS384": ("RSA", None), "ES384": ("EC", "P-384")}
+"""Those of an assertion."""
 
 LARGEST = 65_536
 """Bytes of a JWK Set."""
@@ -53,9 +56,10 @@ def read_published(document: bytes) -> list[Jwk]:
     return [key for key in _keys(document) if not _problem(key)]
 
 
-def fitting(keys: list[Jwk], algorithm: str, kid: str | None) -> Jwk | None:
-    """The one key that a signature by `algorithm`, said to be by `kid`, is checked with; None where there is none or more than one."""
-    kty, curve = ALGORITHMS[algorithm]
+def fitting(keys: list[Jwk], algorithm: str, kid: str | None, known: Algorithms = ALGORITHMS) -> Jwk | None:
+    """The one key that a signature by `algorithm` (one of those `known`), said to be by `kid`, is checked with; None where there is none
+    or more than one."""
+    kty, curve = known[algorithm]
     found = [
         key
         for key in keys
@@ -65,6 +69,11 @@ def fitting(keys: list[Jwk], algorithm: str, kid: str | None) -> Jwk | None:
         and (kid is None or key.get("kid") == kid)
     ]
     return found[0] if len(found) == 1 else None
+
+
+def material(key: Jwk) -> Jwk:
+    """The public key alone, without what the set says of its use."""
+    return {name: key[name] for name in ("kty", "crv", "x", "y", "n", "e") if name in key}
 
 
 def _keys(document: bytes) -> list[Jwk]:

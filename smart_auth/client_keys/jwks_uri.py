@@ -44,24 +44,36 @@ async def resolve(host: str, port: int) -> Sequence[str]:
 
 def loopback(host: str) -> bool:
     """Whether a host in a URL is this machine, by number or as `localhost`."""
+    return ip_address(host).is_loopback if numeric(host) else host == "localhost"
+
+
+def numeric(host: str) -> bool:
+    """Whether it is an address and no name."""
     try:
-        return ip_address(host).is_loopback
+        ip_address(host)
     except ValueError:
-        return host == "localhost"
+        return False
+    return True
 
 
-def check_url(url: str, *, local: bool = False) -> SplitResult:
-    """Whether keys may be published there: https; http on this machine only where this server is itself on http there (`local`).
+def check_url(url: str, allowed: Allowed) -> SplitResult:
+    """Whether keys may be published there, as far as it can be known without looking the name up: https, or http on this machine where
+    this server is itself on http there; an address that stands in the URL must be one that is connected to.
 
-    Raises ValueError with a sentence.
+    For what is registered as for each fetch. Raises ValueError with a sentence.
     """
     if len(url) > _LONGEST_URL or not url.isascii() or not url.isprintable() or " " in url:
         raise ValueError(f"jwks_uri is no URL of at most {_LONGEST_URL} characters")
     parts = urlsplit(url)
     if not parts.hostname or parts.username is not None or parts.fragment or parts.port == 0:
         raise ValueError("jwks_uri must be an absolute URL without user name and fragment")
-    if parts.scheme != "https" and not (parts.scheme == "http" and local and loopback(parts.hostname)):
+    if parts.scheme != "https" and not (parts.scheme == "http" and allowed.loopback and loopback(parts.hostname)):
         raise ValueError("jwks_uri must begin with https://")
+    if numeric(parts.hostname):
+        try:
+            checked(parts.hostname, [parts.hostname], allowed)
+        except ValueError as problem:
+            raise ValueError(f"jwks_uri: {problem}") from None
     return parts
 
 
@@ -77,18 +89,15 @@ class _Kept:
 
 
 class RemoteKeys:
-    """The keys of clients that publish them. One for the process. `clock` gives microseconds, `tls` checks servers' certificates."""
+    """The keys of clients that publish them. One for the process. `clock` gives microseconds, `allowed` is where they may be, `tls`
+    checks servers' certificates."""
 
     def __init__(
         self, clock: Callable[[], int], allowed: Allowed, *, resolver: Resolver = resolve, tls: ssl.SSLContext | None = None
     ) -> None:
-        self._clock, self._allowed, self._resolver, self._tls = clock, allowed, resolver, tls
+        self.allowed = allowed
+        self._clock, self._resolver, self._tls = clock, resolver, tls
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
-
-    @property
-    def local(self) -> bool:
-        """Whether keys may be fetched from this machine, over http too: where this server itself is reached from here only."""
-        return self._allowed.loopback
 
     async def find(self, url: str, algorithm: str, kid: str | None, *, wrong: Jwk | None = None) -> Jwk | None:
         """The key at `url` that a signature is checked with; fetched again, once, where none fits what is kept, or where the one that
@@ -122,7 +131,7 @@ class RemoteKeys:
     async def _fetch(self, url: str) -> tuple[list[Jwk], int]:
         try:
             async with asyncio.timeout(SECONDS):
-                parts = check_url(url, local=self.local)
+                parts = check_url(url, self.allowed)
                 body, cache_control = await self._get(parts)
             return read_published(body), _seconds(cache_control)
         except UnusableKeys as unusable:
@@ -136,7 +145,7 @@ class RemoteKeys:
         """Body and Cache-Control. It connects to the very address that was checked, so a name that changes meanwhile gains nothing."""
         host = parts.hostname or ""
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        address = checked(host, await self._resolver(host, port), self._allowed)
+        address = checked(host, await self._resolver(host, port), self.allowed)
         url = httpx.URL(parts.geturl()).copy_with(host=address)
         headers = {"Host": parts.netloc, "Accept": "application/json", "Accept-Encoding": "identity"}
         verify = self._tls or _certificates()

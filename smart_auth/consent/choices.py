@@ -73,8 +73,12 @@ def granted(posted: Sequence[str], possible: Scopes, problem: Problem) -> Scopes
     resources = tuple(_within(text, possible, problem) for text in chosen if text not in possible.words)
     asked = {scope.text for scope in possible.resources}
     parts = [scope for scope in resources if scope.text not in asked]
-    kept = tuple(scope for scope in resources if not any(_is_part(part, scope) for part in parts))
-    return Scopes(kept, words)
+
+    def replaced(scope: ResourceScope) -> bool:
+        """By a part of it; two parts that differ in letters alone stand beside each other."""
+        return any(_is_part(part, scope) and not (scope in parts and _is_part(scope, part)) for part in parts)
+
+    return Scopes(tuple(scope for scope in resources if not replaced(scope)), words)
 
 
 def _within(text: str, possible: Scopes, problem: Problem) -> ResourceScope:

@@ -12,6 +12,7 @@ from smart_auth.errors import OAuthError, invalid_request
 from smart_auth.people.sessions import Session, signed_in
 from smart_auth.roles import most
 from smart_auth.scopes import ResourceScope, Scopes, parse_scopes, within
+from smart_auth.server.asked_scopes import beyond
 from smart_auth.server.authorizations import grantable
 from smart_auth.server.pending import Pending, about_a_patient, changed, find_pending, seen
 from smart_auth.service import Person, Service, Viewer
@@ -39,6 +40,12 @@ class Waiting:
     def grantable(self) -> Scopes:
         """What the user can grant: what the app asked for and may have, within the role's most."""
         return grantable(self.pending, self.user)
+
+    @property
+    def beyond_role(self) -> list[str]:
+        """What the app asked for and may have, but the user's account cannot grant."""
+        possible, here = self.pending.possible, self.grantable
+        return [*(word for word in possible.words if word not in here.words), *beyond(possible.resources, most(self.user.role))]
 
     @property
     def lacks_patient(self) -> bool:
@@ -80,14 +87,21 @@ async def choose(service: Service, waits: Waiting, **chosen: Any) -> None:
 
 def viewer(service: Service, waits: Waiting) -> Viewer:
     """The user on the pages themselves: sees the patients and visits that the role, and whatever else is decided, allows."""
-    user, now = waits.user, service.clock()
+    return _viewer(service, waits.user, waits.address)
+
+
+def _viewer(service: Service, user: User, address: str) -> Viewer:
+    now = service.clock()
     access = Access(user.name, PAGE, _SCOPES, now + _MINUTE, now, user.role, fhir_user=user.fhir_user, user_name=user.shown)
-    return Viewer(access, waits.address)
+    return Viewer(access, address)
 
 
-async def own_patients(service: Service, user: User) -> Sequence[Person]:
-    """The patients that such a user is or acts for. Raises StoreUnavailable."""
-    return await service.directory.stands_for(user.fhir_user) if user.fhir_user else ()
+async def own_patients(service: Service, user: User, address: str) -> Sequence[Person]:
+    """The patients that such a user, who looks from this network address, is or acts for; none who keeps the record from the user. Raises
+    StoreUnavailable."""
+    known = await service.directory.stands_for(user.fhir_user) if user.fhir_user else ()
+    shown = await service.directory.named([_id(one.reference) for one in known], _viewer(service, user, address))
+    return [one for one in known if one in shown]
 
 
 def may_look(user: User, type: str) -> bool:
@@ -97,9 +111,18 @@ def may_look(user: User, type: str) -> bool:
 
 async def reachable(service: Service, waits: Waiting, id: str) -> Person | None:
     """The patient with this id, or None where the user may not start apps for them. Raises StoreUnavailable."""
-    if waits.for_patients_only:
-        return next((one for one in await own_patients(service, waits.user) if one.reference == f"Patient/{id}"), None)
-    return await service.directory.patient(id, viewer(service, waits)) if may_look(waits.user, "Patient") else None
+    return next(iter(await visible(service, waits.user, waits.address, [id])), None)
+
+
+async def visible(service: Service, user: User, address: str, ids: Sequence[str]) -> Sequence[Person]:
+    """The patients with these ids, those whom the user may see, who looks from this network address. Raises StoreUnavailable."""
+    if user.role == "patient":
+        return [one for one in await own_patients(service, user, address) if _id(one.reference) in ids]
+    return await service.directory.named(ids, _viewer(service, user, address)) if may_look(user, "Patient") else ()
+
+
+def _id(reference: str) -> str:
+    return reference.removeprefix("Patient/")
 
 
 class Whose:

@@ -1,22 +1,25 @@
 """What the user has let apps do, for the account page: in words, with the means to end it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 import msgspec
 
 from resources.instants import instant_text
 from smart_auth.consent.categories import category_name
-from smart_auth.consent.context import Whose
+from smart_auth.consent.context import Whose, visible
 from smart_auth.consent.words import sentence, word
 from smart_auth.errors import OAuthError
 from smart_auth.people.sessions import check_csrf, signed_in
 from smart_auth.scopes import parse_scopes
 from smart_auth.server.authorizations import Authorization, authorizations_of, revoke_all
-from smart_auth.service import Service
+from smart_auth.service import Person, Service
 from smart_auth.users import User
 from smart_auth.web import WebRequest, WebResponse, redirect
 
 _DAY = 86_400_000_000
+_HIDDEN: Final = Person("", "a patient whom you cannot see now")
+"""In place of one who is gone, or keeps the record from the user by now."""
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -31,12 +34,16 @@ class Grant(msgspec.Struct, frozen=True):
     patients: tuple[str, ...] = ()
 
 
-async def grants_of(service: Service, user: User) -> Sequence[Grant]:
-    """The apps that have access with this user's account, the one last allowed first. Raises StoreUnavailable."""
+async def grants_of(service: Service, user: User, address: str) -> Sequence[Grant]:
+    """The apps that have access with this user's account, the one last allowed first, as the user may see it, who looks from this network
+    address. Raises StoreUnavailable."""
     by_client: dict[str, list[Authorization]] = {}
-    for each in await authorizations_of(service, user.name):
+    granted = await authorizations_of(service, user.name)
+    for each in granted:
         by_client.setdefault(each.client, []).append(each)
-    return [await _shown(service, user, found) for found in by_client.values()]
+    ids = list(dict.fromkeys(each.patient for each in granted if each.patient))
+    people = {one.reference: one for one in await visible(service, user, address, ids)}
+    return [_shown(service, user, people, found) for found in by_client.values()]
 
 
 async def revoke(service: Service, request: WebRequest) -> WebResponse:
@@ -52,12 +59,12 @@ async def revoke(service: Service, request: WebRequest) -> WebResponse:
     return redirect("/account#apps")
 
 
-async def _shown(service: Service, user: User, granted: Sequence[Authorization]) -> Grant:
-    """`granted` are of one client, newest first."""
+def _shown(service: Service, user: User, people: Mapping[str, Person], granted: Sequence[Authorization]) -> Grant:
+    """`granted` are of one client, newest first; `people` are the patients whom the user may see, by their references."""
     lines: dict[str, None] = {}
     patients: dict[str, str] = {}
     for each in granted:
-        patient = await service.directory.person(f"Patient/{each.patient}") if each.patient else None
+        patient = people.get(f"Patient/{each.patient}", _HIDDEN) if each.patient else None
         lines |= dict.fromkeys(_lines(each, Whose(user, patient)))
         if patient is not None and patient.reference != user.fhir_user:
             patients[patient.reference] = patient.name

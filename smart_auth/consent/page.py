@@ -14,6 +14,7 @@ from smart_auth.errors import OAuthError, invalid_request
 from smart_auth.pages.rendering import page
 from smart_auth.people.sessions import check_csrf
 from smart_auth.scopes import Scopes
+from smart_auth.server.asked_scopes import named
 from smart_auth.server.authorizations import allow, deny
 from smart_auth.service import Person, Service
 from smart_auth.web import WebRequest, WebResponse, redirect
@@ -96,10 +97,12 @@ def _page(
         form_targets=form_targets(waits.pending),
         client=client.name,
         site=parts.netloc.rpartition("@")[2] or f"{parts.scheme}:",
-        unknown=bool(client.registered),
+        unknown=bool(client.opened),
         user=waits.user,
         patient=patient,
         own=own,
+        left_out=waits.pending.left_out,
+        beyond=named(waits.beyond_role),
         groups=offers(waits.grantable, Whose(waits.user, patient), chosen),
         csrf=waits.session.csrf,
         asked=waits.pending.id,

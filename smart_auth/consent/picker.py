@@ -51,7 +51,7 @@ async def _next(service: Service, waits: Waiting, text: str = "") -> WebResponse
 
 async def _patients(service: Service, waits: Waiting, text: str) -> WebResponse:
     if waits.for_patients_only:
-        found = await own_patients(service, waits.user)
+        found = await own_patients(service, waits.user, waits.address)
         if not found:
             raise OAuthError(
                 "access_denied", "Your account is not tied to a patient's record. Ask whoever gave it to you to do that.", 403

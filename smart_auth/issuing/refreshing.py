@@ -11,12 +11,12 @@ import msgspec
 
 from resources.store import Conflict, Record, RecordChange
 from smart_auth.clients import find_client
-from smart_auth.errors import OAuthError, invalid_client, invalid_grant, invalid_request, invalid_scope
+from smart_auth.errors import OAuthError, invalid_client, invalid_grant, invalid_request, invalid_scope, sayable
 from smart_auth.issuing.authorization import REFRESH, REUSE_NOTICED, find_authorization, revoke_authorization
 from smart_auth.issuing.tokens import Refresh, issue_for, person_of, token_response
 from smart_auth.narrowing import covered
 from smart_auth.people.sessions import still_there
-from smart_auth.scopes import MOST, Scopes, parse_scopes
+from smart_auth.scopes import MOST, Scopes, fault, parse_scopes
 from smart_auth.server.client_authentication import Proof
 from smart_auth.service import Service
 from smart_auth.tokens import digest
@@ -92,7 +92,18 @@ def _narrowed(asked: str, granted: Scopes) -> Scopes | None:
     """The scopes that are asked for; None for all that was granted. Raises OAuthError where they go beyond it."""
     if not asked.strip():
         return None
-    scopes = parse_scopes(asked) if asked.count(" ") < MOST else None
-    if scopes is None or not covered(scopes, granted):
-        raise invalid_scope("scope asks for more than the user has granted")
+    if asked.count(" ") >= MOST:
+        raise invalid_scope(f"scope has more than {MOST} parts")
+    scopes = parse_scopes(asked)
+    if not covered(scopes, granted):
+        raise invalid_scope(f"{_beyond(scopes, granted)}; leave scope out for all that was granted")
     return scopes
+
+
+def _beyond(scopes: Scopes, granted: Scopes) -> str:
+    """The first part that was not granted, and that it was not."""
+    if scopes.unknown:
+        return f"{sayable(scopes.unknown[0], 80)}: {fault(scopes.unknown[0])}"
+    words = [word for word in scopes.words if word not in granted.words]
+    parts = [scope.text for scope in scopes.resources if not granted.cover(scope)]
+    return f"{sayable((*words, *parts)[0], 80)}: the user has not granted it"

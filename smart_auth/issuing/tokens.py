@@ -70,6 +70,7 @@ def issue_for(
         client_name=client.name,
         user_name=user.shown,
         extra=authorization.extra,
+        deidentified=client.deidentified,
     )
     token, stored = issue(access)
     refresh_token, changes = "", [stored]
@@ -84,8 +85,20 @@ def issue_for(
 
 
 def possible_now(client: Client, user: User, granted: Scopes) -> Scopes:
-    """What is left of what was granted once client and role have changed."""
-    return common(common(granted, client.most), most(user.role), words=False)
+    """What is left of what was granted once client and user have changed."""
+    return within_user(common(granted, client.most), user)
+
+
+def within_user(scopes: Scopes, user: User) -> Scopes:
+    """What of it a user can grant: no more than the role has, and not who the user is where that is nobody."""
+    return common(answerable(scopes, user), most(user.role), words=False)
+
+
+def answerable(scopes: Scopes, user: User) -> Scopes:
+    """The scopes without `fhirUser` where the user is tied to no person: it would tell nothing."""
+    if user.fhir_user:
+        return scopes
+    return Scopes(scopes.resources, tuple(word for word in scopes.words if word.partition("?")[0] != "fhirUser"), scopes.unknown)
 
 
 def refreshable(scopes: Scopes) -> str | None:

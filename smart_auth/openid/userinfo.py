@@ -16,7 +16,7 @@ async def userinfo(service: Service, request: WebRequest) -> WebResponse:
     access = await bearer(service, request)
     scopes = parse_scopes(access.scopes)
     if "openid" not in scopes.words:
-        raise insufficient("the access token was granted without openid")
+        raise await insufficient(service, request, access, "the access token was granted without openid")
     user = await find_user(service.store, access.subject)
     if user is None or user.disabled:
         challenge = {"WWW-Authenticate": f'{REALM}, error="invalid_token"'}

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
+from resources.ids import valid_id
 from smart_auth.roles import ROLES
 from smart_auth.users import FHIR_USER
 
-_ID = re.compile(r"[A-Za-z0-9.\-]{1,64}", re.ASCII)
 _PLACE = re.compile(r"\{([^{}]{1,100})\}")
 _BY_TYPE = {"Patient": "patient", "RelatedPerson": "patient", "Person": "patient", "Practitioner": "practitioner"}
 
@@ -91,7 +91,7 @@ class Mapped:
         """Who the person is in this server (`Practitioner/1`); "" for nobody, and for who is at another server."""
         if "{" in self.fhir_user:
             parts = {name: text(claims, name) for name in _PLACE.findall(self.fhir_user)}
-            if not all(_ID.fullmatch(value) for value in parts.values()):
+            if not all(valid_id(value) for value in parts.values()):
                 return ""
             found = _PLACE.sub(lambda place: parts[place[1]], self.fhir_user)
         else:
@@ -104,4 +104,4 @@ class Mapped:
 def context_id(claims: Claims, name: str, type: str) -> str:
     """An id in a launch context, with or without its type before it; "" for none."""
     found = text(claims, name).removeprefix(f"{type}/")
-    return found if _ID.fullmatch(found) else ""
+    return found if valid_id(found) else ""

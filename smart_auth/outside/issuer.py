@@ -11,17 +11,17 @@ from joserfc import jwk, jws
 from joserfc.errors import JoseError
 from msgspec.json import decode
 
-from smart_auth.client_keys.jwks import Jwk, UnusableKeys, read_published
+from smart_auth.client_keys.jwks import Algorithms, Jwk, UnusableKeys, fitting, material, read_published
 from smart_auth.outside.fetching import IssuerUnavailable, Refused, check_url, fetched, read_object, unavailable
 
-ALGORITHMS: Final = {
+ALGORITHMS: Final[Algorithms] = {
     "RS256": ("RSA", None),
     "RS384": ("RSA", None),
     "PS256": ("RSA", None),
     "ES256": ("EC", "P-256"),
     "ES384": ("EC", "P-384"),
 }
-"""Algorithms that count, each with type and curve of its key: no `none`, nothing with a shared secret."""
+"""Those that count: no `none`, nothing with a shared secret."""
 
 LEEWAY: Final = 10
 """Seconds by which an issuer's clock may be ahead of ours (nbf, iat)."""
@@ -101,7 +101,7 @@ class Issuer:
             raise Untrusted("its kid is no text")
         key = await self._key(algorithm, kid)
         try:
-            payload = jws.deserialize_compact(token, jwk.import_key(_bare(key)), algorithms=[algorithm]).payload
+            payload = jws.deserialize_compact(token, jwk.import_key(material(key)), algorithms=[algorithm]).payload
             claims = decode(payload)
         except (JoseError, ValueError, TypeError, RecursionError):
             raise Untrusted("its signature is wrong, or it is no JWT") from None
@@ -122,7 +122,7 @@ class Issuer:
 
     async def _key(self, algorithm: str, kid: str | None) -> Jwk:
         for newer in (False, True):  # a key that is not known may be a new one
-            found = _fitting(await self._keys.get(self._fetch_keys, newer=newer), algorithm, kid)
+            found = fitting(await self._keys.get(self._fetch_keys, newer=newer), algorithm, kid, ALGORITHMS)
             if found is not None:
                 return found
         raise Untrusted("its key is not one that the issuer publishes")
@@ -163,24 +163,6 @@ def _header(token: str) -> Claims:
     if "crit" in header or "b64" in header:
         raise Untrusted("it asks for extensions")
     return dict(header)
-
-
-def _fitting(keys: list[Jwk], algorithm: str, kid: str | None) -> Jwk | None:
-    """The one key that fits; None where there is none, or more than one."""
-    kty, curve = ALGORITHMS[algorithm]
-    found = [
-        key
-        for key in keys
-        if key["kty"] == kty
-        and (curve is None or key["crv"] == curve)
-        and key.get("alg", algorithm) == algorithm
-        and (kid is None or key.get("kid") == kid)
-    ]
-    return found[0] if len(found) == 1 else None
-
-
-def _bare(key: Jwk) -> Jwk:
-    return {name: key[name] for name in ("kty", "crv", "x", "y", "n", "e") if name in key}
 
 
 def is_instant(value: object) -> TypeGuard[int | float]:

@@ -9,7 +9,8 @@ from smart_auth.outside.claims import read_pairs, read_roles
 from smart_auth.outside.fetching import check_url
 
 
-def _setting(default: Any, help: str, **limits: Any) -> Any:
+def setting(default: Any, help: str, **limits: Any) -> Any:
+    """A field of a class of settings: its default, one line of help for docs/configuration.md, and pydantic's limits (`ge`, `le` …)."""
     return Field(default, description=help, **limits)
 
 
@@ -23,78 +24,78 @@ OF_PROTOCOL = frozenset((*_PROTOCOL.split(" "), "request", "request_uri"))
 class OutsideSettings(BaseSettings):
     """Fields of `fhir_server.config.Settings`."""
 
-    sign_in: Literal["local", "oidc", "both"] = _setting(
+    sign_in: Literal["local", "oidc", "both"] = setting(
         "local",
         "How people sign in: `local`: with a password of this server; `oidc`: at an outside OpenID provider (`FHIR_OIDC_ISSUER`) only;"
         " `both`: as they choose.",
     )
-    oidc_issuer: str = _setting(
+    oidc_issuer: str = setting(
         "",
         "The OpenID provider at which people sign in (Cognito, Entra, Okta, Keycloak …): its issuer, exactly as its discovery document says"
         " it. Register `/oauth/outside/callback` below this server's root there.",
     )
-    oidc_client_id: str = _setting("", "This server's client id at the OpenID provider.", max_length=500)
-    oidc_client_secret: SecretStr | None = _setting(
+    oidc_client_id: str = setting("", "This server's client id at the OpenID provider.", max_length=500)
+    oidc_client_secret: SecretStr | None = setting(
         None, "This server's secret at the OpenID provider; empty where it has none (PKCE is always used)."
     )
-    oidc_scopes: str = _setting("openid profile", "What to ask the OpenID provider for; `openid` must be among it.")
-    oidc_parameters: str = _setting(
+    oidc_scopes: str = setting("openid profile", "What to ask the OpenID provider for; `openid` must be among it.")
+    oidc_parameters: str = setting(
         "",
         "Further parameters for the OpenID provider's sign-in page, as `domain_hint=clinic.example kc_idp_hint=staff`; `%20` stands for a"
         " blank.",
     )
-    oidc_name: str = _setting("your organization", "What the sign-in page calls the OpenID provider.", max_length=60)
-    oidc_role_claim: str = _setting(
+    oidc_name: str = setting("your organization", "What the sign-in page calls the OpenID provider.", max_length=60)
+    oidc_role_claim: str = setting(
         "",
         "The claim of the OpenID provider that says what somebody is: a name, or a path such as `realm_access.roles`. Empty: it follows"
         " from `FHIR_OIDC_FHIR_USER` (patient or practitioner).",
     )
-    oidc_roles: str = _setting(
+    oidc_roles: str = setting(
         "",
         "Values of `FHIR_OIDC_ROLE_CLAIM` and the roles that they mean, as `clinicians=practitioner it-staff=admin`; the first that"
         " somebody has counts. `%20` stands for a blank. Whoever has none of them is refused.",
     )
-    oidc_fhir_user: str = _setting(
+    oidc_fhir_user: str = setting(
         "fhirUser",
         "Who somebody is in this server: a claim (`fhirUser`) that holds a reference, or a template of claims, as"
         " `Practitioner/{employee_id}`.",
         max_length=200,
     )
-    oidc_fhir_base: str = _setting(
+    oidc_fhir_base: str = setting(
         "",
         "A FHIR base URL of the OpenID provider's, if its `fhirUser` are references to it whose ids are the same here.",
     )
-    auth_issuer: str = _setting(
+    auth_issuer: str = setting(
         "",
         "Another authorization server, whose access tokens are taken in place of this server's own: its issuer. This server then has no"
         " sign-in pages and gives out no tokens.",
     )
-    auth_audience: str = _setting(
+    auth_audience: str = setting(
         "",
         "What the access tokens of `FHIR_AUTH_ISSUER` must name as their audience, separated by blanks. Empty: the FHIR base URL.",
     )
-    auth_introspection: str = _setting(
+    auth_introspection: str = setting(
         "",
         "URL at which every access token of `FHIR_AUTH_ISSUER` is asked for (RFC 7662). Empty: they are JWTs, checked by the issuer's"
         " keys.",
     )
-    auth_client_id: str = _setting("", "This server's client id for introspection.", max_length=500)
-    auth_client_secret: SecretStr | None = _setting(None, "This server's secret for introspection.")
-    auth_introspection_ttl: int = _setting(
+    auth_client_id: str = setting("", "This server's client id for introspection.", max_length=500)
+    auth_client_secret: SecretStr | None = setting(None, "This server's secret for introspection.")
+    auth_introspection_ttl: int = setting(
         10, "Seconds for which the answer of an introspection counts; a revocation is seen after them.", ge=1, le=60
     )
-    auth_claims: str = _setting(
+    auth_claims: str = setting(
         "",
         "What claims are called at `FHIR_AUTH_ISSUER`, where it is otherwise than here, as `patient=launch_patient`. Known are scope,"
         " patient, encounter, client and name.",
     )
-    auth_role_claim: str = _setting("", "As `FHIR_OIDC_ROLE_CLAIM`, in access tokens of `FHIR_AUTH_ISSUER`.")
-    auth_roles: str = _setting(
+    auth_role_claim: str = setting("", "As `FHIR_OIDC_ROLE_CLAIM`, in access tokens of `FHIR_AUTH_ISSUER`.")
+    auth_roles: str = setting(
         "", "As `FHIR_OIDC_ROLES`, in access tokens of `FHIR_AUTH_ISSUER`. Whoever has none of them has no `user/` scope."
     )
-    auth_fhir_user: str = _setting("fhirUser", "As `FHIR_OIDC_FHIR_USER`, in access tokens of `FHIR_AUTH_ISSUER`.", max_length=200)
+    auth_fhir_user: str = setting("fhirUser", "As `FHIR_OIDC_FHIR_USER`, in access tokens of `FHIR_AUTH_ISSUER`.", max_length=200)
 
-    auth_fhir_base: str = _setting(
+    auth_fhir_base: str = setting(
         "",
         "As `FHIR_OIDC_FHIR_BASE`, for the access tokens of `FHIR_AUTH_ISSUER`: a FHIR base URL of its, if its `fhirUser` are references to"
         " it whose ids are the same here.",

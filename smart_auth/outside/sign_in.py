@@ -19,7 +19,7 @@ from smart_auth.outside.claims import text, values
 from smart_auth.outside.provider import NotSignedIn, Provider
 from smart_auth.people.browser import BROWSER, cookie, known_browser
 from smart_auth.people.sessions import all_ended
-from smart_auth.people.sign_in import asked_for, complete, entered, needs_second_factor
+from smart_auth.people.sign_in import asked_for, complete, entered, why_second_factor
 from smart_auth.server.pending import load_pending
 from smart_auth.service import Service
 from smart_auth.tokens import digest
@@ -84,7 +84,7 @@ async def back(service: Service, request: WebRequest) -> WebResponse:
         raise OAuthError("access_denied", f"Signing in at {provider.name} did not work. Go back and try again.", 403) from None
     user = await _user(service, request, provider, claims)
     methods = tuple(each for each in values(claims, "amr")[:8] if _METHOD.fullmatch(each))
-    if not _STRONG.isdisjoint(methods) or not (user.has_second_factor or needs_second_factor(service, user)):
+    if not _STRONG.isdisjoint(methods) or not (user.has_second_factor or why_second_factor(service, user)):
         return await complete(service, request, user, begun.asked, "ext", *methods)
     return await entered(service, request, user, begun.asked, "ext", *methods)
 
@@ -136,8 +136,10 @@ async def _user(service: Service, request: WebRequest, provider: Provider, claim
 
 
 async def _end_access(service: Service, request: WebRequest, known: User, user: User, why: str) -> User:
-    """Store the user, over `known`, and end all that was begun with the role and person of before: sessions, and the access of apps.
-    Returns it as it is stored. Raises OAuthError 409 where it was changed meanwhile, StoreUnavailable."""
+    """Store the user, over `known`, and end all that was begun with the role and person of before: sessions, and the access of apps. That
+    comes first, so that whatever happens here the next sign-in still sees the change; and again, for what was allowed meanwhile.
+    Returns the user as it is stored. Raises OAuthError 409 where it was changed meanwhile, StoreUnavailable."""
+    await revoke_all(service, user=known.name, by=known.name, why=why)
     happening = Happening("user", why, subject=user.name, address=request.address, about=(f"user/{user.name}",))
     changed = user.having(sessions_from=service.clock())
     try:

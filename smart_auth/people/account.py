@@ -22,10 +22,12 @@ async def show(service: Service, request: WebRequest) -> WebResponse:
     if found is None:
         return redirect("/oauth/sign-in")
     done = DONE.get(request.single().get("done", ""), "")
-    return await account_page(service, *found, done=done)
+    return await account_page(service, request, *found, done=done)
 
 
-async def account_page(service: Service, session: Session, user: User, *, problem: str = "", done: str = "") -> WebResponse:
+async def account_page(
+    service: Service, request: WebRequest, session: Session, user: User, *, problem: str = "", done: str = ""
+) -> WebResponse:
     """The page, with what went wrong or what was done."""
     sessions = [
         {
@@ -47,7 +49,7 @@ async def account_page(service: Service, session: Session, user: User, *, proble
         csrf=session.csrf,
         sessions=sessions,
         passkeys=[{"id": each.id, "label": each.label, "added": shown_time(each.added)} for each in user.passkeys],
-        grants=await grants_of(service, user),
+        grants=await grants_of(service, user, request.address),
         length=service.settings.password_length,
         problem=problem,
         done=done,

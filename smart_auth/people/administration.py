@@ -8,6 +8,7 @@ from smart_auth.people import passwords
 from smart_auth.people.delays import unlocked
 from smart_auth.people.reset import BY_HAND_MINUTES, links_ended, make_link
 from smart_auth.people.sessions import all_ended
+from smart_auth.people.storing import stored_over
 from smart_auth.roles import ROLES
 from smart_auth.service import Service
 from smart_auth.users import EMAIL, FHIR_USER, User, email_tag, find_user, find_users, forgotten, kept, normalised
@@ -43,16 +44,14 @@ async def get(service: Service, name: str) -> User:
 async def remove(service: Service, name: str, by: str) -> None:
     """Remove the user, end all sessions and the access of all apps. Raises Refused."""
     user = await get(service, name)
-    await _done(service, user, None, "user removed", by)
-    await revoke_all(service, user=user.name, by=by, why="the user was removed")
+    await _done(service, user, None, "user removed", by, revoked="the user was removed")
 
 
 async def disable(service: Service, name: str, by: str, *, disabled: bool = True) -> None:
     """Keep the user from signing in, end all sessions and the access of all apps; or let the user sign in again. Raises Refused."""
     user = await get(service, name)
-    await _done(service, user, user.having(disabled=disabled), "user disabled" if disabled else "user enabled", by)
-    if disabled:
-        await revoke_all(service, user=user.name, by=by, why="the user was disabled")
+    text, revoked = ("user disabled", "the user was disabled") if disabled else ("user enabled", "")
+    await _done(service, user, user.having(disabled=disabled), text, by, revoked=revoked)
 
 
 async def change(service: Service, name: str, by: str, **changes: str) -> User:
@@ -61,9 +60,9 @@ async def change(service: Service, name: str, by: str, **changes: str) -> User:
     user = await get(service, name)
     changed = user.having(**changes)
     await _check(service, changed)
-    await _done(service, user, changed, f"user changed: {', '.join(sorted(changes))}", by)
-    if (changed.role, changed.fhir_user) != (user.role, user.fhir_user):
-        await revoke_all(service, user=user.name, by=by, why="the user's role or person was changed")
+    other = (changed.role, changed.fhir_user) != (user.role, user.fhir_user)
+    revoked = "the user's role or person was changed" if other else ""
+    await _done(service, user, changed, f"user changed: {', '.join(sorted(changes))}", by, revoked=revoked)
     return changed
 
 
@@ -95,15 +94,26 @@ async def require_second_factor(service: Service, name: str, by: str) -> None:
     await _done(service, user, user.having(second_factor_required=True), "second factor required", by)
 
 
-async def _done(service: Service, user: User, changed: User | None, text: str, by: str) -> None:
-    """Store the change, and end what was begun with the state before it."""
-    now = service.clock()
-    records = (kept(changed.having(sessions_from=now)),) if changed is not None else (forgotten(user), forgotten_subject(user.name))
-    try:
+async def _done(service: Service, user: User, changed: User | None, text: str, by: str, revoked: str = "") -> None:
+    """Store the change, and end what was begun with the state before it; where `revoked` says why, the access of apps too: first of all,
+    so that whoever is interrupted finds the change still to be made, and again for what was allowed meanwhile."""
+    if revoked:
+        await revoke_all(service, user=user.name, by=by, why=revoked)
+
+    async def commit(stored: User) -> None:
+        if changed is not None:
+            records = [kept(changed.over(stored).having(sessions_from=service.clock()))]
+        else:
+            records = [forgotten(stored), forgotten_subject(user.name)]
         begun = (*await all_ended(service, user.name), *await links_ended(service, user.name), *unlocked(user.name))
         await service.commit(*records, *begun, happening=_happened(text, user, by))
+
+    try:
+        await stored_over(service, user, commit)
     except Conflict:
         raise Refused(f"{user.name} was changed by somebody else at this moment; try again") from None
+    if revoked:
+        await revoke_all(service, user=user.name, by=by, why=revoked)
 
 
 async def _check(service: Service, user: User) -> None:

@@ -34,6 +34,8 @@ LONGEST: Final = 900
 _FORGOTTEN = 3_600_000_000
 """Microseconds after the end of the last wait when failures no longer count."""
 _DEVICE_DAYS = 180
+_MAILED = "mail-"
+"""Before the id of a device that is known by a link of its user's mail."""
 _TRIES = 20
 _PATIENCE = 3.0
 """Seconds for which a try is held where each wait is a short one."""
@@ -70,10 +72,12 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Failures).decode
 
 
-def device_cookie(service: Service, name: str) -> Cookie:
-    """What makes the browser known as one in which this user has signed in."""
+def device_cookie(service: Service, name: str, *, by_mail: bool = False) -> Cookie:
+    """What makes the browser known as one in which this user has signed in; `by_mail`: has followed a link of the user's mail, which says
+    nothing for more than the password."""
     until = service.clock() // 1_000_000 + _DEVICE_DAYS * 86_400
-    return cookie(service, DEVICE, sealed_text(service, f"{until} {secrets.token_hex(8)} {name}", "device"), _DEVICE_DAYS * 86_400)
+    id = f"{_MAILED if by_mail else ''}{secrets.token_hex(8)}"
+    return cookie(service, DEVICE, sealed_text(service, f"{until} {id} {name}", "device"), _DEVICE_DAYS * 86_400)
 
 
 def known_device(service: Service, request: WebRequest, name: str) -> str:
@@ -96,6 +100,8 @@ async def attempt(service: Service, request: WebRequest, what: str, name: str) -
     A second is waited here: it may be that other tries, which are being looked at, are right (somebody signs in with several browsers at
     once), and then nobody has to wait."""
     device = known_device(service, request, name)
+    if what != "password" and device.startswith(_MAILED):  # or every link would bring new tries at the second factor
+        device = ""
     counters = [_Counter(digest(f"{what}\0{name}\0{device}"), FREE)]
     if not device:
         counters.append(_Counter(_place(request), FREE_ADDRESS, FADING_ADDRESS))

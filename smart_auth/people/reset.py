@@ -10,6 +10,7 @@ from smart_auth.pages.rendering import page
 from smart_auth.people import delays, mail, passwords
 from smart_auth.people.browser import Form, check_browser
 from smart_auth.people.sessions import all_ended
+from smart_auth.people.storing import stored_over
 from smart_auth.service import Service
 from smart_auth.tokens import digest
 from smart_auth.users import User, email_tag, find_user, find_users, kept, normalised
@@ -60,17 +61,22 @@ async def choose(service: Service, request: WebRequest) -> WebResponse:
     refused = passwords.problem(service.settings, password, user.name, user.email)
     if refused is not None:
         return _choose(service, request, token, refused)
-    changed = user.having(password=await passwords.hashed(service.settings, password), sessions_from=service.clock())
+    hashed = await passwords.hashed(service.settings, password)
     happening = Happening("credentials", "password reset by a link", subject=user.name, address=request.address)
     used = RecordChange(KIND, digest(token), None, revision)
-    others = [each for each in await links_ended(service, user.name) if each.key != used.key]
-    try:
+
+    async def commit(stored: User) -> None:
+        changed = stored.having(password=hashed, sessions_from=service.clock())
+        others = [each for each in await links_ended(service, user.name) if each.key != used.key]
         await service.commit(used, kept(changed), *others, *await all_ended(service, user.name), happening=happening)
+
+    try:
+        await stored_over(service, user, commit)
     except Conflict:
         return _ask(service, request, problem=_GONE)
     mail.tell(service.settings, user, "Your password was set anew with the link that you were sent.")
-    # whoever reads the user's mail is no guesser: this browser's tries count for themselves from now on
-    return redirect("/oauth/sign-in?notice=password", delays.device_cookie(service, user.name))
+    # whoever reads the user's mail is no guesser: this browser's tries at the password count for themselves from now on
+    return redirect("/oauth/sign-in?notice=password", delays.device_cookie(service, user.name, by_mail=True))
 
 
 async def make_link(service: Service, user: User, minutes: int, happening: Happening) -> str:

@@ -137,12 +137,6 @@ async def signed_in(service: Service, request: WebRequest) -> tuple[Session, Use
     return found if found is not None and not found[0].waiting else None
 
 
-async def session_of(service: Service, request: WebRequest) -> Session | None:
-    """The session of whoever has signed in completely with this browser, or None. Raises StoreUnavailable."""
-    found = await signed_in(service, request)
-    return found[0] if found is not None else None
-
-
 async def required(service: Service, request: WebRequest) -> tuple[Session, User]:
     """The session and the user of a form that only people who have signed in can send, its token checked. Raises OAuthError 403."""
     session, user = await checked(service, request)

@@ -11,6 +11,7 @@ from smart_auth.pages.rendering import page
 from smart_auth.people import delays, passwords
 from smart_auth.people.browser import Form, check_browser
 from smart_auth.people.sessions import begin, current, ended
+from smart_auth.people.storing import stored_over
 from smart_auth.server.pending import load_pending
 from smart_auth.service import Service
 from smart_auth.users import User, find_user, kept, normalised
@@ -21,9 +22,7 @@ NOTICES: Final = {
     "password": "Your password is changed. Sign in with the new one.",
 }
 """What the page can be asked to say above the form: names, so that no link puts words into it."""
-CONFLICT: Final = "conflict"
 WRONG: Final = "The user name or the password is wrong."
-_TRIES = 20
 _REQUEST = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 
 
@@ -60,9 +59,9 @@ async def sign_in(service: Service, request: WebRequest) -> WebResponse:
             happening=Happening("login", "sign-in refused: wrong user name or password", "4", known, address=request.address)
         )
         return await _page(service, request, asked, form.get("username", ""), OAuthError("access_denied", WRONG, 400))
-    user = await _rehashed(service, user, form["password"])
+    rehashed = await _rehashed(service, user, form["password"])
     await delays.forgive(service, request, tried)
-    return await _entered(service, request, user, asked, tried)
+    return await entered(service, request, rehashed, asked, "pwd", cleared=tried.cleared, read=user)
 
 
 async def _proven(service: Service, name: str, password: str) -> User | None:
@@ -72,23 +71,6 @@ async def _proven(service: Service, name: str, password: str) -> User | None:
     return user if right else None
 
 
-async def _entered(service: Service, request: WebRequest, user: User, asked: str, tried: delays.Attempt) -> WebResponse:
-    """`entered`, also where the user signs in with several browsers at the same moment."""
-    for _ in range(_TRIES):
-        try:
-            return await entered(service, request, user, asked, "pwd", cleared=tried.cleared)
-        except OAuthError as refusal:
-            now = await find_user(service.store, user.name)
-            if (
-                refusal.error != CONFLICT
-                or now is None
-                or now.having(revision=0, signed_in=0) != user.having(revision=0, signed_in=0)
-            ):
-                raise
-            user = now
-    raise _conflict()
-
-
 async def _rehashed(service: Service, user: User, password: str) -> User:
     if not passwords.outdated(service.settings, user.password):
         return user
@@ -96,34 +78,54 @@ async def _rehashed(service: Service, user: User, password: str) -> User:
 
 
 async def entered(
-    service: Service, request: WebRequest, user: User, asked: str, *methods: str, cleared: tuple[RecordChange, ...] = ()
+    service: Service,
+    request: WebRequest,
+    user: User,
+    asked: str,
+    *methods: str,
+    cleared: tuple[RecordChange, ...] = (),
+    read: User | None = None,
 ) -> WebResponse:
-    """Go on after the password was right: to the second factor, to setting one up where the role needs it, or in."""
-    if user.has_second_factor or needs_second_factor(service, user):
+    """Go on after the password was right: to the second factor, to setting one up where the role needs it, or in. `read` as in
+    `completed`."""
+    if user.has_second_factor or why_second_factor(service, user):
         record, cookie = begin(service, request, user, *methods, waiting=True)
-        await _committed(service, kept(user), record, *cleared, *await _before(service, request))
+        await _committed(service, read or user, user, record, *cleared, *await _before(service, request))
         return redirect(onward("/oauth/second-factor" if user.has_second_factor else "/oauth/second-factor/set-up", asked), cookie)
-    return await complete(service, request, user, asked, *methods, cleared=cleared)
+    return await complete(service, request, user, asked, *methods, cleared=cleared, read=read)
 
 
 async def complete(
-    service: Service, request: WebRequest, user: User, asked: str, *methods: str, cleared: tuple[RecordChange, ...] = ()
+    service: Service,
+    request: WebRequest,
+    user: User,
+    asked: str,
+    *methods: str,
+    cleared: tuple[RecordChange, ...] = (),
+    read: User | None = None,
 ) -> WebResponse:
-    """Sign-in is done: on to what was asked for, or the account page."""
-    cookies = await completed(service, request, user, *methods, cleared=cleared)
+    """Sign-in is done: on to what was asked for, or the account page. `read` as in `completed`."""
+    cookies = await completed(service, request, user, *methods, cleared=cleared, read=read)
     return redirect(onward("/oauth/consent", asked) if asked else "/account", *cookies)
 
 
 async def completed(
-    service: Service, request: WebRequest, user: User, *methods: str, cleared: tuple[RecordChange, ...] = (), also: str = ""
+    service: Service,
+    request: WebRequest,
+    user: User,
+    *methods: str,
+    cleared: tuple[RecordChange, ...] = (),
+    also: str = "",
+    read: User | None = None,
 ) -> tuple[Cookie, ...]:
     """A new session in place of the browser's earlier one, for whoever has proved all that is needed. `user` is stored as it is given, over
-    the state in which it was read; `also` is what else the audit is to tell. Raises OAuthError 409 where that state is gone."""
+    the state in which it was `read` (None: `user` itself); `also` is what else the audit is to tell. Raises OAuthError 409 where that
+    state is gone."""
     record, cookie = begin(service, request, user, *methods)
     text = f"signed in ({' '.join(methods)}){'; ' if also else ''}{also}"
     happening = Happening("login", text, subject=user.name, address=request.address)
-    stored = kept(user.having(signed_in=service.clock()))
-    await _committed(service, stored, record, *cleared, *await _before(service, request), happening=happening)
+    before = await _before(service, request)
+    await _committed(service, read or user, user, record, *cleared, *before, happening=happening, signed_in=service.clock())
     return cookie, delays.device_cookie(service, user.name)
 
 
@@ -133,20 +135,26 @@ async def _before(service: Service, request: WebRequest) -> tuple[RecordChange, 
     return (ended(earlier[0]),) if earlier is not None else ()
 
 
-async def _committed(service: Service, *records: RecordChange, happening: Happening | None = None) -> None:
+async def _committed(
+    service: Service, read: User, user: User, *records: RecordChange, happening: Happening | None = None, signed_in: int = 0
+) -> None:
+    """Store the user, over `read` however many sign in at the same moment, together with the records."""
+
+    async def commit(stored: User) -> None:
+        changed = user.over(stored)
+        await service.commit(kept(changed.having(signed_in=signed_in or changed.signed_in)), *records, happening=happening)
+
     try:
-        await service.commit(*records, happening=happening)
+        await stored_over(service, read, commit)
     except Conflict:
-        raise _conflict() from None
+        raise OAuthError("conflict", "Somebody changed or used this account at the same moment. Sign in again.", 409) from None
 
 
-def _conflict() -> OAuthError:
-    return OAuthError(CONFLICT, "Somebody changed or used this account at the same moment. Sign in again.", 409)
-
-
-def needs_second_factor(service: Service, user: User) -> bool:
-    """Whether the user may not go on with a password alone."""
-    return user.second_factor_required or user.role in service.settings.mfa_roles.split()
+def why_second_factor(service: Service, user: User) -> str:
+    """Why the user may not go on with a password alone, as a sentence for them; "" where they may."""
+    if user.second_factor_required:
+        return "An administrator has decided that your account needs a second factor."
+    return "Your role needs a second factor." if user.role in service.settings.mfa_roles.split() else ""
 
 
 def asked_for(fields: dict[str, str]) -> str:

@@ -5,10 +5,11 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from smart_auth.client_keys.addresses import Allowed
 from smart_auth.client_keys.jwks import UnusableKeys, read_jwks
 from smart_auth.client_keys.jwks_uri import check_url
 from smart_auth.clients import AuthMethod
-from smart_auth.errors import OAuthError
+from smart_auth.errors import OAuthError, wrong_member
 from smart_auth.keys import ALGORITHMS
 from smart_auth.registration.redirect_uris import check_launch_uri, check_redirect_uri
 
@@ -50,22 +51,22 @@ class Metadata(msgspec.Struct, omit_defaults=True):
 _decode = msgspec.json.Decoder(Metadata).decode
 
 
-def read_metadata(body: bytes, *, local: bool) -> Metadata:
-    """The metadata of a body. `local`: whether this server is reached from its own machine only.
+def read_metadata(body: bytes, *, allowed: Allowed) -> Metadata:
+    """The metadata of a body. `allowed`: where keys may be published.
 
     Raises OAuthError invalid_redirect_uri or invalid_client_metadata (RFC 7591, 3.2.2).
     """
     try:
         read = _decode(body)
-    except (msgspec.DecodeError, RecursionError):
-        raise unfit("the body must be a JSON object of client metadata, each member of its type and not too long") from None
+    except (msgspec.DecodeError, RecursionError) as failure:
+        raise unfit(wrong_member(failure)) from None
     for uri in read.redirect_uris:
         try:
             check_redirect_uri(uri)
         except ValueError as problem:
             raise OAuthError("invalid_redirect_uri", _plain(str(problem))) from None
     _check_pages(read)
-    _check_keys(read, local)
+    _check_keys(read, allowed)
     if _UNSEEN.search("".join((read.client_name, *read.contacts, read.software_id, read.software_version))):
         raise unfit("client_name and other texts must not have characters that cannot be seen")
     if read.id_token_signed_response_alg and read.id_token_signed_response_alg not in ALGORITHMS:
@@ -104,14 +105,14 @@ def _check_pages(read: Metadata) -> None:
                 raise unfit(f"{name} must begin with https://") from None
 
 
-def _check_keys(read: Metadata, local: bool) -> None:
+def _check_keys(read: Metadata, allowed: Allowed) -> None:
     if read.jwks is not None and read.jwks_uri:
         raise unfit("jwks and jwks_uri exclude each other")
     try:
         if read.jwks is not None:
             read.jwks = {"keys": read_jwks(msgspec.json.encode(read.jwks))}
         if read.jwks_uri:
-            check_url(read.jwks_uri, local=local)
+            check_url(read.jwks_uri, allowed)
     except (UnusableKeys, ValueError) as problem:
         raise unfit(str(problem)) from None
 

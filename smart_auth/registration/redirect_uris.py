@@ -1,8 +1,9 @@
 """Where a client may have users sent: compared letter by letter later, so only what is plain is registered (RFC 8252, RFC 9700)."""
 
 import re
-from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
+
+from smart_auth.client_keys.jwks_uri import loopback
 
 LONGEST = 2_000
 _PLAIN = re.compile(r"[A-Za-z0-9\-._~:/?@!$&'()+,;=%\[\]]+", re.ASCII)
@@ -13,7 +14,7 @@ def check_redirect_uri(uri: str) -> None:
     """Whether codes may be sent there: https; http on this machine (`http://127.0.0.1:…`, `[::1]`, `localhost`); or a scheme of an app's
     own that has a dot (`org.example.app:/callback`). Raises ValueError with a sentence."""
     parts = _read(uri, "redirect_uri")
-    if parts.scheme == "https" or (parts.scheme == "http" and _here(parts.hostname or "")):
+    if parts.scheme == "https" or (parts.scheme == "http" and loopback(parts.hostname or "")):
         return
     if "." in parts.scheme:
         return
@@ -25,7 +26,7 @@ def check_redirect_uri(uri: str) -> None:
 def check_launch_uri(uri: str) -> None:
     """Whether an EHR may start an app there: https, or http on this machine. Raises ValueError with a sentence."""
     parts = _read(uri, "launch URI")
-    if parts.scheme != "https" and not (parts.scheme == "http" and _here(parts.hostname or "")):
+    if parts.scheme != "https" and not (parts.scheme == "http" and loopback(parts.hostname or "")):
         raise ValueError("a launch URI begins with https://, or http:// on this machine")
 
 
@@ -44,10 +45,3 @@ def _read(uri: str, name: str) -> SplitResult:
     if not parts.scheme:
         raise ValueError(f"the {name} must be absolute")
     return parts
-
-
-def _here(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

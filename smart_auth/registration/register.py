@@ -36,7 +36,7 @@ async def register(service: Service, request: WebRequest) -> WebResponse:
     operator = await _allowed(service, request)
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise unfit("send the metadata as application/json")
-    read = read_metadata(request.body, local=service.remote_keys.local)
+    read = read_metadata(request.body, allowed=service.remote_keys.allowed)
     type, scopes = _type(read), _scopes(service, read)
     if operator is None and (type == "backend" or any(scope.level == "system" for scope in scopes.resources)):
         raise unfit("services with system/ scopes are registered by the operator of this server")
@@ -59,7 +59,8 @@ async def _allowed(service: Service, request: WebRequest) -> Access | None:
         return None
     access = await bearer(service, request)
     if (access.client, access.subject, access.role) != (OPERATOR, OPERATOR, "") or "system/*.cruds" not in access.scopes.split():
-        raise insufficient("clients are registered with the token that fhir-server token --scope system/*.cruds prints")
+        text = "clients are registered with the token that fhir-server token --scope system/*.cruds prints"
+        raise await insufficient(service, request, access, text)
     return access
 
 

@@ -11,7 +11,7 @@ from joserfc import jwk, jws
 from joserfc.errors import JoseError
 
 from resources.store import ABSENT, RecordChange
-from smart_auth.client_keys.jwks import ALGORITHMS, LONGEST_KID, Jwk, fitting
+from smart_auth.client_keys.jwks import ALGORITHMS, LONGEST_KID, Jwk, fitting, material
 from smart_auth.client_keys.jwks_uri import Unreachable
 from smart_auth.clients import Client, find_client
 from smart_auth.errors import OAuthError, invalid_client
@@ -124,14 +124,10 @@ async def _key(service: Service, client: Client, header: Mapping[str, Any], wron
 
 def _signed(assertion: str, key: Jwk) -> bool:
     try:
-        jws.deserialize_compact(assertion, jwk.import_key(_material(key)), registry=_registry)
+        jws.deserialize_compact(assertion, jwk.import_key(material(key)), registry=_registry)
     except (JoseError, ValueError, TypeError):
         return False
     return True
-
-
-def _material(key: Jwk) -> Jwk:
-    return {name: key[name] for name in ("kty", "crv", "x", "y", "n", "e") if name in key}
 
 
 def _check_claims(service: Service, claims: Mapping[str, Any]) -> int:

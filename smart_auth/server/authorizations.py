@@ -17,9 +17,9 @@ from smart_auth.issuing.authorization import (
     revoke_authorization,
 )
 from smart_auth.issuing.codes import LASTS, Code, new_code
-from smart_auth.narrowing import common, covered
+from smart_auth.issuing.tokens import within_user
+from smart_auth.narrowing import covered
 from smart_auth.people.sessions import Session
-from smart_auth.roles import most
 from smart_auth.scopes import Scopes, parse_scopes
 from smart_auth.server.launch import SCOPE as ORCHESTRATES
 from smart_auth.server.launch import STAFF, Launch, kept_launch, used
@@ -36,8 +36,8 @@ __all__ = (
 
 
 def grantable(pending: Pending, user: User) -> Scopes:
-    """What this user may grant of what was asked for: no more than the role has. Only staff starts other apps."""
-    here = common(pending.possible, most(user.role), words=False)
+    """What this user may grant of what was asked for: no more than role and person allow. Only staff starts other apps."""
+    here = within_user(pending.possible, user)
     if user.role in STAFF:
         return here
     return Scopes(here.resources, tuple(word for word in here.words if word.partition("?")[0] != ORCHESTRATES))

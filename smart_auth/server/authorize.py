@@ -13,9 +13,11 @@ from smart_auth.consent.context import Waiting, reachable
 from smart_auth.consent.remembered import skips
 from smart_auth.errors import OAuthError, invalid_request, invalid_scope
 from smart_auth.issuing.codes import CHALLENGE
-from smart_auth.narrowing import common, covered
+from smart_auth.issuing.tokens import answerable
+from smart_auth.narrowing import covered
 from smart_auth.people.sessions import signed_in
 from smart_auth.scopes import MOST, Scopes, parse_scopes
+from smart_auth.server.asked_scopes import Sorted, named, sort_scopes
 from smart_auth.server.authorizations import allow, authorizations_of, grantable, with_answer
 from smart_auth.server.launch import SCOPE as ORCHESTRATES
 from smart_auth.server.launch import Launch, find_launch
@@ -56,6 +58,9 @@ async def authorize(service: Service, request: WebRequest) -> WebResponse:
 async def _returning(service: Service, ids: list[str], pairs: tuple[tuple[str, str], ...]) -> tuple[Client, str]:
     """The client and where it wants its answer. Raises OAuthError where either is not certain."""
     uris = [value for name, value in pairs if name == "redirect_uri"]
+    for name, values in (("client_id", ids), ("redirect_uri", uris)):
+        if len(values) > 1:
+            raise invalid_request(f"The app that sent you here has made a mistake: the parameter {name} is there twice")
     client = await find_client(service.store, ids[0]) if len(ids) == 1 else None
     if client is None or client.type == "backend":
         raise invalid_request("The app that sent you here is not known to this server (client_id)")
@@ -70,13 +75,13 @@ async def _checked(service: Service, request: WebRequest, client: Client, redire
             raise invalid_request(f"{name if name in LONGEST else 'a parameter'} is too long")
     _check_flow(service, asked)
     _check_challenge(asked)
-    scopes = _possible(service, client, asked)
+    scopes, left_out = _possible(service, client, asked)
     if (
         sum(len(text.encode("utf-8", "surrogatepass")) for text in (scopes.text, asked["state"], asked.get("nonce", "")))
         > MOST_KEPT
     ):
         raise invalid_request(f"scope, state and nonce have more than {MOST_KEPT} bytes together")
-    pending = await _waiting(service, client, redirect_uri, asked, scopes)
+    pending = await _waiting(service, client, redirect_uri, asked, scopes, named(left_out))
     if "none" in pending.prompt:
         return await _without_asking(service, request, client, pending)
     await keep_pending(service, pending)
@@ -112,28 +117,20 @@ def _check_challenge(asked: Asked) -> None:
         raise invalid_request("code_challenge has to be the SHA-256 of the verifier in base64url, 43 characters")
 
 
-def _possible(service: Service, client: Client, asked: Asked) -> Scopes:
-    """What can be granted of what is asked for: known types and searches, no more than the client may ask for. Apps that cannot prove who
-    they are start no others."""
-    text = asked.get("scope", "")
-    if text.count(" ") >= MOST:
-        raise invalid_scope(f"scope has more than {MOST} parts")
-    scopes = parse_scopes(text)
-    known, types = [], service.directory.types()
-    for scope in scopes.resources:
-        here = scope.level != "system" and (scope.type == "*" or scope.type in types)
-        if here and (not scope.narrowed or service.directory.problem(scope.type, scope.narrowed) is None):
-            known.append(scope)
-    left_out = (() if asked.get("launch") else ("launch",)) + ((ORCHESTRATES,) if client.auth_method == "none" else ())
-    words = [word for word in scopes.words if word.partition("?")[0] not in left_out]
-    possible = common(Scopes(tuple(known), tuple(words)), client.most)
-    if not possible.text:
-        raise invalid_scope("nothing of what scope asks for can be granted to this app")
-    if len(possible.resources) > MOST:
+def _possible(service: Service, client: Client, asked: Asked) -> Sorted:
+    """What can be granted of what is asked for. Apps that cannot prove who they are start no others."""
+
+    def word(each: str) -> str:
+        if each == "launch" and not asked.get("launch"):
+            return "it counts only with the parameter launch"
+        return "only clients with a secret or a key may" if each == ORCHESTRATES and client.auth_method == "none" else ""
+
+    found = sort_scopes(service, client, asked.get("scope", ""), word)
+    if len(found.possible.resources) > MOST:
         raise invalid_scope(
             f"scope asks for more than {MOST} single types: ask for less, or have the app registered for all types (*)"
         )
-    return possible
+    return found
 
 
 async def _launched(service: Service, client: Client, asked: Asked) -> Launch | None:
@@ -146,7 +143,7 @@ async def _launched(service: Service, client: Client, asked: Asked) -> Launch | 
     return launch
 
 
-async def _waiting(service: Service, client: Client, redirect_uri: str, asked: Asked, scopes: Scopes) -> Pending:
+async def _waiting(service: Service, client: Client, redirect_uri: str, asked: Asked, scopes: Scopes, left_out: str) -> Pending:
     launch = await _launched(service, client, asked)
     now = service.clock()
     prompt = tuple(dict.fromkeys(asked.get("prompt", "").split()))
@@ -159,6 +156,7 @@ async def _waiting(service: Service, client: Client, redirect_uri: str, asked: A
         client=client.id,
         redirect_uri=redirect_uri,
         scopes=scopes.text,
+        left_out=left_out,
         challenge=asked["code_challenge"],
         state=asked["state"],
         created=now,
@@ -203,9 +201,10 @@ async def _granted_before(service: Service, client: Client, pending: Pending, us
 
     An app that cannot prove who it is has to be asked about each time, unless its answer goes to a web site of its own (RFC 8252, 8.6)."""
     certain = client.auth_method != "none" or pending.redirect_uri.startswith("https://")
-    if certain and covered(pending.possible, grantable(pending, user)):
+    wanted = answerable(pending.possible, user)
+    if certain and covered(wanted, grantable(pending, user)):
         for each in await authorizations_of(service, user.name):
-            same = each.client == client.id and covered(pending.possible, parse_scopes(each.scopes))
+            same = each.client == client.id and covered(wanted, parse_scopes(each.scopes))
             if same and pending.patient in ("", each.patient) and (each.patient or not about_a_patient(pending.possible)):
                 return each.patient, each.encounter
     raise OAuthError("consent_required", "the user has to be asked")

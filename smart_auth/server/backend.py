@@ -9,8 +9,8 @@ from smart_auth.access import Access
 from smart_auth.clients import Client, find_client
 from smart_auth.errors import OAuthError, invalid_client, invalid_scope
 from smart_auth.happenings import Happening
-from smart_auth.narrowing import common
-from smart_auth.scopes import MOST, ResourceScope, Scopes, parse_scopes
+from smart_auth.scopes import Scopes
+from smart_auth.server.asked_scopes import sort_scopes
 from smart_auth.server.assertions import REPLAYED
 from smart_auth.server.client_authentication import Proof
 from smart_auth.service import Service
@@ -36,7 +36,8 @@ async def client_credentials(service: Service, proof: Proof, form: Mapping[str, 
         raise OAuthError("unauthorized_client", "this client acts for users: it is not registered as a backend service")
     granted = grantable(service, client, form.get("scope", ""))
     now, seconds = service.clock(), service.settings.backend_token_ttl
-    access = Access(client.id, client.id, granted.text, now + seconds * 1_000_000, now, client_name=client.name)
+    expires = now + seconds * 1_000_000
+    access = Access(client.id, client.id, granted.text, expires, now, client_name=client.name, deidentified=client.deidentified)
     token, stored = issue(access)
     try:
         await service.commit(*proof.records, stored, happening=_happening(access, address))
@@ -53,26 +54,11 @@ def grantable(service: Service, client: Client, asked: str) -> Scopes:
     as it is registered for them. What else it asks for is left out. Raises OAuthError invalid_scope where nothing is left."""
     if not asked.strip():
         raise invalid_scope("scope is missing: name what the token is for, such as system/Patient.rs")
-    if asked.count(" ") >= MOST:
-        raise invalid_scope(f"more than {MOST} scopes")
-    wanted = parse_scopes(asked)
-    known = [scope.text for scope in wanted.resources if _known(service, scope)]
-    words = [word for word in wanted.words if word in OWN_WORDS]
-    granted = common(parse_scopes(" ".join((*words, *known))), client.most)
-    if not granted.text:
-        raise invalid_scope("the client is registered for none of these scopes; a backend service has system/ scopes")
-    return granted
+    return sort_scopes(service, client, asked, _word).possible
 
 
-def _known(service: Service, scope: ResourceScope) -> bool:
-    """Whether a service can have it at all: system/ scopes, for types that there are."""
-    if scope.level != "system":
-        return False
-    if scope.type == "*":
-        return True
-    if scope.type not in service.directory.types():
-        return False
-    return not scope.narrowed or service.directory.problem(scope.type, scope.narrowed) is None
+def _word(word: str) -> str:
+    return "" if word in OWN_WORDS else "it is for apps with a user"
 
 
 def _taken_back(access: Access, address: str) -> Happening:

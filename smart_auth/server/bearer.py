@@ -3,11 +3,14 @@
 from typing import Final
 
 from smart_auth.access import Access
-from smart_auth.errors import OAuthError
+from smart_auth.errors import OAuthError, sayable
+from smart_auth.happenings import Happening
 from smart_auth.service import Service
 from smart_auth.web import WebRequest
 
 REALM: Final = 'Bearer realm="oauth"'
+_LONGEST: Final = 100
+"""Characters of a path that a record of it repeats."""
 
 
 def has_bearer(request: WebRequest) -> bool:
@@ -16,19 +19,28 @@ def has_bearer(request: WebRequest) -> bool:
 
 
 async def bearer(service: Service, request: WebRequest) -> Access:
-    """What the access token of the Authorization header stands for. Raises OAuthError 401 invalid_token, StoreUnavailable."""
+    """What the access token of the Authorization header stands for. Raises OAuthError 401 invalid_token, which is recorded as the call of
+    somebody unknown; StoreUnavailable."""
     token = request.headers.get("authorization", "").partition(" ")[2].strip() if has_bearer(request) else ""
-    if not token:
-        raise OAuthError(
-            "invalid_token", "an access token is needed: Authorization: Bearer TOKEN", 401, {"WWW-Authenticate": REALM}
-        )
-    access = await service.tokens.find(token)
-    if access is None:
-        challenge = {"WWW-Authenticate": f'{REALM}, error="invalid_token"'}
-        raise OAuthError("invalid_token", "the access token is unknown, has expired or was revoked", 401, challenge)
-    return access
+    access = await service.tokens.find(token) if token else None
+    if access is not None:
+        return access
+    text, challenge = "an access token is needed: Authorization: Bearer TOKEN", REALM
+    if token:
+        text, challenge = "the access token is unknown, has expired or was revoked", f'{REALM}, error="invalid_token"'
+    await request.stranger()
+    await service.commit(happening=Happening("token", refused(request, text), "4", address=request.address))
+    raise OAuthError("invalid_token", text, 401, {"WWW-Authenticate": challenge})
 
 
-def insufficient(description: str) -> OAuthError:
-    """403: the token is good, but not for this."""
+async def insufficient(service: Service, request: WebRequest, access: Access, description: str) -> OAuthError:
+    """403, recorded: the token is good, but not for this. Raises StoreUnavailable."""
+    about = (f"client/{access.client}",)
+    text = refused(request, description)
+    await service.commit(happening=Happening("token", text, "4", access.subject, access.client, request.address, about))
     return OAuthError("insufficient_scope", description, 403, {"WWW-Authenticate": f'{REALM}, error="insufficient_scope"'})
+
+
+def refused(request: WebRequest, why: str) -> str:
+    """That a call was refused, for the audit: where, and why."""
+    return f"{sayable(request.method, 20)} {sayable(request.path, _LONGEST)} was refused: {why}"

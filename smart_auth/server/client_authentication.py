@@ -55,6 +55,7 @@ async def prove(service: Service, request: WebRequest, form: Mapping[str, str]) 
         return await _proof(service, request, form)
     except OAuthError as refusal:
         if refusal.error == "invalid_client":
+            await request.stranger()
             await service.commit(happening=_refused(request, form, refusal))
         raise
 
@@ -83,14 +84,14 @@ async def _proof(service: Service, request: WebRequest, form: Mapping[str, str])
 async def _by_basic(service: Service, header: str, form: Mapping[str, str]) -> Client:
     pairs = _basic_pairs(header)
     if not pairs:
-        raise invalid_client("the Authorization header is no HTTP Basic of client id and secret", basic=True)
+        raise invalid_client("the Authorization header is no HTTP Basic of client id and secret")
     if "client_id" in form and form["client_id"] not in {id for id, _ in pairs}:
         raise invalid_request("client_id is another one than in the Authorization header")
     for id, secret in pairs:
         client = await _with_secret(service, id, secret)
         if client is not None:
             return client
-    raise invalid_client(_WRONG, basic=True)
+    raise invalid_client(_WRONG)
 
 
 def _basic_pairs(header: str) -> list[tuple[str, str]]:

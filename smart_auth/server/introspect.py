@@ -4,14 +4,15 @@ For whoever has an access token of their own, or proves to be a client with a se
 asks about one has it. What is no access token that is good now is answered with `{"active": false}`, and with nothing else.
 """
 
+from dataclasses import replace
 from typing import Any, Final
 
 from smart_auth.access import Access
-from smart_auth.errors import invalid_client, invalid_request
+from smart_auth.errors import BASIC, OAuthError, invalid_client, invalid_request
 from smart_auth.happenings import Happening
 from smart_auth.openid.id_token import claims_of
 from smart_auth.scopes import parse_scopes
-from smart_auth.server.bearer import bearer, has_bearer
+from smart_auth.server.bearer import REALM, bearer, has_bearer
 from smart_auth.server.client_authentication import authenticate
 from smart_auth.server.token import form_of
 from smart_auth.service import Service
@@ -39,9 +40,16 @@ async def _caller(service: Service, request: WebRequest, form: dict[str, str]) -
     if has_bearer(request):
         access = await bearer(service, request)
         return access.subject, access.client
-    client = await authenticate(service, request, form)
-    if client.auth_method == "none":
-        raise invalid_client("this needs an access token, or a client with a secret or a key")
+    try:
+        client = await authenticate(service, request, form)
+        if client.auth_method == "none":
+            raise invalid_client("this needs an access token, or a client with a secret or a key")
+    except OAuthError as refusal:
+        if refusal.status != 401:
+            raise
+        raise replace(
+            refusal, headers={"WWW-Authenticate": f"{BASIC}, {REALM}"}
+        ) from None  # an access token would do too (RFC 7662, 2.1)
     return client.id, client.id
 
 

@@ -4,10 +4,9 @@ POST /oauth/launch, with an access token that has the scope `smart/orchestrate_l
 `launch` is what the app hands on to /oauth/authorize (https://hl7.org/fhir/smart-app-launch/STU2.2/app-launch.html#launch-app-ehr-launch).
 """
 
-import re
 import secrets
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Any, Final
 from urllib.parse import urlencode
 
 import msgspec
@@ -17,9 +16,9 @@ from smart_auth.access import Access
 from smart_auth.clients import Client, find_client
 from smart_auth.errors import invalid_request
 from smart_auth.happenings import Happening
-from smart_auth.registration.redirect_uris import check_launch_uri
 from smart_auth.scopes import parse_scopes
 from smart_auth.server.bearer import bearer, insufficient
+from smart_auth.server.launch_request import LaunchRequest, read_launch_request
 from smart_auth.service import Service, Viewer
 from smart_auth.tokens import digest
 from smart_auth.users import find_user
@@ -36,11 +35,6 @@ STAFF: Final = frozenset(("practitioner", "front-desk", "admin"))
 
 _SECOND: Final = 1_000_000
 _LONGEST: Final = 128
-_ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}", re.ASCII)
-
-_Id = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9\-.]{1,64}\Z")]
-_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
-_Uri = Annotated[str, msgspec.Meta(min_length=1, max_length=2_000)]
 
 
 class Launch(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -58,31 +52,6 @@ class Launch(msgspec.Struct, frozen=True, omit_defaults=True):
     revision: int = 0
 
 
-class _Context(msgspec.Struct, forbid_unknown_fields=True):
-    """An entry of fhirContext (https://hl7.org/fhir/smart-app-launch/STU2.2/scopes-and-launch-context.html#fhircontext-exp)."""
-
-    reference: _Uri | msgspec.UnsetType = msgspec.UNSET
-    canonical: _Uri | msgspec.UnsetType = msgspec.UNSET
-    identifier: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
-    type: _Text | msgspec.UnsetType = msgspec.UNSET
-    role: _Uri | msgspec.UnsetType = msgspec.UNSET
-
-
-class _Asked(msgspec.Struct, forbid_unknown_fields=True):
-    client_id: _Text
-    patient: _Id | msgspec.UnsetType = msgspec.UNSET
-    encounter: _Id | msgspec.UnsetType = msgspec.UNSET
-    fhir_context: Annotated[list[_Context], msgspec.Meta(max_length=50)] | msgspec.UnsetType = msgspec.field(
-        name="fhirContext", default=msgspec.UNSET
-    )
-    intent: _Text | msgspec.UnsetType = msgspec.UNSET
-    need_patient_banner: bool | msgspec.UnsetType = msgspec.UNSET
-    tenant: _Text | msgspec.UnsetType = msgspec.UNSET
-    smart_style_url: _Uri | msgspec.UnsetType = msgspec.UNSET
-    user: _Text | msgspec.UnsetType = msgspec.UNSET
-
-
-_asked = msgspec.json.Decoder(_Asked).decode
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Launch).decode
 _EXTRA: Final = {
@@ -92,7 +61,7 @@ _EXTRA: Final = {
     "tenant": "tenant",
     "smart_style_url": "smart_style_url",
 }
-"""Member of the token response -> field of _Asked."""
+"""Member of the token response -> field of LaunchRequest."""
 
 
 async def launch(service: Service, request: WebRequest) -> WebResponse:
@@ -101,11 +70,11 @@ async def launch(service: Service, request: WebRequest) -> WebResponse:
     Raises OAuthError: invalid_token, insufficient_scope, invalid_request; StoreUnavailable.
     """
     access = await bearer(service, request)
-    _check_allowed(access)
-    asked = _read(request.body)
+    await _check_allowed(service, request, access)
+    asked = read_launch_request(request.body, service.directory.types())
     client = await find_client(service.store, asked.client_id)
     if client is None or client.type == "backend":
-        raise invalid_request("client_id is not that of an app")
+        raise invalid_request("client_id: there is no such app")
     await _check_seen(service, Viewer(access, request.address), asked)
     plain = secrets.token_urlsafe(32)
     made = Launch(
@@ -115,7 +84,7 @@ async def launch(service: Service, request: WebRequest) -> WebResponse:
         patient=asked.patient or "",
         encounter=asked.encounter or "",
         user=await _user(service, access, asked),
-        extra=_extra(asked),
+        extra=_extra(client, asked),
     )
     expires = made.until + ANSWERED_WITHIN * _SECOND
     change = RecordChange(KIND, made.id, _encode(made), ABSENT, (f"client:{client.id}",), expires)
@@ -141,57 +110,39 @@ def used(launch: Launch) -> RecordChange:
     return RecordChange(KIND, launch.id, None, launch.revision)
 
 
-def _check_allowed(access: Access) -> None:
+async def _check_allowed(service: Service, request: WebRequest, access: Access) -> None:
     if SCOPE not in parse_scopes(access.scopes).words or (access.role and access.role not in STAFF):
-        raise insufficient(f"apps are started by staff or by a service, with the scope {SCOPE}")
+        text = f"apps are started by staff or by a service, with the scope {SCOPE}"
+        raise await insufficient(service, request, access, text)
 
 
-def _read(body: bytes) -> _Asked:
-    try:
-        asked = _asked(body)
-    except (msgspec.DecodeError, RecursionError):
-        raise invalid_request("send a JSON object with client_id and what the app is to be started with, such as patient") from None
-    if asked.smart_style_url:
-        try:
-            check_launch_uri(asked.smart_style_url)
-        except ValueError:
-            raise invalid_request("smart_style_url must begin with https://") from None
-    for each in asked.fhir_context or ():
-        if not (each.reference or each.canonical or each.identifier):
-            raise invalid_request("each fhirContext needs a reference, a canonical or an identifier")
-    if asked.encounter and not asked.patient:
-        raise invalid_request("an encounter needs its patient")
-    return asked
-
-
-async def _check_seen(service: Service, viewer: Viewer, asked: _Asked) -> None:
+async def _check_seen(service: Service, viewer: Viewer, asked: LaunchRequest) -> None:
     """What is named must be there for the caller: nobody learns by a launch what they could not read."""
     wanted: list[tuple[str, Mapping[str, str]]] = []
     if asked.patient:
         wanted.append((f"Patient/{asked.patient}", {}))
     if asked.encounter:
         wanted.append((f"Encounter/{asked.encounter}", {"patient": f"Patient/{asked.patient}"}))
-    wanted += [(_reference(service, each.reference), {}) for each in asked.fhir_context or () if each.reference]
+    wanted += [(each.reference, {}) for each in asked.fhir_context or () if each.reference]
     for reference, narrowed in wanted:
         if not await service.directory.seen(reference, viewer, narrowed):
             raise invalid_request(f"{reference} is not there, or not for you to see")
 
 
-def _reference(service: Service, reference: str) -> str:
-    type, _, id = reference.partition("/")
-    if type not in service.directory.types() or not _ID.fullmatch(id):
-        raise invalid_request("a reference in fhirContext must be relative, such as ImagingStudy/123")
-    if type in ("Patient", "Encounter"):
-        raise invalid_request(f"the {type} is named by the member {type.lower()}, not in fhirContext")
-    return reference
-
-
-def _extra(asked: _Asked) -> dict[str, Any]:
+def _extra(client: Client, asked: LaunchRequest) -> dict[str, Any]:
     found = {name: getattr(asked, field) for name, field in _EXTRA.items()}
-    return {name: msgspec.to_builtins(value) for name, value in found.items() if value is not msgspec.UNSET}
+    extra = {name: msgspec.to_builtins(value) for name, value in found.items() if value is not msgspec.UNSET}
+    if client.fhir_context == "references" and "fhirContext" in extra:
+        extra["fhirContext"] = _references(extra["fhirContext"])
+    return {name: value for name, value in extra.items() if value != []}
 
 
-async def _user(service: Service, access: Access, asked: _Asked) -> str:
+def _references(context: list[dict[str, Any]]) -> list[str]:
+    """What of it can be told by references alone: not what has none, nor what has another role than that the app is launched for it."""
+    return [each["reference"] for each in context if "reference" in each and each.get("role", "launch") == "launch"]
+
+
+async def _user(service: Service, access: Access, asked: LaunchRequest) -> str:
     """Who may go on with the launch: the user who makes it, or whom a service names."""
     if access.role:
         if asked.user and asked.user != access.subject:
@@ -201,7 +152,7 @@ async def _user(service: Service, access: Access, asked: _Asked) -> str:
         return ""
     user = await find_user(service.store, asked.user)
     if user is None:
-        raise invalid_request("user is not the name of a user")
+        raise invalid_request("user: there is nobody of that name")
     return user.name
 
 

@@ -32,7 +32,8 @@ class SignedIn(Protocol):
 
 
 class Pending(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What was asked for, checked. `scopes` are those that are possible for the client (a role narrows them further).
+    """What was asked for, checked. `scopes` are those that are possible for the client (a role narrows them further); `left_out` names
+    others that were asked for, for the user to read.
 
     `launch` is the id of the launch context of an EHR launch, `patient` and `encounter` (ids) come from it, and so does `for_user`, the
     name of the one user who may go on ("": anybody). `signed_in_after`: the user must have signed in at or after this instant
@@ -47,6 +48,7 @@ class Pending(msgspec.Struct, frozen=True, omit_defaults=True):
     state: str
     created: int
     expires: int
+    left_out: str = ""
     nonce: str = ""
     launch: str = ""
     patient: str = ""
@@ -60,11 +62,6 @@ class Pending(msgspec.Struct, frozen=True, omit_defaults=True):
     def possible(self) -> Scopes:
         """The scopes that the user may grant, before the role's most."""
         return parse_scopes(self.scopes)
-
-    @property
-    def needs_patient(self) -> bool:
-        """Whether a patient has to be chosen before the user can consent: `launch/patient`, or scopes about one patient, and none known."""
-        return not self.patient and about_a_patient(self.possible)
 
     @property
     def needs_encounter(self) -> bool:

@@ -45,6 +45,8 @@ async def token(service: Service, request: WebRequest) -> WebResponse:
         return await grant(service, proof, form, request.address)
     except OAuthError as refusal:
         if proof is not None:  # a client that is refused itself is recorded where it proves itself
+            if proof.client.auth_method == "none":  # anybody can say to be it
+                await request.stranger()
             await _refused(service, proof, f"tokens were refused ({kind}): {refusal.error}", request.address)
         raise
 

@@ -24,7 +24,7 @@ def _leak(ask: Ask, caller: str, whole: World, without: World, word: str) -> Ite
             yield f"{what} shows the other's: {there.status} {_around(text, word)}"
             return
         if there.normal() != here.normal():
-            yield f"{what} tells of the other: {_difference(there, here)}"
+            yield f"{what} tells of the other: {difference(there, here)}"
             return
 
 
@@ -52,7 +52,7 @@ def _around(text: str, word: str) -> str:
     return text[max(place - 120, 0) : place + 60]
 
 
-def _difference(there: Told, here: Told) -> str:
+def difference(there: Told, here: Told) -> str:
     if there.status != here.status:
         return f"{there.status} against {here.status}: {there.body[:250]!r} against {here.body[:250]!r}"
     if there.normal()[1] != here.normal()[1]:

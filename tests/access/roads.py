@@ -87,6 +87,14 @@ def searching(type: str) -> Iterator[Ask]:
         criteria["identifier missing"] = "identifier:missing=false"
     for what, criterion in criteria.items():
         yield Ask(what, "GET", f"{type}?{_encoded(criterion)}&_total=accurate&_count=50")
+    yield Ask("rows of a view", "POST", "ViewDefinition/$run?_format=csv", _view(type))
+    yield Ask("rows of a view of the other", "POST", f"ViewDefinition/$run?patient={OTHER}", _view(type))
+
+
+def _view(type: str) -> Json:
+    """A view of the type, sent along."""
+    view = {"resourceType": "ViewDefinition", "resource": type, "select": [{"column": [{"name": "id", "path": "id"}]}]}
+    return {"resourceType": "Parameters", "parameter": [{"name": "viewResource", "resource": view}]}
 
 
 def shaping(type: str) -> Iterator[Ask]:

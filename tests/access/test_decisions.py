@@ -130,15 +130,12 @@ def test_what_a_mark_tells_apart() -> None:
     assert decided("patient/*.rs", patient="1").mark == marks[0]
 
 
-def test_reaches_can_be_narrowed_and_joined() -> None:
-    """What consents and emergencies do to a decision: leave out records, and add others."""
-    reach = Reach({"Observation": (Grant("Observation"),), "Patient": (Grant("Patient", Compartment("1")),)})
-    apart = reach.apart_from(["2"])
-    assert not apart.whole("Observation") and reach.apart_from([]) is reach
-    assert apart.of("Patient")[0].without == frozenset("2")
-    assert apart.joined(reach).whole("Observation")
-    changed = decided("system/*.rs").each(lambda each: each and each.apart_from(["2"]))
-    assert changed.read is None and changed.create is not None
+def test_reaches_can_be_joined() -> None:
+    """What one of two reaches has, both have together, and no more."""
+    narrow = Reach({"Observation": (Grant("Observation", Compartment("1")),), "Patient": (Grant("Patient", Compartment("1")),)})
+    both = narrow.joined(Reach({"Observation": (Grant("Observation"),)}))
+    assert both.whole("Observation") and not both.whole("Patient")
+    assert both.of("Patient") == narrow.of("Patient") and set(both.by_type) == {"Observation", "Patient"}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Denials of consents as grants: for whatever consents and documents, what the grants let through is what the consents leave."""
 
+from dataclasses import replace
 from functools import reduce
 
 from hypothesis import given, settings
@@ -7,11 +8,12 @@ from hypothesis import strategies as st
 
 from fhir_server.access.consents import MOST_NAMED, MOST_PROVISIONS, Denial, OptOut, Part, Rule, read_consent
 from fhir_server.access.decision import Decision, Reach
-from fhir_server.access.opting_out import EVERYTHING, MOST_ALIKE, MOST_KEPT, MOST_SINGLE, kept_from, narrowed
+from fhir_server.access.following import MOST_CONSENTS, MOST_OF_PATIENT, Standing
+from fhir_server.access.opting_out import EVERYTHING, MOST_ALIKE, MOST_KEPT, MOST_SINGLE, Kept, kept_from, narrowed
 from resources.store import Key
 from search.match import Document, allows
 from search.query import Compartment, Grant
-from search.values import Entry, ReferenceValue, TokenValue, Value
+from search.values import BEGIN, END, Entry, ReferenceValue, TokenValue, Value
 
 TYPES = ("Observation", "Condition", "Patient", "Task", "Organization", "AuditEvent")
 PATIENTS = ("p", "q", "r")
@@ -84,9 +86,15 @@ def shown(reach: Reach | None, document: Document) -> bool:
     return reach is None or allows((), reach.of(document.key.type), document)
 
 
+def kept_of(opt_outs: list[OptOut], *, named: bool = False) -> dict[str, tuple[Kept, ...]]:
+    standing = Standing()
+    standing.take([(str(number), None, each) for number, each in enumerate(opt_outs)])
+    return kept_from(standing.of((ME,)), frozenset((ME,)), frozenset(("TREAT",)), 0, named=named)
+
+
 def decided(opt_outs: list[OptOut], reach: Reach | None) -> Reach | None:
     decision = Decision(read=reach, search=reach)
-    kept = kept_from(opt_outs, frozenset((ME,)), frozenset(("TREAT",)), 0)
+    kept = kept_of(opt_outs)
     return narrowed(decision, kept, ("r", "s")).search if kept else decision.search
 
 
@@ -131,6 +139,64 @@ def test_too_many_different_denials_keep_the_whole_type() -> None:
     assert len(visible) == MOST_ALIKE
 
 
+times = st.sampled_from([(BEGIN, END), (5, END), (BEGIN, 7), (5, 9)])
+timed = st.builds(lambda rule, at: replace(rule, start=at[0], end=at[1]), rules, times)
+several = st.lists(st.builds(Denial, timed, st.lists(timed, max_size=1).map(tuple)), max_size=2).map(tuple)
+said = st.builds(OptOut, st.sampled_from(PATIENTS), several, st.booleans(), st.sampled_from([1, MOST_OF_PATIENT // 2]))
+steps = st.lists(st.tuples(st.sampled_from("abcd"), st.none() | said), max_size=12)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(steps, min_size=1, max_size=4))
+def test_what_stands_after_changes(batches: list[list[tuple[str, OptOut | None]]]) -> None:
+    """However Consents come, change and go, what stands is what stood if the last ones alone had come."""
+    known: dict[str, OptOut] = {}
+    standing = Standing()
+    for batch in batches:
+        changes = []
+        for id, now in batch:
+            changes.append((id, known.pop(id, None), now))
+            known |= {id: now} if now is not None else {}
+        standing.take(changes)
+    anew = Standing()
+    anew.take([(id, None, each) for id, each in known.items()])
+    assert _stands(standing) == _stands(anew)
+
+
+def _stands(standing: Standing) -> object:
+    """What somebody else can tell of it."""
+    edges, edge = [], standing.next_edge(BEGIN)
+    while edge is not None:
+        edges.append(edge)
+        edge = standing.next_edge(edge)
+    to = {
+        actor: sorted((repr((each.denials, each.beyond)), sorted(each.patients.items())) for each in standing.of((actor,)))
+        for actor in ("", ME, OTHER)
+    }
+    return edges, to, standing.by_role, bool(standing)
+
+
+def test_what_one_patient_says_is_bounded_as_a_whole() -> None:
+    """A Consent that names more than is looked at, all its provisions together, denies the whole record; so do all of a patient together,
+    until there are fewer again."""
+    actors = [{"reference": {"reference": f"Practitioner/{n}"}} for n in range(100)]
+    below = {"type": "deny", "actor": actors}
+    consent = {"status": "active", "scope": {}, "patient": {"reference": "Patient/p"}}
+    read = {count: read_consent({**consent, "provision": {"type": "permit", "provision": [below] * count}}, ()) for count in (4, 5)}
+    assert [each is not None and each.beyond for each in read.values()] == [False, True]
+    fine = read[4]
+    assert fine is not None
+    many = MOST_OF_PATIENT // fine.said
+    assert many < MOST_CONSENTS
+    standing = Standing()
+    standing.take([(str(number), None, fine) for number in range(many)])
+    assert not standing.of((ME,)) and standing.of(("Practitioner/7",))
+    standing.take([("more", None, fine)])
+    assert [each.beyond for each in standing.of((ME,))] == [True]
+    standing.take([("0", fine, None)])
+    assert not standing.of((ME,))
+
+
 def test_one_patient_cannot_make_everybodys_searches_long() -> None:
     """Consents without end, or that name documents without end, deny the whole record, or all of the type: they are not carried along."""
     many = [OptOut("p", (Denial(Rule(Part(labels=(("s", f"L{n}"),)))),)) for n in range(MOST_KEPT + 1)]
@@ -156,8 +222,8 @@ def test_one_patient_cannot_make_everybodys_searches_long() -> None:
         read = read_consent({**consent, "provision": provision}, ())
         assert (read is not None and read.beyond) is beyond
         for named in (False, True):
-            kept = kept_from([read] if read else [], frozenset((ME,)), frozenset(("TREAT",)), 0, named=named)
-            assert kept == ({"p": [EVERYTHING]} if beyond else {})
+            kept = kept_of([read] if read else [], named=named)
+            assert kept == ({"p": (EVERYTHING,)} if beyond else {})
     names = [OptOut(f"p{n}", (Denial(Rule(Part(ids=frozenset((f"Observation/{n}",))))),)) for n in range(MOST_SINGLE + 1)]
     reach = decided(names, None)
     assert reach is not None and len(reach.of("Observation")) == 1

@@ -1,5 +1,7 @@
 """Documents that say who may see what: whoever they would give something to does not write them."""
 
+import json
+from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,11 +22,14 @@ CALLERS = {
     "everything": Access("loader", "loader", "system/*.cruds", 0),
     "person": _user("patient", "Person/rita"),
     "patient": _user("patient", "Patient/own", "user/*.cruds patient/*.cruds", "own"),
+    "patient and relative": _user("patient", "Person/both", "user/*.rs"),
     "by person": _user("patient", "Person/parent", "user/*.rs"),
     "related": _user("patient", "RelatedPerson/of-own"),
     "ended": _user("patient", "RelatedPerson/ended"),
     "to come": _user("patient", "RelatedPerson/to-come"),
     "still": _user("patient", "RelatedPerson/still"),
+    "awaited": _user("patient", "RelatedPerson/awaited"),
+    "awaited person": _user("patient", "Person/awaited"),
     "practitioner": _user("practitioner", "Practitioner/doc"),
     "launched": _user("practitioner", "Practitioner/doc", "patient/*.cruds", "own"),
     "front desk": _user("front-desk", "Practitioner/desk"),
@@ -71,6 +76,7 @@ OTHERS = [
     {"resourceType": "Patient", "id": "other"},
     _related("of-other", "other"),
     {"resourceType": "Person", "id": "parent", "link": [{"target": _to("RelatedPerson/of-own")}]},
+    {"resourceType": "Person", "id": "both", "link": [{"target": _to("RelatedPerson/of-other")}, {"target": _to("Patient/own")}]},
     _related("ended", "own", period={"end": "2001-01-01"}),
     _related("to-come", "own", period={"start": "2120"}),
     _related("still", "own", period={"start": "2001", "end": "2120"}),
@@ -105,17 +111,18 @@ def _written(world: World, caller: str, type: str) -> str:
 
 @pytest.mark.parametrize("type", ["Person", "RelatedPerson", "Practitioner", "PractitionerRole", "Organization", "Consent"])
 def test_who_writes_what_decides(type: str, world: World) -> None:
-    """Persons and RelatedPersons are not written by patients or in their apps; what consents name only by administrators; Consents by the
-    patient, and new ones by everybody who may write to the record."""
-    made = {caller: _written(world, caller, type) for caller in CALLERS if caller not in ("ended", "to come", "by person")}
-    staff = {"Person": "cud", "RelatedPerson": "cud", "Consent": "c"}.get(type, "")
+    """RelatedPersons are not written by patients or in their apps, and changed only by administrators; so are Persons and what consents
+    name; Consents are written by the patient, and new ones by everybody who may write to the record."""
+    without = ("patient and relative", "ended", "to come", "by person", "awaited", "awaited person")
+    made = {caller: _written(world, caller, type) for caller in CALLERS if caller not in without}
+    staff = {"RelatedPerson": "cd", "Consent": "c"}.get(type, "")
     record = "cud" if type == "Consent" else ""
     assert made == {
         "everything": "cud",
         "admin": "cud",
         "practitioner": staff,
         "launched": "c" if type == "Consent" else "",
-        "front desk": "cud" if type == "RelatedPerson" else "",
+        "front desk": "cd" if type == "RelatedPerson" else "",
         **dict.fromkeys(("person", "patient", "related", "still"), record),
     }
 
@@ -135,6 +142,82 @@ def test_nobody_gives_oneself_a_record(caller: str, target: str, world: World) -
         assert world.ask(caller, ask).status == 403
     assert world.get("person", "Patient/own").status == 200
     assert world.get("person", "Patient/other").status in (403, 404)
+
+
+def _patched(name: str, path: str, value: Any) -> list[Ask]:
+    """A patch, alone and within a transaction."""
+    patch = json.dumps([{"op": "add", "path": path, "value": value}])
+    binary = {
+        "resourceType": "Binary",
+        "contentType": "application/json-patch+json",
+        "data": b64encode(patch.encode()).decode(),
+    }
+    return [
+        Ask("", "PATCH", name, patch, {"Content-Type": "application/json-patch+json"}),
+        Ask("", "POST", "", _transaction(binary, "PATCH", name)),
+    ]
+
+
+def _transaction(document: Json, method: str, url: str) -> Json:
+    return {
+        "resourceType": "Bundle",
+        "type": "transaction",
+        "entry": [{"resource": document, "request": {"method": method, "url": url}}],
+    }
+
+
+def _written_over(document: Json) -> list[Ask]:
+    """The document put where it says: by its id, on criteria, within a transaction and a batch."""
+    type, id = document["resourceType"], document["id"]
+    return [
+        Ask("", "PUT", f"{type}/{id}", document),
+        Ask("", "PUT", f"{type}?_id={id}", document),
+        Ask("", "POST", "", _transaction(document, "PUT", f"{type}/{id}")),
+        Ask("", "POST", "", _transaction(document, "PUT", f"{type}?_id={id}")),
+        Ask("", "POST", "", _transaction(document, "PUT", f"{type}/{id}") | {"type": "batch"}),
+    ]
+
+
+@pytest.mark.parametrize("caller", ["practitioner", "launched", "front desk"])
+def test_staff_give_nobody_a_record(caller: str, world: World) -> None:
+    """Whoever works here makes no account a relative's: no Person is linked to a new RelatedPerson, none is made for an account that waits
+    for one, no RelatedPerson is moved, begun again or made under an id of one's choice."""
+    told = world.ask(caller, Ask("", "POST", "RelatedPerson", {"resourceType": "RelatedPerson", "patient": _to("Patient/other")}))
+    new = f"RelatedPerson/{told.json()['id']}" if told.status == 201 else "RelatedPerson/of-other"
+    link, related = {"target": _to(new)}, _related("ended", "own")
+    asks = [
+        *_written_over({"resourceType": "Person", "id": "parent", "link": [link]}),
+        *_written_over({"resourceType": "Person", "id": "awaited", "link": [link]}),
+        Ask("", "POST", "Person", {"resourceType": "Person", "link": [link]}),
+        *_patched("Person/parent", "/link/-", link),
+        *_written_over(_related("of-own", "other")),
+        *_written_over(related),
+        *_written_over(_related("awaited", "own")),
+        *_patched("RelatedPerson/of-own", "/patient/reference", "Patient/other"),
+        *_patched("RelatedPerson/ended", "/period", {"start": "2001"}),
+    ]
+    for ask in asks:
+        told = world.ask(caller, ask)
+        status = int(told.json()["entry"][0]["response"]["status"][:3]) if told.status == 200 else told.status
+        assert status == 403, (ask, told.status, told.body)
+    reached = {
+        (by, of)
+        for by in ("by person", "related", "ended", "awaited", "awaited person")
+        for of in ("own", "other")
+        if world.get(by, f"Patient/{of}").status == 200
+    }
+    assert reached == {("by person", "own"), ("related", "own")}
+
+
+def test_a_related_person_who_was_deleted_is_not_brought_back(world: World) -> None:
+    """Who may delete a RelatedPerson does not bring the account behind it to another record by a new one in its place."""
+    assert world.ask("front desk", Ask("", "DELETE", "RelatedPerson/still")).status == 204
+    assert world.get("still", "Patient/own").status in (403, 404)
+    for ask in _written_over(_related("still", "other")):
+        world.ask("front desk", ask)
+    assert world.get("still", "Patient/other").status in (403, 404)
+    assert world.ask("admin", Ask("", "PUT", "RelatedPerson/still", OTHERS[-2])).status == 201
+    assert world.get("still", "Patient/own").status == 200
 
 
 def test_a_related_persons_time(world: World) -> None:
@@ -158,3 +241,16 @@ def test_relatives_cannot_end_what_keeps_them_away(world: World) -> None:
     assert world.get("everything", "Consent/kept").status == 200
     assert world.get("related", "Observation/lab").status == 404
     assert world.get("still", "Observation/lab").status == 200
+
+
+def test_a_person_is_every_one_of_those_it_links_to(world: World) -> None:
+    """A denial by name holds for a Person whichever of its links it names; their own record stays theirs, whoever is named in it."""
+    assert (
+        world.get("patient and relative", "Patient/own").status == world.get("patient and relative", "Patient/other").status == 200
+    )
+    actor = {"role": {"text": "relative"}, "reference": _to("Patient/own")}
+    for patient, seen in (("other", 404), ("own", 200)):
+        consent = _consent(f"from-{patient}", {"type": "deny", "actor": [actor]}) | {"patient": _to(f"Patient/{patient}")}
+        assert world.ask("everything", Ask("", "PUT", f"Consent/from-{patient}", consent)).status == 201
+        assert world.get("patient and relative", f"Patient/{patient}").status == seen
+        assert world.ask("everything", Ask("", "DELETE", f"Consent/from-{patient}")).status == 204

@@ -97,8 +97,8 @@ class World:
 
     def __init__(self, folder: Path, content: Iterable[Json], callers: Mapping[str, Access] = CALLERS, **settings: Any) -> None:
         chosen = {"auth": "smart", "base_url": BASE, "secret": SECRET} | settings
-        self._settings = Settings(data_dir=folder, **chosen)
-        self.tokens = asyncio.run(issued(self._settings, callers))
+        self.settings = Settings(data_dir=folder, **chosen)
+        self.tokens = asyncio.run(issued(self.settings, callers))
         self.running = Running(folder, **chosen)
         self.running.start()
         self._connection = HTTPConnection("127.0.0.1", self.running.port, timeout=60)
@@ -129,7 +129,7 @@ class World:
 
     def issue(self, **callers: Access) -> None:
         """Make more tokens that the server knows."""
-        self.tokens |= asyncio.run(issued(self._settings, callers))
+        self.tokens |= asyncio.run(issued(self.settings, callers))
 
     def close(self) -> None:
         """End the server."""

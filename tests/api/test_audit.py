@@ -186,3 +186,31 @@ def test_events_cannot_be_changed(api: httpx.Client) -> None:
     bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [entry]}
     assert api.post("", json=bundle, headers=FHIR).status_code == 405
     assert api.get(f"AuditEvent/{id}").status_code == 200
+
+
+def test_binaries_are_about_whom_their_documents_are_about(api: httpx.Client) -> None:
+    """Whoever reads, finds, overwrites or deletes a Binary touches the patient of the document that stands in for it (securityContext)."""
+    document = {
+        "resourceType": "DocumentReference",
+        "id": "au-of-binary",
+        "status": "current",
+        "subject": {"reference": "Patient/au-binary"},
+        "content": [{"attachment": {"url": "Binary/au-held"}}],
+    }
+    held = {"resourceType": "Binary", "id": "au-held", "contentType": "image/png", "data": "AAAA"}
+    bound = held | {"securityContext": {"reference": "DocumentReference/au-of-binary/_history/1"}}
+    assert api.put("DocumentReference/au-of-binary", json=document).status_code == 201
+    entry = {"resource": bound, "request": {"method": "PUT", "url": "Binary/au-held"}}
+    asks: list[tuple[str, str, dict[str, Any]]] = [
+        ("PUT", "Binary/au-held", {"json": bound}),
+        ("GET", "Binary/au-held", {"headers": {"Accept": "image/png"}}),
+        ("GET", "Binary?_id=au-held", {}),
+        ("POST", "", {"json": {"resourceType": "Bundle", "type": "transaction", "entry": [entry]}}),
+        ("PUT", "Binary/au-held", {"json": held}),
+        ("PUT", "Binary/au-held", {"json": bound}),
+        ("DELETE", "Binary/au-held", {}),
+    ]
+    for number, (method, path, more) in enumerate(asks):
+        headers = {"X-Request-Id": f"au-binary-{number}"} | more.pop("headers", {})
+        assert api.request(method, path, headers=headers, **more).is_success
+        assert "Patient/au-binary" in references(event_of(api, f"au-binary-{number}")), (method, path)

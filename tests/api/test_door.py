@@ -162,3 +162,18 @@ def test_https_stays_https(one_origin: World) -> None:
     """Where the base URL is https, browsers are told to come by https only."""
     for path in ("/fhir/metadata", "/oauth/sign-in"):
         assert ask(one_origin, "GET", path).headers["strict-transport-security"] == "max-age=31536000"
+
+
+EVIL = "https://evil.example"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"), [("GET", "Patient", ""), ("POST", "Binary", "any text"), ("POST", "Patient/_search", "name=door")]
+)
+def test_scripts_of_other_sites_where_nobody_signs_in(api: httpx.Client, method: str, path: str, body: str) -> None:
+    """Without sign-in a page of another web site neither reads nor writes what this machine keeps; pages of this machine do."""
+    kind = "text/plain" if path == "Binary" else "application/x-www-form-urlencoded"
+    headers = {"Content-Type": kind} if body else {}
+    assert api.request(method, path, content=body, headers=headers | {"Origin": EVIL}).status_code == 403
+    assert api.request(method, path, content=body, headers=headers | {"Origin": "null"}).status_code == 403
+    assert api.request(method, path, content=body, headers=headers | {"Origin": "http://localhost:3000"}).is_success

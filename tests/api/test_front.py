@@ -22,6 +22,7 @@ def test_a_newcomer_is_led_to_the_fhir_base(running: Running) -> None:
         ("GET", "/fhirr/Patient", "/fhir/metadata"),
         ("GET", "/FHIR/Patient/1", "did you mean '/fhir/Patient/1'?"),
         ("POST", "/Fhir/Patient", "did you mean '/fhir/Patient'?"),
+        ("GET", "/fhir/.well-known/nowhere", "There is nothing at '/fhir/.well-known/nowhere'; the FHIR interface is at"),
         ("GET", "/" + "x" * 5_000, "x…'"),
     ],
 )

@@ -15,6 +15,7 @@ from tests.api.conftest import Running
 from tests.api.test_search_parameters import ENGINES, definition, found, got, person, put, serving
 
 Json = dict[str, Any]
+NESTED = "extension.value.where(" * 6 + "true" + ").count() > 0" * 6
 SLOW = "Flag.identifier.value.first().matches('^(a+)+$')"
 
 
@@ -51,6 +52,7 @@ def flags(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
         ("string", "Flag.identifier.where(%resource.identifier.value = value).value", "%resource cannot be used in an argument"),
         ("token", "Flag.identifier.value ~ Flag.identifier.value", "~ compares each item with each other one"),
         ("string", f"Flag.identifier.value | '{'x' * 10_000}'", "longer than 4096 characters"),
+        ("string", f"Flag.extension.where({NESTED}).url", "takes more than 100000 steps"),
         ("date", "now()", "now() cannot be used"),
         ("date", "Flag.period.start | today()", "today() cannot be used"),
         ("date", "@2020-01-01", "the same value for every document"),

@@ -19,7 +19,8 @@ def test_running_requests_finish(tmp_path: Path) -> None:
     first.start()
     with socket.create_connection(("127.0.0.1", first.port), timeout=10) as client:
         client.sendall(HEAD + BODY[:10])
-        time.sleep(0.1)
+        while not first.server.server_state.tasks:
+            time.sleep(0.01)
         first.server.should_exit = True
         time.sleep(0.3)
         client.sendall(BODY[10:])

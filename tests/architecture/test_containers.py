@@ -68,8 +68,8 @@ def test_what_has_no_sign_in_is_published_on_loopback_only() -> None:
     """Every port of a service with FHIR_AUTH=off is bound to 127.0.0.1 of the host."""
     for name, service in services().items():
         if service.get("environment", {}).get("FHIR_AUTH") == "off":
-            assert service["ports"], name
-            assert all(str(port).startswith("127.0.0.1:") for port in service["ports"]), name
+            assert "ports" in service or name.startswith("worker-"), name
+            assert all(str(port).startswith("127.0.0.1:") for port in service.get("ports", ())), name
             assert service.get("network_mode") != "host"
 
 

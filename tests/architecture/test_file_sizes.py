@@ -1,13 +1,15 @@
 """No file and no folder grows past what one person can keep in mind."""
 
+import ast
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("fhir_server", "search", "smart_auth", "conformance", "resources")
-LINES, TEST_LINES, MODULES = 500, 600, 15
+LINES, TEST_LINES, MODULES, FUNCTION = 500, 600, 15, 50
 
 
 def sources(*folders: str) -> list[Path]:
@@ -19,6 +21,20 @@ def test_files_stay_short(folder: str, limit: int) -> None:
     """A hand-written file has at most 500 lines, a test file 600."""
     sizes = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in sources(folder)}
     assert {name: size for name, size in sizes.items() if size > limit} == {}
+
+
+def functions(path: Path) -> Iterator[tuple[str, int]]:
+    """The functions of a file, and how many lines each does its work in: its parameters and its docstring do not count."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            begin = node.body[min(1, len(node.body) - 1) if ast.get_docstring(node) is not None else 0].lineno
+            yield f"{path.relative_to(ROOT)}:{node.lineno} {node.name}", (node.end_lineno or 0) - begin + 1
+
+
+def test_functions_stay_short() -> None:
+    """A function does its work in at most 50 lines."""
+    sizes = [found for path in sources(*PACKAGES) for found in functions(path)]
+    assert len(sizes) > 3_000 and [found for found in sizes if found[1] > FUNCTION] == []
 
 
 def test_folders_stay_small() -> None:

@@ -109,5 +109,5 @@ def group(connection: apsw.Connection, position: int) -> tuple[int, list[bytes]]
 
 def put(connection: apsw.Connection, first: int, lines: Sequence[bytes]) -> None:
     """Other events in place of a group's."""
-    packed = Bodies().pack(b"\n".join(lines))
+    packed = Bodies().pack_events(b"\n".join(lines))
     connection.execute("UPDATE log SET body = ?, count = ? WHERE seq = ?", (packed, len(lines), first))

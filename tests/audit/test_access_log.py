@@ -11,6 +11,7 @@ from conformance.load import definitions
 from conformance.validate import Validator
 from fhir_server.audit import Audit
 from fhir_server.auditing.happenings import CODES
+from fhir_server.messages import FhirRequest, Identity
 from fhir_server.operations.access_log import shown_to_patient
 from resources import documents, structure
 from resources.stores.chain import Chain
@@ -143,6 +144,18 @@ def test_patients_see_who_and_what_kind_and_nothing_of_others(world: World) -> N
         b64encode(b"Observation?").decode()[:12],
     ):
         assert hidden not in text, hidden
+
+
+@pytest.mark.parametrize(("name", "shown"), [("Dr Anna", "Dr Anna"), ("anna", None)])
+def test_staff_without_a_display_name_are_not_called_by_their_sign_in_name(name: str, shown: str | None) -> None:
+    """Their role and reference say who they are."""
+    access = Access("anna", "notes", "user/*.rs", 0, role="practitioner", fhir_user="Practitioner/1", user_name=name)
+    request = FhirRequest("GET", "Patient/1", type="Patient", id="1", base="http://server/fhir")
+    [made] = Audit("http://server/fhir").success(1, Identity("anna", "notes", "10.0.0.7", access), request, "read", ("Patient/1",))
+    event = documents.decode(Chain().links().stamp([made], 1, 1_790_000_000_000_000))
+    seen = shown_to_patient(event, "1")
+    assert requestor(seen).get("name") == shown
+    assert requestor(seen)["who"] == {"reference": "Practitioner/1"} and '"anna"' not in documents.encode(seen).decode()
 
 
 def test_nobodys_sign_in_name_is_shown_for_what_happened_in_sign_in() -> None:

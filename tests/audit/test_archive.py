@@ -96,7 +96,9 @@ def test_a_copy_leaves_the_store_as_it_is(history: Path, tmp_path: Path) -> None
 def test_what_is_archived_is_removed_and_chains_go_on(history: Path, tmp_path: Path) -> None:
     """From the store and its index; what is written later follows what is in the archive, and verify reads both."""
     folder = tmp_path / "archive"
+    before = json.loads(command(history, "verify", "--json").stdout)
     done = command(history, "archive", "--before", "2100-01-01", "--to", str(folder))
+    assert json.loads(command(history, "verify", "--json").stdout)["until"] == before["until"] > 0
     assert done.returncode == 0 and "24 AuditEvents archived, 22 removed" in done.stdout, (done.stdout, done.stderr)
     asyncio.run(lived(history, 3))
     report = on(history, lambda store: report_of(store, None))
@@ -104,11 +106,29 @@ def test_what_is_archived_is_removed_and_chains_go_on(history: Path, tmp_path: P
     report = on(history, lambda store: report_of(store, folder))
     assert (report.findings, report.archived) == ([], 24)
     done = command(history, "verify", "--archive", str(folder))
-    assert done.returncode == 0 and "24 events in archives were looked at" in done.stdout
+    assert done.returncode == 0 and "24 were looked at there" in done.stdout
     more = command(history, "archive", "--before", "2100-01-01", "--to", str(folder), "--json")
     assert [each["count"] for each in json.loads(more.stdout)["archives"]] == [6]
     assert len(archived_ids(folder)) == len(set(archived_ids(folder))) == 30
     assert command(history, "verify", "--archive", str(folder)).returncode == 0
+
+
+def test_why_something_stays(history: Path, tmp_path: Path) -> None:
+    """What was signed too late, what nobody has signed yet, and what the store keeps: one line each time, as JSON a list."""
+    folder = tmp_path / "archive"
+    options = ("archive", "--before", "2020-01-01", "--to", str(folder))
+    early = command(history, *options).stdout
+    assert "0 AuditEvents archived, 0 removed" in early
+    assert "What stays in the store: those from position 1 on: they were signed at 20" in early
+    assert "not before 2020-01-01T00:00:00.000Z" in early
+    asyncio.run(lived(history, 1, signed=False))
+    told = json.loads(command(history, "archive", "--before", "2100-01-01", "--to", str(folder), "--json").stdout)
+    assert len(told["stays"]) == 1 and "2 that are archived: the newest of all, or committed together" in told["stays"][0]
+    asyncio.run(lived(history, 3, signed=False))
+    late = command(history, "archive", "--before", "2100-01-01", "--to", str(folder)).stdout
+    assert "no checkpoint has signed them yet" in late
+    again = json.loads(command(history, *options, "--json").stdout)
+    assert "those from position" in again["stays"][0]
 
 
 def spoil(path: Path) -> None:

@@ -152,6 +152,13 @@ def test_no_patient_is_cut_off_however_many() -> None:
     assert len(named) == len(set(named)) == 2_400 and max(len(found["entity"]) for found in made) <= MOST_NAMED + 2
 
 
+HELD = {"resourceType": "Patient", "id": "1"}
+
+
+def bundle(*entries: dict[str, Any]) -> bytes:
+    return msgspec.json.encode({"resourceType": "Bundle", "type": "collection", "entry": entries})
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
@@ -166,10 +173,19 @@ def test_no_patient_is_cut_off_however_many() -> None:
         (b'{"a":{"display":"Patient/1"}}', []),
         (b'{"a":{"reference":"#Patient/1"}}', []),
         (b'{"a":{"reference":"Practitioner/1"},"text":"\\u003cdiv\\u003e"}', []),
+        (bundle({"resource": HELD}), ["1"]),
+        (bundle({"fullUrl": "urn:uuid:1", "resource": HELD}, {"resource": {"resourceType": "Patient", "id": "2"}}), ["1", "2"]),
+        (bundle({"fullUrl": f"{BASE}/Patient/1", "resource": HELD}), ["1"]),
+        (bundle({"fullUrl": "https://elsewhere.org/fhir/Patient/1", "resource": HELD}), []),
+        (bundle({"resource": {"resourceType": "Bundle", "entry": [{"resource": HELD}]}}), ["1"]),
+        (bundle({"resource": HELD}).replace(b"Patient", b"\\u0050atient"), ["1"]),
+        (bundle({"resource": {"id": "o", "contained": [HELD]}}), []),
+        (bundle({"resource": {"resourceType": "Patient", "id": '1"'}}, {"resource": {"resourceType": "Patient"}}), []),
+        (b'{"resourceType":"Patient","id":"1"}', []),
     ],
 )
 def test_patients_are_found_however_a_reference_is_spelled(body: bytes, expected: list[str]) -> None:
-    """References to patients of this server, relative and absolute, with versions, with escapes."""
+    """References to patients of this server, relative and absolute, with versions, with escapes; and patients within a Bundle."""
     from fhir_server.auditing.patients import patients_of
 
     assert patients_of([body], (BASE,)) == expected

@@ -176,3 +176,13 @@ def test_a_large_transaction_of_updates(api: httpx.Client) -> None:
         if asked in json.dumps(entry["resource"].get("entity", [])):
             people |= {each["what"].get("reference") for each in entry["resource"]["entity"]}
     assert people >= {f"Patient/{subject}-{n}" for subject in ("old", "new") for n in range(250)}
+
+
+def test_a_bundle_names_the_patients_that_it_holds(api: httpx.Client) -> None:
+    """Also where nothing in it refers to them: when it is written, read, found and replaced."""
+    held = {"resourceType": "Patient", "id": "old", "name": [{"family": "A"}]}
+    kept = {"resourceType": "Bundle", "id": "held", "type": "collection", "entry": [{"resource": held}]}
+    assert named(api, api.put("Bundle/held", json=kept)) == {"old"}
+    assert named(api, api.get("Bundle/held")) == {"old"}
+    assert named(api, api.get("Bundle?_id=held")) == {"old"}
+    assert named(api, api.put("Bundle/held", json={name: kept[name] for name in ("resourceType", "id", "type")})) == {"old"}

@@ -18,6 +18,7 @@ from fhir_server.auditing.statements import change_for, sign, unverified
 from fhir_server.auditing.verify import Verifier
 from fhir_server.moving import move
 from resources.instants import now
+from resources.store import RecordChange
 from resources.stores.sqlite import SqliteStore
 from smart_auth.sealing import Sealer
 
@@ -219,6 +220,21 @@ def test_a_key_that_somebody_put_there_is_not_believed(history: Path) -> None:
     report = examined(history)
     assert {each["kind"] for each in report["findings"]} == {"checkpoint", "key"}
     assert len([each for each in report["findings"] if "is not believed" in each["text"]]) == 6
+
+
+def test_a_thousand_keys_that_somebody_put_there_hide_none(history: Path) -> None:
+    """However many there are, all are read: the one that signed is believed, every other one is told."""
+
+    async def crowd() -> None:
+        store = SqliteStore(history / "fhir.db")
+        await store.open()
+        await store.commit((), records=[RecordChange("audit-key", f"!{number}", b"{}") for number in range(1_200)])
+        await store.close()
+
+    asyncio.run(crowd())
+    report = examined(history)
+    assert (report["wrong"], report["checkpoints"]) == (1_200, 6)
+    assert {each["kind"] for each in report["findings"]} == {"key"}
 
 
 def test_a_log_kept_elsewhere_shows_that_the_end_was_cut(history: Path, tmp_path: Path) -> None:

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import pytest
-
 from conformance.capability import build
 from conformance.load import definitions
 from conformance.validate import Validator
@@ -20,6 +18,7 @@ class Row:
     types: tuple[str, ...] = ()
     conditional: bool = False
     definition: str = ""
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,14 @@ def test_operations_stand_where_they_are_called() -> None:
     assert [o["name"] for o in statement()["rest"][0]["operation"]] == ["meta"]
 
 
-def test_an_operation_needs_a_definition() -> None:
+def test_an_operation_without_a_definition_is_not_claimed() -> None:
     """There is nothing to claim of an operation that nobody defined."""
-    with pytest.raises(ValueError, match="everything"):
-        statement(operations=[Row("GET", "[type]/$everything", "operation")])
+    [rest] = statement(operations=[Row("GET", "[type]/$everything", "operation"), Row("GET", "$job/[id]", "operation")])["rest"]
+    assert "operation" not in rest and not any("operation" in each for each in rest["resource"])
+
+
+def test_an_operation_may_have_several_names() -> None:
+    """Clients look for one or the other."""
+    row = Row("GET", "[type]/$export", "operation", definition=DEFINITION, also=("patient-export",))
+    [rest] = statement(operations=[row])["rest"]
+    assert [each["name"] for each in rest["resource"][0]["operation"]] == ["export", "patient-export"]

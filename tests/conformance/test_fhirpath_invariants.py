@@ -164,27 +164,26 @@ def test_invariant_tells_wrong_from_right(key: str, type_name: str, wrong: Any, 
     expression = compile_expression(definitions().constraints[key].expression, type_name)
     if isinstance(wrong, dict) and type_name in definitions().resource_types:
         wrong, right = {"resourceType": type_name, **wrong}, {"resourceType": type_name, **right}
-    assert not expression.holds(wrong)
-    assert expression.holds(right)
+    assert not expression.truth(wrong, wrong, wrong)
+    assert expression.truth(right, right, right)
 
 
 def test_part_is_checked_within_its_resource() -> None:
     """%resource is the resource around the part, %rootResource the one around a contained resource."""
     bundle = {"resourceType": "Bundle", "type": "batch", "entry": [{}]}
     expression = compile_expression("%resource.type = 'batch' and %rootResource is Bundle", "Bundle.entry")
-    assert expression.holds({}, resource=bundle)
+    assert expression.truth({}, bundle, bundle)
     contained = {"resourceType": "Patient", "contained": [{"resourceType": "Group", "id": "a"}]}
     reference = compile_expression(definitions().constraints["ref-1"].expression, "Reference")
-    assert reference.holds({"reference": "#a"}, resource=contained["contained"][0], root=contained)
-    assert not reference.holds({"reference": "#b"}, resource=contained["contained"][0], root=contained)
+    assert reference.truth({"reference": "#a"}, contained["contained"][0], contained)
+    assert not reference.truth({"reference": "#b"}, contained["contained"][0], contained)
 
 
 def test_empty_is_told_from_false() -> None:
-    """`truth` gives None for an empty result, which `holds` counts as failed."""
+    """`truth` gives None for an empty result."""
     expression = compile_expression("probability > 1", "RiskAssessment.prediction")
     node: dict[str, Any] = {}
     assert expression.truth(node, node, node) is None
-    assert expression.holds(node) is False
 
 
 # the quick form and the complete engine

@@ -72,7 +72,7 @@ def test_nothing_but_fhirpath_errors(expression: str) -> None:
         lambda: value(expression, strict=True),
         lambda: compile_paths(expression, "Patient"),
         lambda: locate(PATIENT, "Patient", expression),
-        lambda: compile_expression(expression, "Patient").holds(PATIENT),
+        lambda: compile_expression(expression, "Patient").truth(PATIENT, PATIENT, PATIENT),
     ):
         try:
             door()

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -171,3 +172,31 @@ def test_what_is_no_patch_is_refused(parameters: Json) -> None:
     with pytest.raises(FhirError) as caught:
         apply("Patient", patient(), parameters)
     assert caught.value.status == 400
+
+
+TYPES = "extension.value.where(" * 6 + "true" + ").count() > 0" * 6
+COSTLY = {
+    "elements of all types": [operation("delete", f"Patient.name.where({TYPES})")],
+    "many operations on many elements": [operation("delete", "Patient.name.where(given = 'none')") for _ in range(2_000)],
+    "many operations that go through it": [operation("add", "Patient", name="gender", value={"valueCode": "male"}), *(
+        operation("replace", "Patient.gender", value={"valueCode": "female"}) for _ in range(2_000)
+    )],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("operations", COSTLY.values(), ids=COSTLY.keys())
+def test_patches_that_take_too_long(operations: list[Json]) -> None:
+    """A patch that would keep the server busy is refused, and says at which operation."""
+    before = time.process_time()
+    with pytest.raises(FhirError) as caught:
+        patched(patient(name=[{"family": f"f{i}", "given": ["a", "b"]} for i in range(1_000)]), *operations)
+    assert time.process_time() - before < 8
+    assert (caught.value.status, caught.value.issues[0].code) == (422, "too-costly")
+    assert "Operation " in caught.value.issues[0].text
+
+
+def test_long_patches() -> None:
+    """Hundreds of operations on a document of the usual size are no trouble."""
+    names = [{"family": f"f{i}"} for i in range(20)]
+    changes = [operation("replace", f"Patient.name[{i % 20}].family", value={"valueString": f"g{i}"}) for i in range(500)]
+    assert [name["family"] for name in patched(patient(name=names), *changes)["name"]] == [f"g{i}" for i in range(480, 500)]

@@ -32,6 +32,8 @@ def test_what_changes_is_followed(run: Callable[[Test], None], monkeypatch: pyte
         await store.commit([change("1", "nothing"), change("2", "again")])
         assert await followed.refresh()
         assert "1" not in followed.known and followed.known["2"] == "again"
+        await store.commit([change("1", "nothing"), change("2", "again")])
+        assert not await followed.refresh()
         anew = Followed(store, "Patient", _family)
         await anew.refresh()
         assert anew.known == followed.known

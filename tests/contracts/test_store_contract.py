@@ -1,6 +1,7 @@
 """The store contract (resources/store.py), one suite on every implementation."""
 
 import asyncio
+import random
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,26 @@ def test_a_scan_is_a_snapshot_in_shards_whatever_is_written_meanwhile(run: Calla
         assert sum(v.type == "AuditEvent" for v in everything) == 20
 
     run(test)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "memory"])
+def test_a_scan_of_large_documents_has_short_lists(kind: str, tmp_path: Path) -> None:
+    """A list is held in memory as a whole, so it ends by bytes too, and the next one goes on behind it."""
+
+    async def test(store: ResourceStore) -> None:
+        await store.open()
+        for number in range(30):
+            data = random.Random(number).randbytes(500_000).hex()
+            await store.commit(
+                [Change("Binary", str(number), draft(b'{"resourceType":"Binary","data":"%b"}' % data.encode(), str(number)))]
+            )
+        lists = [part async for part in store.scan(["Binary"], until=await store.position())]
+        assert [version.position for part in lists for version in part] == list(range(1, 31))
+        assert 8 <= max(len(part) for part in lists) <= 10
+        await store.close()
+
+    with setting(kind, tmp_path) as place:
+        asyncio.run(test(KINDS[kind].make(place)))
 
 
 def test_the_outbox_tells_all_versions_and_events_in_commit_order(run: Callable[[Test], None]) -> None:

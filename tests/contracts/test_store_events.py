@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import msgspec
+from contracts.chaining import heads
 from contracts.store_harness import EVENT, Clock, Test, change, collect
 
 from resources.store import Key, ResourceStore
@@ -77,5 +78,23 @@ def test_an_audit_event_that_was_put_is_a_document_like_any_other(run: Callable[
         [changed] = await store.commit([change("event-3", "b", type="AuditEvent")])
         assert changed.version.version == 2
         assert (await store.history(None, None)).versions[0] == changed.version
+
+    run(test)
+
+
+def test_events_of_one_commit_that_are_large_are_as_any_others(run: Callable[[Test], None]) -> None:
+    """However they are packed: each is there once, in its place, follows the one before, and can be read alone."""
+
+    async def test(store: ResourceStore, clock: Clock) -> None:
+        large = [EVENT[:-1] + b',"outcomeDesc":"%b"}' % (b"%d" % number * 100_000) for number in range(9)]
+        await store.commit([change("1")], events=[EVENT, *large, EVENT])
+        await store.commit([change("2")], events=[EVENT])
+        told = await collect(store.outbox(after=0))
+        assert [version.position for version in told] == list(range(1, 15))
+        assert [len(version.body or b"") > 90_000 for version in told] == [False, False, *[True] * 9, False, False, False]
+        logged = [version for version in told if version.type == "AuditEvent"]
+        assert len({version.instant for version in logged[:-1]}) == 1
+        assert [(await store.read_many([Key(each.type, each.id)]))[0] for each in logged] == logged
+        assert (await heads(store))[store.audit_head.writer] == store.audit_head
 
     run(test)

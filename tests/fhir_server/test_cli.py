@@ -57,7 +57,7 @@ def test_a_token_is_for_whoever_can_read_the_data_folder(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("scope", "told"),
     [
-        ("system/*.write system/Patient.sr", "system/Patient.sr is no scope"),
+        ("system/*.write system/Patient.sr", "system/Patient.sr: the letters come once each and in the order cruds"),
         ("openid", "no scope gives access to anything"),
         ("patient/*.rs", "name it with --patient ID"),
         ("user/*.rs", "they are about a user"),
@@ -71,6 +71,17 @@ def test_a_token_that_would_be_good_for_nothing_is_not_made(scope: str, told: st
     assert done.returncode == 2 and done.stdout == ""
     assert told in " ".join(done.stderr.split())
     assert not (tmp_path / "data").exists()
+
+
+def test_a_token_is_about_a_patient_who_is_there(tmp_path: Path) -> None:
+    """An id that no Patient has, or has any more, is refused; nothing is printed on standard output."""
+    (tmp_path / "one.ndjson").write_text('{"resourceType":"Patient","id":"one"}')
+    assert run("load", "one.ndjson", cwd=tmp_path).returncode == 0
+    for id in ("nope", "Patient/one"):
+        done = run("token", "--scope", "patient/*.rs", "--patient", id, cwd=tmp_path)
+        assert done.returncode == 2 and done.stdout == ""
+        assert f"there is no Patient/{id} on this server" in " ".join(done.stderr.split())
+    assert len(run("token", "--scope", "patient/*.rs", "--patient", "one", cwd=tmp_path).stdout.split()) == 1
 
 
 REFUSED: list[tuple[Sequence[str], dict[str, str], str]] = [
@@ -155,6 +166,13 @@ def test_check_config_shows_what_is_in_effect(tmp_path: Path) -> None:
     assert shown["settings"]["FHIR_STORE_URL"] == f"sqlite:///{tmp_path / 'data' / 'fhir.db'}"
     assert "a-very-secret-secret" not in done.stdout
     assert not (tmp_path / "data").exists()
+
+
+def test_check_config_says_what_is_not_set(tmp_path: Path) -> None:
+    """For people it says so; for scripts it is null."""
+    lines = run("check-config", cwd=tmp_path, FHIR_AUTH="off").stdout.splitlines()
+    assert "FHIR_TLS_CERT=not set" in lines and not [line for line in lines if line.endswith("=None")]
+    assert json.loads(run("check-config", "--json", cwd=tmp_path, FHIR_AUTH="off").stdout)["settings"]["FHIR_TLS_CERT"] is None
 
 
 def test_check_config_tells_what_would_stop_the_server(tmp_path: Path) -> None:

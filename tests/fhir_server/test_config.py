@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from fhir_server.config import Settings, SettingsError, is_loopback, load_settings, variable, without_password
+from fhir_server.config import Settings, SettingsError, load_settings, variable, without_password
+from smart_auth.client_keys.jwks_uri import loopback
 
 
 @pytest.fixture(autouse=True)
@@ -133,7 +134,7 @@ def test_an_empty_variable_counts_as_not_given(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost"])
 def test_sign_in_may_be_off_on_loopback(host: str) -> None:
     """Only this machine can reach these."""
-    assert is_loopback(host)
+    assert loopback(host)
     assert load_settings({"auth": "off", "host": host}).auth == "off"
 
 

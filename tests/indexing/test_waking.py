@@ -82,13 +82,16 @@ def test_a_search_waits_through_a_moment_in_which_elasticsearch_refuses(monkeypa
         nonlocal refuses
         async with place(service("elasticsearch")) as there:
             process = await there.process()
+
+            async def failing() -> bool:
+                return process.feed.failing
+
             await put(there.store, "Patient", "a")
             assert await process.found("Patient") == ["a"]
             refuses = True
             await put(there.store, "Patient", "b")
             searching = asyncio.create_task(process.found("Patient"))
-            await asyncio.sleep(1.0)
-            assert process.feed.failing
+            await until(failing, 10)
             refuses = False
             assert await searching == ["a", "b"]
             monkeypatch.setattr(feed, "HICCUP", 0.2)

@@ -77,9 +77,10 @@ def test_a_parameter_that_is_missing_or_nonsense(oauth: OAuth, name: str, errors
 
 @pytest.mark.parametrize("name", ["grant_type", "scope", "client_assertion"])
 def test_a_parameter_twice(oauth: OAuth, name: str) -> None:
-    """[H7, D9] A parameter that is there twice is refused (RFC 6749, 3.2)."""
+    """[H7, D9] A parameter that is there twice is refused, and named (RFC 6749, 3.2)."""
     form = oauth.service_form(oauth.assertion("backend"))
-    refused(oauth.post("token", {**form, name: [form[name], form[name]]}), "invalid_request", 400)
+    answer = oauth.post("token", {**form, name: [form[name], form[name]]})
+    assert refused(answer, "invalid_request", 400) == f"the parameter {name} is there twice"
 
 
 def test_credentials_in_the_url_do_not_count(oauth: OAuth) -> None:
@@ -114,6 +115,22 @@ def test_credentials_in_the_url_do_not_count(oauth: OAuth) -> None:
 def test_nothing_of_it_can_be_granted(oauth: OAuth, scope: str) -> None:
     """[H9] Scopes of other levels, unknown types and letters, and writing for a service that is registered for reading."""
     refused(oauth.service_token("backend", scope), "invalid_scope", 400)
+
+
+@pytest.mark.parametrize(
+    "scope, why",
+    [
+        ("system/Patient.xyz", "system/Patient.xyz: what may be done is some of the letters cruds"),
+        ("system/Teapot.rs", "system/Teapot.rs: FHIR R4 has no resource type Teapot"),
+        ("system/Observation.rs?no-such-parameter=1", "no-such-parameter"),
+        ("system/Patient.cud", "system/Patient.cud: this client is not registered for it"),
+        ("patient/Patient.rs", "patient/Patient.rs: a backend service has system/ scopes only"),
+        ("launch openid", "launch: it is for apps with a user; openid: it is for apps with a user"),
+    ],
+)
+def test_why_it_cannot_be_granted(oauth: OAuth, scope: str, why: str) -> None:
+    """Each scope is named with what is wrong with it."""
+    assert why in refused(oauth.service_token("backend", scope), "invalid_scope", 400)
 
 
 def test_too_many_scopes(oauth: OAuth) -> None:

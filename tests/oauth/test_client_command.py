@@ -74,6 +74,14 @@ def test_a_public_app(oauth: OAuth, run: Any) -> None:
     assert oauth.post("revoke", {"token": "x", "client_id": made["client_id"]}).status_code == 200
 
 
+def test_an_older_app(run: Any) -> None:
+    """How an app is told fhirContext is kept and shown; nothing else is taken."""
+    made = added(run, *APP, "--fhir-context-as", "references")
+    assert json.loads(run("show", made["client_id"], "--json").stdout)["fhir_context"] == "references"
+    assert "fhir_context" not in added(run, *APP)
+    assert run("add", *APP, "--fhir-context-as", "xml").exit_code == 2
+
+
 def test_a_service(oauth: OAuth, run: Any, tmp_path: Path) -> None:
     """[H4, H14] Registered with a file of keys, or the URL of one."""
     file = tmp_path / "keys.json"
@@ -84,6 +92,19 @@ def test_a_service(oauth: OAuth, run: Any, tmp_path: Path) -> None:
     assert oauth.post("token", form).status_code == 200
     by_url = added(run, "--name", "X", "--type", "backend", "--jwks-uri", "https://x.example/jwks", "--scope", "system/*.rs")
     assert by_url["jwks_uri"] == "https://x.example/jwks"
+
+
+def test_a_service_for_analysts(oauth: OAuth, run: Any, tmp_path: Path) -> None:
+    """A service that is registered for de-identified exports gets nothing else, and is shown as such."""
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps(public(key("analysts"))))
+    options = ("--name", "Analysts", "--type", "backend", "--jwks", str(file), "--scope", "system/*.rs")
+    made = added(run, *options, "--deidentified")
+    assert json.loads(run("show", made["client_id"], "--json").stdout)["deidentified"] is True
+    assert "deidentified" not in added(run, *options)
+    token = oauth.post("token", oauth.service_form(oauth.assertion(made["client_id"], key("analysts")))).json()["access_token"]
+    assert oauth.http.get("/fhir/Patient", headers=oauth.bearer(token)).status_code == 403
+    assert oauth.http.get("/fhir/metadata", headers=oauth.bearer(token)).status_code == 200
 
 
 def test_plain_output(run: Any) -> None:
@@ -100,11 +121,18 @@ BAD: dict[str, tuple[Sequence[str], str]] = {
         ("--name", "x", "--type", "backend", "--jwks-uri", "https://x.example/", "--scope", "patient/*.rs"), "system/ scopes"
     ),
     "an app with system scopes": ((*APP, "--scope", "system/*.rs"), "system/ scopes"),
+    "analysts who start apps": (
+        (*("--name", "x", "--type", "backend", "--jwks-uri", "https://x.example/", "--deidentified"),
+         *("--scope", "system/*.rs smart/orchestrate_launch")),
+        "nothing but exports",
+    ),
+    "an app for analysts": ((*APP, "--deidentified"), "--deidentified is for services"),
     "an unknown type": ((*APP, "--scope", "patient/Teapot.rs"), "Teapot"),
-    "no scope": ((*APP, "--scope", "nonsense"), "nonsense is no scope"),
+    "no scope": ((*APP, "--scope", "nonsense"), "nonsense: no scope that is known here"),
     "an empty scope": ((*APP, "--scope", " "), "--scope"),
     "a redirect that runs": ((*APP, "--redirect-uri", "javascript:alert(1)"), "redirect_uri"),
-    "keys at http": ((*APP, "--jwks-uri", "http://x.example/"), "https://"),
+    "keys at http": ((*APP, "--jwks-uri", "http://x.example/"), "--jwks-uri http://x.example/: jwks_uri must begin with https://"),
+    "keys within the network": ((*APP, "--jwks-uri", "https://10.0.0.1/jwks"), "FHIR_JWKS_URI_ALLOW"),
     "a file that is not there": ((*APP, "--jwks", "nothing.json"), "nothing.json"),
     "an empty name": ((*APP, "--name", " "), "--name"),
     "keys for a public app": (

@@ -57,6 +57,23 @@ def test_what_is_no_token(oauth: OAuth, token: str) -> None:
     assert asked(oauth, token) == {"active": False}
 
 
+CHALLENGED: dict[str, dict[str, Any]] = {
+    "nobody": {},
+    "a client that has no secret": {"data": {"token": "x", "client_id": "public"}},
+    "Basic": {"auth": ("server", "wrong")},
+    "a secret in the form": {"data": {"token": "x", "client_id": "server", "client_secret": "wrong"}},
+    "another scheme": {"headers": {"Authorization": "Digest username=server"}},
+}
+
+
+@pytest.mark.parametrize("caller", CHALLENGED)
+def test_whoever_may_not_ask_is_told_how(oauth: OAuth, caller: str) -> None:
+    """401 names both ways: HTTP Basic of a client, and an access token."""
+    answer = oauth.http.post("/oauth/introspect", **({"data": {"token": "x"}} | CHALLENGED[caller]))
+    refused(answer, "invalid_client", 401)
+    assert answer.headers["www-authenticate"] == 'Basic realm="oauth", Bearer realm="oauth"'
+
+
 def test_a_refresh_token_is_no_access_token(oauth: OAuth) -> None:
     """[E11] Of refresh tokens nothing is told."""
     _, refresh = oauth.granted(USERS[0], "server")

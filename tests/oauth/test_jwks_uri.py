@@ -331,12 +331,23 @@ URLS = [
 def test_where_keys_cannot_be(url: str) -> None:
     """[H14] https, absolute, and plain; http only on this machine, for a server that is there itself."""
     with pytest.raises(ValueError, match=r"\w"):
-        check_url(url, local=True)
+        check_url(url, Allowed(loopback=True))
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/jwks", "http://localhost/jwks", "http://[::1]:9/jwks"])
 def test_http_is_for_this_machine(url: str) -> None:
     """[H14] And only where this server is reached from its own machine only."""
-    check_url(url, local=True)
+    check_url(url, Allowed(loopback=True))
     with pytest.raises(ValueError, match="https://"):
-        check_url(url)
+        check_url(url, Allowed())
+
+
+@pytest.mark.parametrize(
+    "url", ["https://10.0.0.1/jwks", "https://169.254.169.254/jwks", "https://127.0.0.1/jwks", "https://[::ffff:10.0.0.1]/jwks"]
+)
+def test_a_number_that_would_not_be_connected_to(url: str) -> None:
+    """An address in the URL itself is refused before anything is registered, unless the setting names it."""
+    with pytest.raises(ValueError, match="FHIR_JWKS_URI_ALLOW"):
+        check_url(url, Allowed())
+    assert check_url(url, Allowed.read("10.0.0.0/8 169.254.0.0/16 127.0.0.0/8")).geturl() == url
+    assert check_url("https://93.184.216.34/jwks", Allowed()).hostname == "93.184.216.34"

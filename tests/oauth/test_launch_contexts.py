@@ -116,38 +116,53 @@ def test_what_the_caller_may_not_see(oauth: OAuth) -> None:
     refused(asked(oauth, body, orchestrator(oauth, "smart/orchestrate_launch")), "invalid_request", 400)
 
 
-BAD: dict[str, Any] = {
-    "no JSON": b"patient=anna",
-    "a list": [WHOLE],
-    "empty": b"",
-    "deep": b'{"fhirContext": ' + b"[" * 5_000,
-    "no client": {"patient": "anna"},
-    "unknown client": WHOLE | {"client_id": "nobody"},
-    "a disabled client": WHOLE | {"client_id": "gone"},
-    "a service": WHOLE | {"client_id": "backend"},
-    "unknown member": WHOLE | {"scope": "system/*.cruds"},
-    "an id that is none": WHOLE | {"patient": "anna/../bert"},
-    "an id with a parameter": WHOLE | {"patient": "anna&_id=bert"},
-    "an id with a line break": WHOLE | {"patient": "anna\n"},
-    "two patients": WHOLE | {"patient": "anna,bert"},
-    "an encounter without its patient": {"client_id": "public", "encounter": "visit"},
-    "need_patient_banner a text": WHOLE | {"need_patient_banner": "no"},
-    "intent without end": WHOLE | {"intent": "x" * 300},
-    "a style that runs": WHOLE | {"smart_style_url": "javascript:alert(1)"},
-    "fhirContext of texts": WHOLE | {"fhirContext": ["Basic/note"]},
-    "fhirContext of nothing": WHOLE | {"fhirContext": [{"role": "x"}]},
-    "fhirContext with a Patient": WHOLE | {"fhirContext": [{"reference": "Patient/anna"}]},
-    "fhirContext with an Encounter": WHOLE | {"fhirContext": [{"reference": "Encounter/visit"}]},
-    "fhirContext of no type": WHOLE | {"fhirContext": [{"reference": "Teapot/1"}]},
-    "fhirContext absolute": WHOLE | {"fhirContext": [{"reference": "https://other.example/fhir/Basic/note"}]},
-    "fhirContext without end": WHOLE | {"fhirContext": [{"canonical": "https://x.example/Questionnaire/1"}] * 60},
+BAD: dict[str, tuple[Any, str]] = {
+    "no JSON": (b"patient=anna", "the body is no JSON"),
+    "a list": ([WHOLE], "the body: expected object, got array"),
+    "empty": (b"", "the body is no JSON"),
+    "deep": (b'{"fhirContext": ' + b"[" * 5_000, "fhirContext[0]: expected object, got array"),
+    "no client": ({"patient": "anna"}, "the member client_id is missing"),
+    "a client that is a number": (WHOLE | {"client_id": 1}, "client_id: expected a text, got int"),
+    "unknown client": (WHOLE | {"client_id": "nobody"}, "client_id: there is no such app"),
+    "a disabled client": (WHOLE | {"client_id": "gone"}, "client_id: there is no such app"),
+    "a service": (WHOLE | {"client_id": "backend"}, "client_id: there is no such app"),
+    "unknown member": (WHOLE | {"scope": "system/*.cruds"}, "the member scope is not known here"),
+    "an unknown member that is no name": (WHOLE | {'a"\\\u00e4': 1}, "the member a is not known here"),
+    "an id that is none": (WHOLE | {"patient": "anna/../bert"}, "patient: expected an id"),
+    "an id with a parameter": (WHOLE | {"patient": "anna&_id=bert"}, "patient: expected an id"),
+    "an id with a line break": (WHOLE | {"patient": "anna\n"}, "patient: expected an id"),
+    "two patients": (WHOLE | {"patient": "anna,bert"}, "patient: expected an id"),
+    "an encounter without its patient": ({"client_id": "public", "encounter": "visit"}, "encounter needs its patient"),
+    "need_patient_banner a text": (WHOLE | {"need_patient_banner": "no"}, "need_patient_banner: expected bool, got a text"),
+    "intent without end": (WHOLE | {"intent": "x" * 300}, "intent: expected a text of length <= 256"),
+    "a style that runs": (WHOLE | {"smart_style_url": "javascript:alert(1)"}, "smart_style_url must begin with https://"),
+    "fhirContext of texts": (WHOLE | {"fhirContext": ["Basic/note"]}, "fhirContext[0]: expected object, got a text"),
+    "fhirContext of nothing": (WHOLE | {"fhirContext": [{"role": "x"}]}, "fhirContext[0] needs a reference"),
+    "fhirContext with a Patient": (WHOLE | {"fhirContext": [{"reference": "Patient/anna"}]}, "named by the member patient"),
+    "fhirContext with an Encounter": (WHOLE | {"fhirContext": [{"reference": "Encounter/visit"}]}, "named by the member encounter"),
+    "fhirContext of no type": (
+        WHOLE | {"fhirContext": [{"reference": "Basic/note"}, {"reference": "Teapot/1"}]},
+        "fhirContext[1].reference: Teapot is not a resource type",
+    ),
+    "fhirContext that says no type": (
+        WHOLE | {"fhirContext": [{"canonical": "https://x.example/Q/1", "type": "Teapot"}]},
+        "fhirContext[0].type: Teapot is not a resource type",
+    ),
+    "fhirContext absolute": (
+        WHOLE | {"fhirContext": [{"reference": "https://other.example/fhir/Basic/note"}]}, "fhirContext[0].reference: it must be relative"
+    ),
+    "fhirContext without end": (
+        WHOLE | {"fhirContext": [{"canonical": "https://x.example/Questionnaire/1"}] * 60}, "fhirContext: expected array of length <= 50"
+    ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_what_cannot_be(oauth: OAuth, name: str) -> None:
-    """[C6] Bodies that are wrong, foreign or endless are refused; Patient and Encounter are no part of fhirContext."""
-    refused(asked(oauth, BAD[name]), "invalid_request", 400)
+    """[C6] Bodies that are wrong, foreign or endless are refused, and told which member is wrong and why; Patient and Encounter are no part
+    of fhirContext."""
+    body, why = BAD[name]
+    assert why in refused(asked(oauth, body), "invalid_request", 400)
 
 
 def test_the_event_of_a_launch(oauth: OAuth) -> None:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from oauth.world import OAuth, key, public, refused, weak
 
+from smart_auth import service as counting
 from smart_auth.registration import register as registering
 
 APP = {"client_name": "Diary", "redirect_uris": ["https://diary.example/back"], "scope": "openid patient/*.rs"}
@@ -40,7 +41,7 @@ def test_a_confidential_app(oauth: OAuth, method: str | None) -> None:
     assert answer.headers["cache-control"] == "no-store" and answer.headers["pragma"] == "no-cache"
     made = answer.json()
     assert {name: made[name] for name in APP} == APP
-    assert made["token_endpoint_auth_method"] == method or "client_secret_basic"
+    assert made["token_endpoint_auth_method"] == (method or "client_secret_basic")
     assert made["grant_types"] == ["authorization_code", "refresh_token"] and made["response_types"] == ["code"]
     assert made["client_secret_expires_at"] == 0 and made["client_id_issued_at"] > 0
     assert made["software_id"] == "x" and "unknown" not in made
@@ -128,6 +129,7 @@ BAD: dict[str, Any] = {
     "jwks no set": {"jwks": {"x": 1}},
     "a broken key": {"jwks": {"keys": [ES | {"x": "AAAA"}]}},
     "jwks_uri over http": {"jwks_uri": "http://diary.example/jwks"},
+    "jwks_uri within the network": {"jwks_uri": "https://169.254.169.254/jwks"},
     "jwks_uri a file": {"jwks_uri": "file:///etc/passwd"},
     "implicit grant": {"grant_types": ["implicit"]},
     "password grant": {"grant_types": ["authorization_code", "password"]},
@@ -225,6 +227,20 @@ def test_no_more_than_so_many_at_once(tmp_path: Path, monkeypatch: pytest.Monkey
     finally:
         one.close()
     assert found == [201] * 3 + [429] * 9
+
+
+@pytest.mark.usefixtures("slow")
+def test_as_many_as_are_allowed_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is turned away before there are too many, however many come at the same moment."""
+    monkeypatch.setattr(registering, "MOST_AN_HOUR", 10)
+    monkeypatch.setattr(counting, "_TRIES", 3)
+    one = OAuth(tmp_path, registration="open")
+    try:
+        with ThreadPoolExecutor(12) as pool:
+            found = list(pool.map(lambda _: httpx.post(f"{one.root}/oauth/register", json=APP, timeout=60).status_code, range(12)))
+    finally:
+        one.close()
+    assert (found.count(201), found.count(429)) == (10, 2)
 
 
 @pytest.fixture(scope="module")

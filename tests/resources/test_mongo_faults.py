@@ -19,7 +19,7 @@ from services.running import Restartable, own_server
 
 from resources.documents import draft
 from resources.store import ABSENT, Change, Key, StoreUnavailable, Written
-from resources.stores.mongo import MongoStore
+from resources.stores.mongo import MongoStore, reading
 
 DURABLE = {"MONGO_OPTIONS": "--sync-on-commit"}
 EVENT = b'{"resourceType":"AuditEvent","action":"R"}'
@@ -62,8 +62,12 @@ async def outcome(store: MongoStore, id: str) -> Written | StoreUnavailable:
 
 
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])
-def test_a_server_killed_and_started_again_has_lost_no_answered_write(driver: Any, tmp_path: Path) -> None:
-    """While it is away reads and writes fail soon, with a sentence; once it is back they work again by themselves."""
+def test_a_server_killed_and_started_again_has_lost_no_answered_write(
+    driver: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it is away reads and writes fail soon, with a sentence; once it is back they work again by themselves, and a walk goes on
+    where it was."""
+    monkeypatch.setattr(reading, "BATCH", 4)
 
     async def test(server: Restartable) -> None:
         answered: list[Written] = []
@@ -84,9 +88,11 @@ def test_a_server_killed_and_started_again_has_lost_no_answered_write(driver: An
             writing = [asyncio.create_task(write(f"w{n}")) for n in range(8)]
             try:
                 await asyncio.sleep(1.0)
+                walk = store.scan(["Patient"], until=await store.position())
+                walked = await anext(walk)
                 await asyncio.to_thread(server.kill)
                 before = len(answered)
-                assert before > 0
+                assert before > len(walked)
                 began = time.monotonic()
                 with pytest.raises(StoreUnavailable, match="cannot be reached"):
                     await store.read("Patient", "w0-1")
@@ -102,8 +108,10 @@ def test_a_server_killed_and_started_again_has_lost_no_answered_write(driver: An
             assert len(answered) >= before + 20
             found = await store.read_many([Key("Patient", w.version.id) for w in answered])
             assert found == [w.version for w in answered]
+            walked += [version async for part in walk for version in part]
             told = [v async for part in store.outbox(after=0) for v in part]
             assert [v.position for v in told] == list(range(1, await store.position() + 1))
+            assert walked == [v for v in told if v.type == "Patient"][: len(walked)] and len(walked) > 4
             assert {v.id for v in told if v.type == "Patient"} >= {w.version.id for w in answered}
             assert (await heads(store))[store.audit_head.writer] == store.audit_head
 

@@ -19,7 +19,7 @@ from services.running import free_port, own_server
 from resources.documents import draft
 from resources.outcomes import FhirError
 from resources.store import ABSENT, Change, Claim, Conflict, Receipt, ResourceStore, StoreUnavailable
-from resources.stores.mongo import MongoStore
+from resources.stores.mongo import MongoStore, reading
 from resources.stores.mongo.documents import LARGEST
 
 ROOT = Path(__file__).parents[2]
@@ -158,6 +158,31 @@ def test_pages_of_many_packed_events_are_whole(url: str) -> None:
     within(url, test)
 
 
+def test_a_walk_is_whole_over_several_queries(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many lists there are, and however large: nothing is lost or told twice, whatever is written meanwhile."""
+    monkeypatch.setattr(reading, "BATCH", 4)
+    monkeypatch.setattr(reading, "WALK", 12)
+
+    async def test(store: MongoStore) -> None:
+        for number in range(30):
+            await store.commit([change(str(number), "a" * (5_000 if number == 5 else 1))])
+        until = await store.position()
+        await store.commit([change(str(number), "later") for number in range(0, 30, 3)] + [change("new")])
+
+        async def walk() -> list[int]:
+            lists = [[version.position for version in part] async for part in store.scan(["Patient"], until=until)]
+            assert [place for part in lists for place in part] == list(range(1, 31))
+            return [len(part) for part in lists]
+
+        assert await walk() == [4, 4, 4, 4, 4, 4, 4, 2]
+        monkeypatch.setattr(reading, "AGE", -1.0)
+        assert await walk() == [4, 4, 4, 4, 4, 4, 4, 2]
+        monkeypatch.setattr(reading, "BYTES", 5_000)
+        assert await walk() == [4, 2, 4, 4, 4, 4, 4, 4]
+
+    within(url, test)
+
+
 def test_one_bad_commit_of_a_group_does_not_keep_the_others_from_being_written(url: str) -> None:
     """Who sends what is no event gets the error; whoever happened to commit beside it does not."""
 
@@ -187,7 +212,7 @@ def test_a_database_of_another_program_or_of_a_newer_version_is_refused(url: str
         assert seen.list_collection_names() == ["orders"]
         seen["orders"].drop()
         seen["state"].insert_one({"_id": "schema", "version": 99})
-        with pytest.raises(StoreUnavailable, match="layout 99, this program knows 2"):
+        with pytest.raises(StoreUnavailable, match="layout 99, this program knows 3"):
             asyncio.run(MongoStore(url).open())
 
 

@@ -82,6 +82,24 @@ async def contents(path: Path) -> tuple[set[str], int, int]:
         await store.close()
 
 
+def test_what_it_makes_is_for_its_owner_alone(tmp_path: Path) -> None:
+    """The folder, the database and what lies beside it while it is open: nobody else on the machine reads records."""
+
+    async def modes() -> set[int]:
+        store = SqliteStore(tmp_path / "data" / "fhir.db")
+        await store.open()
+        await store.commit([change("1")])
+        found = {path.stat().st_mode & 0o077 for path in (tmp_path / "data", *(tmp_path / "data").iterdir())}
+        await store.close()
+        return found
+
+    before = os.umask(0o022)
+    try:
+        assert asyncio.run(modes()) == {0}
+    finally:
+        os.umask(before)
+
+
 def test_processes_that_write_one_file_lose_and_double_nothing(tmp_path: Path) -> None:
     """Every commit of three processes is there, and the resource they all write has counted each of them."""
     path = tmp_path / "a.sqlite"

@@ -1,35 +1,24 @@
 """A full disk: writes are refused with 507, nothing is read unrecorded, and once there is space all goes on as if nothing had been."""
 
 import asyncio
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 from robustness.check import Checker
+from robustness.disks import small_disk
 from robustness.load import MARK, patient
 from robustness.running import Server
 
 SIZE = 24_000_000
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+@pytest.fixture(name="small_disk")
+def a_small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 24 MB of its own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "small", str(folder)]
-    try:
-        done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("a small disk cannot be mounted: there is no mount command")
-    if done.returncode != 0:
-        pytest.skip(f"a small disk cannot be mounted; this test needs root with CAP_SYS_ADMIN ({done.stderr.strip()})")
-    try:
+    with small_disk(tmp_path / "disk", SIZE) as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def fill(folder: Path) -> Path:

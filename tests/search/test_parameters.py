@@ -10,8 +10,8 @@ ALL = [parameter for type in PARAMETERS.types for parameter in PARAMETERS.of(typ
 
 
 def test_every_type_has_those_of_resource() -> None:
-    """All 146 resource types can be searched by _id, _lastUpdated, _tag, _profile, _security and _source."""
-    assert len(PARAMETERS.types) == 146
+    """All 146 resource types of R4, and ViewDefinition, can be searched by _id, _lastUpdated, _tag, _profile, _security and _source."""
+    assert len(PARAMETERS.types) == 147
     for type in PARAMETERS.types:
         assert {"_id", "_lastUpdated", "_tag", "_profile", "_security", "_source"} <= set(PARAMETERS.of(type))
 

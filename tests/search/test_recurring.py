@@ -21,6 +21,9 @@ def test_documents_that_resemble_each_other_give_the_same_entries_as_when_read_a
     for number, entities in enumerate([e.get("entity") for e in examples] * 2):
         for example in examples:
             changed = example | {"id": f"e{number}", "recorded": f"2026-01-{number + 1:02d}T00:00:00Z"}
+            changed["meta"] = {"versionId": "1", "lastUpdated": changed["recorded"]}
+            if number % 2:
+                changed["meta"] |= {"profile": ["http://example.org/profile"], "tag": [{"code": f'"quoted" {number % 3}'}]}
             if entities:
                 changed["entity"] = entities
             assert recurring.extract(json.dumps(changed).encode()) == extractor.extract("AuditEvent", changed)

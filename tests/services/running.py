@@ -208,5 +208,7 @@ def _alive(process: str) -> bool:
         return False
     except PermissionError:
         return True
-    status = Path(f"/proc/{process}/status")
-    return not status.exists() or "\nState:\tZ" not in status.read_text()
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):  # it may end between any two looks
+        return not Path("/proc").is_dir()

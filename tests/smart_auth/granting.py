@@ -65,9 +65,13 @@ DOCUMENTS: tuple[dict[str, Any], ...] = (
     {"resourceType": "Patient", "id": "carl", "name": [{"given": ["Carl"], "family": "Smith"}]},
     {"resourceType": "Practitioner", "id": "doc", "name": [{"family": "Who"}]},
     {"resourceType": "RelatedPerson", "id": "rita", "patient": {"reference": "Patient/bert"}, "active": True},
+    {"resourceType": "RelatedPerson", "id": "former", "patient": {"reference": "Patient/anna"}, "period": {"end": "2020-01-01"}},
     {
         "resourceType": "Person", "id": "rita",
-        "link": [{"target": {"reference": "RelatedPerson/rita"}}, {"target": {"reference": "Patient/carl"}}],
+        "link": [
+            {"target": {"reference": f"{type}/{id}"}}
+            for type, id in (("RelatedPerson", "rita"), ("RelatedPerson", "former"), ("Patient", "carl"))
+        ],
     },
     {
         "resourceType": "Encounter", "id": "visit", "status": "finished", "subject": {"reference": "Patient/anna"},

@@ -5,8 +5,11 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from access.consents.consenting import OPT_OUT, consent
 from api.conftest import Running
 from granting import SECRET, Browser, Form, granting
+
+from fhir_server.access.following import CHECKED
 
 LABORATORY = "patient/Observation.rs?category=http://terminology.hl7.org/CodeSystem/observation-category|laboratory"
 
@@ -78,3 +81,22 @@ def test_ending_access_is_recorded(running: Running) -> None:
     events = browser.read("AuditEvent?_count=20&_sort=-date", token).json()["entry"]
     told = [event["resource"].get("outcomeDesc", "") for event in events]
     assert any("its user ended it at the account page" in text for text in told), (before, told)
+
+
+def test_who_cannot_be_seen_any_more_is_not_named(running: Running) -> None:
+    """A patient who keeps the record from the user by now is named no more; who was named before is on record."""
+    doc = Browser(running.root)
+    page = doc.choose(doc.asked("launch/patient patient/Patient.rs user/Consent.c", "doc"), patient="carl")
+    token = doc.redeem(doc.decide(page))["access_token"]
+    assert "for <bdi>Carl Smith</bdi>" in doc.http.get("/account").text
+    denial = consent("carl", None, "carl", policyRule=OPT_OUT)
+    headers = {"Authorization": f"Bearer {token}"}
+    assert httpx.post(f"{running.root}/fhir/Consent", json=denial, headers=headers).status_code == 201
+    time.sleep(2 * CHECKED)
+    account = doc.http.get("/account")
+    assert "Carl" not in account.text and "for <bdi>a patient whom you cannot see now</bdi>" in account.text
+    assert len(grant_ids(account)) == 1
+    chief = Browser(running.root)
+    auditing = chief.redeem(chief.decide(chief.asked("user/AuditEvent.rs", "chief")))["access_token"]
+    events = chief.read("AuditEvent?entity=Patient/carl&agent-name=Dr.%20Who", auditing).json()["entry"]
+    assert any("sign-in pages" in str(event["resource"]["agent"]) for event in events)

@@ -59,6 +59,41 @@ def test_the_app_is_told_what_is_wrong(smart: Smart, change: dict[str, str | Non
     assert told["error_description"].isascii() and not set(told["error_description"]) & set('"\\')
 
 
+WHY: list[tuple[str, str, str]] = [
+    ("walk-public", "made-up", "made-up: no scope that is known here"),
+    ("walk-public", "system/*.rs", "system/*.rs: system/ scopes are for backend services"),
+    ("walk-public", "patient/Teapot.rs", "patient/Teapot.rs: FHIR R4 has no resource type Teapot"),
+    ("walk-public", "patient/Observation.sr", "patient/Observation.sr: the letters come once each and in the order cruds"),
+    ("walk-public", "patient/Observation.rx", "patient/Observation.rx: what may be done is some of the letters cruds"),
+    ("walk-public", "patient/Observation", "patient/Observation: it does not say what may be done"),
+    ("walk-public", "patient/observation.rs", "patient/observation.rs: the type is not written as one"),
+    ("walk-public", "patient/*.rs?category=x", "patient/*.rs?category=x: only a scope for one type"),
+    ("walk-public", "patient/Observation.read?category=x", "patient/Observation.read?category=x: only a scope for one type"),
+    ("walk-public", "patient/Observation.rs?category=", "patient/Observation.rs?category=: type or search is not written as such"),
+    ("walk-public", "patient/Observation.rs?colour=red", "patient/Observation.rs?colour=red: "),
+    ("walk-public", "launch", "launch: it counts only with the parameter launch"),
+    ("walk-ehr-public", "smart/orchestrate_launch", "smart/orchestrate_launch: only clients with a secret or a key may"),
+    ("walk-little", "patient/Condition.rs", "patient/Condition.rs: this client is not registered for it"),
+    ("walk-little", "offline_access", "offline_access: this client is not registered for it"),
+    ("walk-public", "a b c d e f g", "e: no scope that is known here; and 2 more"),
+    ("walk-public", 'x"\\<\u00e4\n>', "x<>: no scope that is known here"),
+]
+
+
+@pytest.mark.parametrize("client, scope, why", WHY)
+def test_the_app_is_told_why_a_scope_is_none(smart: Smart, client: str, scope: str, why: str) -> None:
+    """Where nothing is left, each scope is named with what is wrong with it."""
+    told = answered(smart.authorize(App(smart.root, client=client), scope=scope))
+    assert told["error"] == "invalid_scope" and why in told["error_description"]
+    assert told["error_description"].isascii() and not set(told["error_description"]) & set('"\\')
+
+
+def test_an_unknown_search_parameter_is_named(smart: Smart) -> None:
+    """The parameter that the type does not have is named, with the scope."""
+    told = answered(smart.authorize(App(smart.root), scope="patient/Observation.rs?colour=red"))
+    assert "colour" in told["error_description"].partition(": ")[2].partition(": ")[2]
+
+
 NOWHERE: list[dict[str, str | None]] = [
     {"redirect_uri": "https://evil.example/back"},
     {"redirect_uri": BACK + "/"},
@@ -123,15 +158,17 @@ def test_what_is_there_twice_is_refused(smart: Smart, name: str) -> None:
     asked = [*App(smart.root).request(nonce="n", unheard_of="u").items()]
     twice = [*asked, (name, "other")]
     answer = smart.browser("doc").http.get("/oauth/authorize", params=twice)
-    assert answered(answer)["error"] == "invalid_request"
+    told = answered(answer)
+    assert told["error"] == "invalid_request" and told["error_description"] == f"the parameter {name} is there twice"
 
 
 @pytest.mark.parametrize("name", ["client_id", "redirect_uri"])
 def test_an_address_or_app_that_is_there_twice_is_nowhere(smart: Smart, name: str) -> None:
-    """A page: it cannot be known which one is meant."""
+    """A page that says so: it cannot be known which one is meant."""
     asked = App(smart.root).request()
     answer = smart.browser("doc").http.get("/oauth/authorize", params=[*asked.items(), (name, asked[name])])
     assert answer.status_code == 400 and "location" not in answer.headers
+    assert f"the parameter {name} is there twice" in answer.text
 
 
 STATES = ["a b", "a+b", "%2B", "ä€😀", "a&code=x&iss=y", "<script>", "=", "#x", "a\nb", '"', "x" * 4_000]

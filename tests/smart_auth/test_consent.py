@@ -1,16 +1,20 @@
 """The consent page over HTTP: what is shown, what a form may post, what is granted."""
 
+import html
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from api.conftest import Running
-from granting import Browser, Form, answered, granting, scopes
+from granting import BACK, Browser, Form, answered, granting, scopes
 
 from fhir_server.cli.clients.adding import Asked, new_client
+from smart_auth.client_keys.addresses import Allowed
 
 ASKED = "openid fhirUser launch/patient offline_access patient/Patient.rs patient/Observation.rs patient/Condition.rs"
 OBSERVATIONS = "patient/Observation.rs?category=http://terminology.hl7.org/CodeSystem/observation-category"
@@ -69,6 +73,23 @@ def test_types_are_narrowed_to_categories(browser: Browser) -> None:
     assert browser.read("Observation/pulse", tokens["access_token"]).status_code in (403, 404)
     found = browser.read("Observation?patient=anna", tokens["access_token"]).json()
     assert [entry["resource"]["id"] for entry in found["entry"]] == ["lab"]
+
+
+def test_what_the_app_asked_for_in_vain(browser: Browser) -> None:
+    """The page names what the app asked for and cannot have here, and what the user's role does not have."""
+    page = browser.asked("user/Patient.rs user/Observation.rs patient/Teapot.rs <b>bold</b>", "desk")
+    text = html.unescape(re.sub(r"<[^>]+>", "", page.text))
+    assert "It also asked for <b>bold</b>, patient/Teapot.rs, which it cannot have here." in text
+    assert "It also asked for user/Observation.rs, which your account does not reach." in text
+    assert "<b>bold" not in page.text
+    assert scopes(browser.redeem(browser.decide(page))) == {"user/Patient.rs"}
+    assert "It also asked" not in Browser(browser.root).asked(ASKED, "anna").text
+
+
+def test_a_long_list_in_vain_is_cut(browser: Browser) -> None:
+    """Ten are named, the others counted."""
+    page = browser.asked(f"user/Patient.rs {' '.join(f'word{number}' for number in range(25))}", "doc")
+    assert "word9 and 15 more" in page.text and "word10" not in page.text
 
 
 def test_refusing_tells_the_app_so(browser: Browser) -> None:
@@ -235,8 +256,19 @@ def test_remembering_can_be_turned_off(tmp_path: Any) -> None:
 def test_the_operator_says_for_which_apps_nobody_is_asked() -> None:
     """`client add --skip-consent` marks an app; a service without users cannot be marked."""
     app = Asked("Booking", "public", "openid", ("https://app.example/back",), "", None, "", skip_consent=True)
-    assert new_client(app, frozenset(), 0, local=False)[0].trusted
-    assert not new_client(replace(app, skip_consent=False), frozenset(), 0, local=False)[0].trusted
+    assert new_client(app, frozenset(), 0, Allowed())[0].trusted
+    assert not new_client(replace(app, skip_consent=False), frozenset(), 0, Allowed())[0].trusted
     service = replace(app, type="backend", scope="system/Patient.rs", redirect_uris=(), jwks_uri="https://app.example/keys")
     with pytest.raises(ValueError, match="no consent to skip"):
-        new_client(service, frozenset(("Patient",)), 0, local=False)
+        new_client(service, frozenset(("Patient",)), 0, Allowed())
+
+
+def test_who_registered_itself_is_marked(tmp_path: Path) -> None:
+    """However little an app says of itself when it registers, users read that nobody has looked at it; of other apps they do not."""
+    warning = "This app has registered itself"
+    with granting(tmp_path, registration="open") as running:
+        for more in ({}, {"software_version": "1"}):
+            metadata = {"client_name": "Clinic", "redirect_uris": [BACK], "token_endpoint_auth_method": "none", **more}
+            client = httpx.post(f"{running.root}/oauth/register", json=metadata).json()["client_id"]
+            assert warning in Browser(running.root).asked("launch/patient patient/Patient.rs", "anna", client).text
+        assert warning not in Browser(running.root).asked("launch/patient patient/Patient.rs", "anna").text

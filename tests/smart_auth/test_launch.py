@@ -170,6 +170,20 @@ def test_an_app_that_stands_alone_is_told_no_further_context(smart: Smart) -> No
     assert "fhirContext" not in smart.tokens(app, launch=smart.launch(app, patient="anna"))
 
 
+def test_an_older_app_is_told_references(smart: Smart) -> None:
+    """[C5] An app that was added so is told fhirContext as an array of relative references; what texts cannot say is left out."""
+    app = App(smart.root, client="walk-older", scope=EHR)
+    context = [
+        {"reference": "Observation/lab"},
+        {"reference": "Observation/pulse", "type": "Observation", "role": "launch"},
+        {"reference": "Observation/lab", "role": "https://ehr.example/role"},
+        {"identifier": {"value": "x"}, "type": "ImagingStudy"},
+    ]
+    body = smart.tokens(app, launch=smart.launch(app, patient="anna", fhirContext=context))
+    assert body["fhirContext"] == ["Observation/lab", "Observation/pulse"]
+    assert "fhirContext" not in smart.tokens(app, launch=smart.launch(app, patient="anna", fhirContext=context[2:]))
+
+
 @pytest.mark.parametrize("letters", ["rs", "read"])
 @pytest.mark.parametrize("level", ["patient", "user"])
 def test_the_scopes_that_certification_asks_for(smart: Smart, level: str, letters: str) -> None:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
-from walking import KINDS, App, Smart
+from walking import KINDS, App, Smart, answered
 
 from resources.store import RecordChange
 from smart_auth.keys import ALGORITHMS, KIND, public_keys, rotate, sign, stored_keys
@@ -155,10 +155,28 @@ def test_userinfo(smart: Smart, method: str) -> None:
     assert "no-store" in answer.headers["cache-control"]
 
 
+def test_nobody_is_no_fhir_user(smart: Smart) -> None:
+    """A user who is tied to no person is not granted fhirUser: the token's scope, a refreshed one's too, says what the id_token has."""
+    app = App(smart.root, "confidential", scope="openid fhirUser offline_access user/Patient.rs")
+    body = smart.tokens(app, "chief")
+    granted = {"openid", "offline_access", "user/Patient.rs"}
+    assert set(body["scope"].split(" ")) == granted and "fhirUser" not in opened(smart, body["id_token"]).claims
+    assert set(app.refresh(body["refresh_token"]).json()["scope"].split(" ")) == granted
+    again = app.exchange(answered(smart.authorize(app, "chief", prompt="none"))["code"]).json()
+    assert set(again["scope"].split(" ")) == granted
+    assert "fhirUser" in smart.tokens(app, "doc")["scope"]
+
+
 def test_userinfo_without_the_right_token(smart: Smart) -> None:
     """401 without a token and with a wrong one, 403 with one that was granted without openid (RFC 6750, 3.1)."""
     url = f"{smart.root}/oauth/userinfo"
-    assert httpx.get(url).status_code == 401 and "Bearer" in httpx.get(url).headers["www-authenticate"]
+    for headers in (
+        {},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Basic x"},
+    ):  # RFC 6750, 3.1: no error where there is no token
+        none = httpx.get(url, headers=headers)
+        assert none.status_code == 401 and none.headers["www-authenticate"] == 'Bearer realm="oauth"'
     wrong = httpx.get(url, headers={"Authorization": "Bearer nothing"})
     assert wrong.status_code == 401 and 'error="invalid_token"' in wrong.headers["www-authenticate"]
     token = smart.tokens(App(smart.root, scope="user/Patient.rs"))["access_token"]

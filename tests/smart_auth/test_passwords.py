@@ -2,18 +2,21 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from people import PASSWORD, People, said
+from people import PASSWORD, Found, People, said
 
 from fhir_server.app import open_service
+from resources import instants
+from resources.store import RecordChange
 from smart_auth.access import Access
 from smart_auth.errors import OAuthError
-from smart_auth.people import passwords
+from smart_auth.people import administration, passwords
 from smart_auth.people.sessions import Session, kept, sessions_of
 from smart_auth.settings import SignInSettings
 from smart_auth.tokens import digest, issue
@@ -119,6 +122,81 @@ def test_not_changing_it(crowd: People, current: str, new: str, sentence: str) -
     crowd.browser().entered(name)
 
 
+@pytest.fixture
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """Has something done whenever a new password is hashed, which is between the looking up of its user and the storing."""
+
+    def do(work: Callable[[], object]) -> None:
+        real = passwords.hashed
+
+        async def hashed(*given: Any) -> str:
+            await asyncio.to_thread(work)
+            return await real(*given)
+
+        monkeypatch.setattr(passwords, "hashed", hashed)
+
+    return do
+
+
+def test_changing_it_while_somebody_signs_in(crowd: People, meanwhile: Callable[[Callable[[], object]], None]) -> None:
+    """Whoever knows the password cannot keep its owner from changing it by signing in over and over, and is signed out like all others."""
+    name = crowd.user()
+    here, there = crowd.browser().entered(name), [crowd.browser() for _ in range(3)]
+    meanwhile(lambda: [each.entered(name) for each in there])
+    answer = here.send(here.get("/account"), CHANGE, current=PASSWORD, password=GOOD)
+    assert answer.headers.get("location") == "/account?done=password", said(answer)
+    assert here.signed_in and not any(each.signed_in for each in there)
+    assert crowd.browser().sign_in(name).status_code == 400
+
+
+def test_a_link_while_somebody_signs_in(crowd: People, meanwhile: Callable[[Callable[[], object]], None]) -> None:
+    """The same holds for a new password by a link."""
+    name, there, here = crowd.user(), crowd.browser(), crowd.browser()
+    link = asyncio.run(_link(crowd, name))
+    meanwhile(lambda: there.entered(name))
+    answer = here.send(here.get(link), "/oauth/reset/password", password=GOOD)
+    assert answer.headers.get("location") == "/oauth/sign-in?notice=password", said(answer)
+    assert not there.signed_in
+    here.entered(name, GOOD)
+
+
+def test_administrators_while_somebody_signs_in(crowd: People, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor can anybody keep an account from being disabled."""
+    name, there = crowd.user(), crowd.browser()
+    real = administration.all_ended
+
+    async def all_ended(*given: Any) -> list[RecordChange]:
+        monkeypatch.setattr(administration, "all_ended", real)
+        await asyncio.to_thread(there.entered, name)
+        return await real(*given)
+
+    monkeypatch.setattr(administration, "all_ended", all_ended)
+    asyncio.run(_disabled(crowd, name))
+    assert not there.signed_in and crowd.browser().sign_in(name).status_code == 400
+
+
+def test_a_change_that_comes_second_is_no_guess(crowd: People, meanwhile: Callable[[Callable[[], object]], None]) -> None:
+    """Where the account is changed at the same moment the password stays as it is, however often that is: 409, and no try is counted."""
+    name = crowd.user()
+    here, there = crowd.browser().entered(name), crowd.browser().entered(name)
+    csrf = Found(there.get("/account").text).fields(CHANGE)["csrf"]
+    meanwhile(lambda: there.post("/account/recovery-codes", {"csrf": csrf}))
+    page = here.get("/account")
+    assert [here.send(page, CHANGE, current=PASSWORD, password=GOOD).status_code for _ in range(6)] == [409] * 6
+    crowd.browser().entered(name)
+
+
+async def _link(crowd: People, name: str) -> str:
+    async with open_service(crowd.running.app._settings) as service:
+        link = await administration.reset_link(service, name, "tests")
+    return link[link.index("/oauth/") :]
+
+
+async def _disabled(crowd: People, name: str) -> None:
+    async with open_service(crowd.running.app._settings) as service:
+        await administration.disable(service, name, "tests")
+
+
 def test_it_ends_thousands_of_sessions(crowd: People) -> None:
     """Also where there are more sessions than the store gives at once, a change of the password ends all of them but this one."""
     name = crowd.user()
@@ -148,7 +226,8 @@ async def _stored(crowd: People, name: str) -> list[Session]:
 
 async def _token(crowd: People) -> str:
     async with open_service(crowd.running.app._settings) as service:
-        token, record = issue(Access("tests", "tests", "system/AuditEvent.rs", crowd.clock() + 60_000_000))
+        later = instants.now() + 3_600_000_000  # by the clock that goes on, which is the one that documents are asked for by
+        token, record = issue(Access("tests", "tests", "system/AuditEvent.rs", later))
         await service.commit(record)
         return token
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from access.consents.consenting import OPT_OUT, actor, consent
 from api.conftest import Running
 from granting import DOCUMENTS, Browser, Form, answered, granting, scopes
 
@@ -12,21 +13,22 @@ from fhir_server.access.following import CHECKED
 ASKED = "launch/patient patient/Patient.rs patient/Observation.rs"
 
 
-OPTED_OUT = {
-    "resourceType": "Consent",
-    "id": "carl",
-    "status": "active",
-    "scope": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/consentscope", "code": "patient-privacy"}]},
-    "category": [{"coding": [{"system": "http://loinc.org", "code": "59284-0"}]}],
-    "patient": {"reference": "Patient/dora"},
-    "policyRule": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "OPTOUT"}]},
-}
-HIDDEN = ({"resourceType": "Patient", "id": "dora", "name": [{"family": "Smith"}]}, OPTED_OUT)
+OPTED_OUT = consent("carl", None, "dora", policyRule=OPT_OUT)
+AWAY = consent("erna", {"type": "deny", "actor": [actor(each) for each in ("RelatedPerson/of-erna", "Practitioner/doc")]}, "erna")
+HIDDEN = (
+    {"resourceType": "Patient", "id": "dora", "name": [{"family": "Smith"}]},
+    OPTED_OUT,
+    {"resourceType": "Patient", "id": "erna", "name": [{"family": "Away"}]},
+    {"resourceType": "RelatedPerson", "id": "of-erna", "patient": {"reference": "Patient/erna"}},
+    AWAY,
+)
+OF_ERNA = {"target": {"reference": "RelatedPerson/of-erna"}}
+SHOWN = tuple({**each, "link": [*each["link"], OF_ERNA]} if each["resourceType"] == "Person" else each for each in DOCUMENTS)
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with granting(tmp_path_factory.mktemp("picker"), documents=(*DOCUMENTS, *HIDDEN)) as running:
+    with granting(tmp_path_factory.mktemp("picker"), documents=(*SHOWN, *HIDDEN)) as running:
         time.sleep(2 * CHECKED)  # from then on the consent counts
         yield running
 
@@ -116,8 +118,10 @@ def test_a_patient_is_started_for_themselves(browser: Browser) -> None:
 
 
 def test_somebody_who_stands_for_several_patients(browser: Browser) -> None:
-    """A Person who is linked to a patient's relative and to another patient chooses among these two, and reads the one chosen."""
+    """A Person who is linked to a patient's relative and to another patient chooses among these two, and reads the one chosen; a relative
+    whose period has ended stands for nobody any more, and one from whom a patient keeps the record is not told of that patient."""
     page = browser.asked(ASKED, "rita")
+    assert browser.choose(page, patient="erna").status_code == 403 and "Away" not in page.text
     assert shown(page) == {"bert", "carl"}
     assert browser.choose(page, patient="anna").status_code == 403
     consent = browser.choose(page, patient="carl")

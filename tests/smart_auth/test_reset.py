@@ -18,9 +18,10 @@ from people import PASSWORD, SIGN_IN, Browser, Found, People, people, said
 from robustness.running import free_port
 
 from smart_auth.people import reset
+from smart_auth.people.delays import FREE
 from smart_auth.settings import SignInSettings
 
-ASK, CHOOSE = "/oauth/reset", "/oauth/reset/password"
+ASK, CHOOSE, PROVE = "/oauth/reset", "/oauth/reset/password", "/oauth/second-factor"
 NEW = "remembered from now on"
 DONE = "If there is an account with this name or address, a link is on its way to its mail address. It is good for 30 minutes."
 
@@ -234,6 +235,26 @@ def test_who_was_kept_out_comes_in_by_mail(post: Post) -> None:
     ask(browser, name)
     choose(browser, post.link())
     browser.entered(name, NEW)
+
+
+def test_mail_brings_no_more_tries_at_the_second_factor(post: Post) -> None:
+    """However many links somebody has who reads the user's mail: wrong codes count as for any other browser, and so do further links."""
+    name, thief = post.crowd.user(), post.crowd.browser()
+    owner = post.crowd.browser().entered(name)
+    page = owner.get("/account/second-factor")
+    key = re.search(r"Key: <code>([A-Z2-7 ]+)</code>", page.text)
+    assert key is not None
+    app = pyotp.TOTP(key.group(1).replace(" ", ""))
+    assert owner.send(page, "/account/second-factor", otp=app.at(post.crowd.clock.seconds)).status_code == 200
+    tries = list[int]()
+    for _ in range(3):
+        ask(thief, name)
+        assert choose(thief, post.link()).status_code == 303
+        assert thief.sign_in(name, NEW).headers["location"] == PROVE
+        for _ in range(4):
+            tries.append(thief.send(thief.get(PROVE), PROVE, otp="000000").status_code)
+    asked = [ask(thief, name).status_code for _ in range(2)]
+    assert tries.count(400) == FREE and tries[-1] == asked[-1] == 429
 
 
 def test_without_a_mail_server(crowd: People) -> None:

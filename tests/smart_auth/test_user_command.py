@@ -78,6 +78,19 @@ def test_a_reset_lets_a_user_in_who_was_kept_out(crowd: People) -> None:
     assert crowd.browser().entered(name, "a password set by hand").signed_in
 
 
+def test_whoever_needs_a_second_factor_is_told_why(crowd: People) -> None:
+    """The page to set it up says whether the role or an administrator wants it."""
+    folder, name, page = folder_of(crowd), crowd.user(), "/oauth/second-factor/set-up"
+    assert run(folder, "mfa", name, "--require").exit_code == 0
+    crowd.clock.later(600)  # the command goes by the clock of the machine
+    browser = crowd.browser()
+    assert browser.sign_in(name).headers["location"] == page
+    assert "An administrator has decided that your account needs a second factor. From now on" in browser.get(page).text
+    other = crowd.browser()
+    other.sign_in(crowd.needing())
+    assert "Your role needs a second factor. From now on" in other.get(page).text
+
+
 @pytest.mark.parametrize(
     "words, given, sentence",
     [

@@ -73,6 +73,7 @@ CLIENTS = (
     _client("walk-ehr", "confidential", scopes=f"{ORCHESTRATES} {EVERYTHING}"),
     _client("walk-ehr-public", "public", scopes=f"{ORCHESTRATES} {EVERYTHING}"),
     _client("walk-trusted", "confidential", trusted=True),
+    _client("walk-older", "public", fhir_context="references"),
     _client("walk-off", "public", disabled=True),
 )
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final
 
+from conformance.fhirpath.budget import spend
 from conformance.fhirpath.functions.signature import SAME, Function
 from conformance.fhirpath.model import definition, is_primitive, is_subtype, reference_type
 from conformance.fhirpath.nodes import FhirPathError
@@ -79,21 +80,35 @@ def _exclude(found: Collection, arguments: list[Collection], _env: Environment) 
 
 
 def _children(found: Collection, _arguments: list[Collection], _env: Environment) -> Collection:
-    return [c for v in found for c in children(v)]
+    return _below(found)
+
+
+def _below(found: Collection) -> Collection:
+    made: Collection = []
+    for item in found:
+        below = children(item)
+        spend(1 + len(below))
+        made += below
+    return made
 
 
 def _descendants(found: Collection, _arguments: list[Collection], _env: Environment) -> Collection:
     made: Collection = []
-    waiting = [c for v in found for c in children(v)]
+    waiting = _below(found)
     while waiting:
         made.extend(waiting)
-        waiting = [c for v in waiting for c in children(v)]
+        waiting = _below(waiting)
     return made
 
 
 def _extension(found: Collection, arguments: list[Collection], _env: Environment) -> Collection:
     url = single_text(arguments[0], "extension()")
-    return [e for v in found for e in property_of(v, "extension") if e.value.get("url") == url]
+    made: Collection = []
+    for item in found:
+        extensions = property_of(item, "extension")
+        spend(len(extensions))
+        made += [e for e in extensions if e.value.get("url") == url]
+    return made
 
 
 def _has_value(found: Collection, _arguments: list[Collection], _env: Environment) -> Collection:
@@ -123,12 +138,15 @@ def _resolve(found: Collection, _arguments: list[Collection], env: Environment) 
 
 
 def _contained(root: Item) -> Collection:
-    return property_of(root, "contained")
+    found = property_of(root, "contained")
+    spend(len(found))
+    return found
 
 
 def _entry(root: Item, url: str) -> Item | None:
     if root.type != "Bundle":
         return None
+    spend(len(root.value.get("entry", ())))
     for entry in root.value.get("entry", ()):
         full = entry.get("fullUrl", "")
         if "resource" in entry and (full == url or full.endswith("/" + url)):
@@ -140,7 +158,7 @@ def _conforms(found: Collection, arguments: list[Collection], _env: Environment)
     url = single_text(arguments[0], "conformsTo()") or ""
     name = url.removeprefix(_STRUCTURE)
     if definition(name) is None or name == url:
-        raise FhirPathError(f"the profile {url!r} is not known")
+        raise FhirPathError("conformsTo() needs the URL of a type of FHIR R4")
     if len(found) != 1:
         return []
     return [isinstance(found[0], Item) and is_subtype(found[0].type, name)]
@@ -160,11 +178,11 @@ def _first(part: slice) -> Function:
     return Function(lambda found, _arguments, _env: found[part], result=SAME, ordered=True)
 
 
-def _combining(combine: Callable[[Collection, Collection], Collection]) -> Function:
+def _combining(combine: Callable[[Collection, Collection], Collection], *, deep: bool) -> Function:
     def run(found: Collection, arguments: list[Collection], _env: Environment) -> Any:
         return combine(found, arguments[0])
 
-    return Function(run, 1, 1)
+    return Function(run, 1, 1, deep=deep)
 
 
 FUNCTIONS: Final[dict[str, Function]] = {
@@ -174,21 +192,23 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "anyTrue": _booleans(any, "anyTrue"),
     "allFalse": _booleans(lambda values: not any(values), "allFalse"),
     "anyFalse": _booleans(lambda values: not all(values), "anyFalse"),
-    "subsetOf": Function(_subset, 1, 1, _BOOLEAN),
-    "supersetOf": Function(_superset, 1, 1, _BOOLEAN),
+    "subsetOf": Function(_subset, 1, 1, _BOOLEAN, deep=True),
+    "supersetOf": Function(_superset, 1, 1, _BOOLEAN, deep=True),
     "count": Function(lambda found, _arguments, _env: [len(found)], result="System.Integer"),
-    "distinct": Function(lambda found, _arguments, _env: distinct(found), result=SAME),
-    "isDistinct": Function(lambda found, _arguments, _env: [len({key(v) for v in found}) == len(found)], result=_BOOLEAN),
+    "distinct": Function(lambda found, _arguments, _env: distinct(found), result=SAME, deep=True),
+    "isDistinct": Function(
+        lambda found, _arguments, _env: [len({key(v) for v in found}) == len(found)], result=_BOOLEAN, deep=True
+    ),
     "single": Function(_single, result=SAME),
     "first": _first(slice(1)),
     "last": _first(slice(-1, None)),
     "tail": _first(slice(1, None)),
     "skip": Function(_skip, 1, 1, SAME, ordered=True),
     "take": Function(_take, 1, 1, SAME, ordered=True),
-    "intersect": Function(_intersect, 1, 1, SAME),
-    "exclude": Function(_exclude, 1, 1, SAME),
-    "union": _combining(lambda a, b: distinct([*a, *b])),
-    "combine": _combining(lambda a, b: [*a, *b]),
+    "intersect": Function(_intersect, 1, 1, SAME, deep=True),
+    "exclude": Function(_exclude, 1, 1, SAME, deep=True),
+    "union": _combining(lambda a, b: distinct([*a, *b]), deep=True),
+    "combine": _combining(lambda a, b: [*a, *b], deep=False),
     "children": Function(_children),
     "descendants": Function(_descendants),
     "extension": Function(_extension, 1, 1, "Extension"),
@@ -196,6 +216,6 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "getValue": Function(_get_value),
     "resolve": Function(_resolve),
     "conformsTo": Function(_conforms, 1, 1, _BOOLEAN),
-    "comparable": Function(_comparable, 1, 1, _BOOLEAN),
+    "comparable": Function(_comparable, 1, 1, _BOOLEAN, deep=True),
     "type": Function(_type, result="System.TypeInfo"),
 }

@@ -6,12 +6,15 @@ from decimal import Decimal
 from typing import Any, Final
 
 from conformance.fhirpath.functions.signature import Function
+from conformance.fhirpath.nodes import FhirPathError
 from conformance.fhirpath.quantity import CALENDAR_UNITS, Quantity, canonical, compare, parse_quantity
 from conformance.fhirpath.temporal import Temporal, parse_datetime, parse_time
 from conformance.fhirpath.values import Collection, Environment, decimal, single, single_text
 
 _INTEGER: Final = re.compile(r"[+-]?\d{1,18}")
 _DECIMAL: Final = re.compile(r"[+-]?\d{1,28}(\.\d{1,28})?")
+_LONGEST: Final = 1_000
+"""Digits of a number that is written as text, and zeros behind its point."""
 _TRUE: Final = frozenset(("true", "t", "yes", "y", "1", "1.0"))
 _FALSE: Final = frozenset(("false", "f", "no", "n", "0", "0.0"))
 
@@ -50,13 +53,15 @@ def _to_decimal(value: Any) -> Any:
 
 
 def to_text(value: Any) -> Any:
-    """What toString() makes of a System value; None of what has no text."""
+    """What toString() makes of a System value; None of what has no text. Raises FhirPathError for 1e999999999: zeros by the gigabyte."""
     match value:
         case bool():
             return "true" if value else "false"
         case str():
             return value
         case Decimal():
+            if abs(value.adjusted()) > _LONGEST:
+                raise FhirPathError(f"a number with more than {_LONGEST} digits has no text")
             return format(value, "f")
         case int() | Temporal() | Quantity():
             return str(value)

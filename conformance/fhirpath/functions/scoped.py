@@ -4,19 +4,34 @@ from collections.abc import Callable, Sequence
 from functools import cmp_to_key
 from typing import Any, Final
 
+from conformance.fhirpath.budget import BUDGET, spend
 from conformance.fhirpath.functions.signature import Code, Compiles
 from conformance.fhirpath.functions.types import is_code, of_type
-from conformance.fhirpath.nodes import Call, FhirPathError, Node, Unary
+from conformance.fhirpath.nodes import Call, FhirPathError, Node, Unary, count_nodes
 from conformance.fhirpath.operators import order_of
 from conformance.fhirpath.static import type_argument
-from conformance.fhirpath.values import Collection, Environment, boolean, key, single
+from conformance.fhirpath.values import Collection, Environment, boolean, charge, key, single
 
 Builder = Callable[[Compiles, Call, Code, Code], Code]
 """(compiler, call, input, scope around the call) -> the compiled call."""
 
 _BOOLEAN: Final = frozenset(("System.Boolean",))
+_COMPARED: Final = 20
+"""How often one is compared when a hundred thousand are sorted."""
 _MOST_ITEMS: Final = 100_000
 """repeat() gives up beyond this: an expression may make new items for ever."""
+
+
+def _each(run: Callable[[Environment], Collection], arguments: Sequence[Node]) -> Callable[[Environment], Collection]:
+    """The items that the arguments will be evaluated for, counted: each takes as many steps as the arguments have nodes."""
+    steps = 1 + sum(map(count_nodes, arguments))
+
+    def items(env: Environment) -> Collection:
+        found = run(env)
+        spend(len(found) * steps)
+        return found
+
+    return items
 
 
 def _holds(compiler: Compiles, tree: Node, target: Code) -> Callable[[Environment], bool]:
@@ -24,8 +39,15 @@ def _holds(compiler: Compiles, tree: Node, target: Code) -> Callable[[Environmen
     return lambda env: boolean(run(env), "a condition") is True
 
 
+def _counted(found: Collection) -> Collection:
+    """The same, counted."""
+    if (budget := BUDGET.get()) is not None:
+        budget.spend(len(found))
+    return found
+
+
 def _where(compiler: Compiles, call: Call, target: Code, _scope: Code) -> Code:
-    run, holds = target.run, _holds(compiler, call.arguments[0], target)
+    run, holds = _each(target.run, call.arguments), _holds(compiler, call.arguments[0], target)
 
     def kept(env: Environment) -> Collection:
         return [v for i, v in enumerate(run(env)) if holds(env.on(v, i))]
@@ -39,28 +61,33 @@ def _exists(compiler: Compiles, call: Call, target: Code, scope: Code) -> Code:
 
 
 def _all(compiler: Compiles, call: Call, target: Code, _scope: Code) -> Code:
-    run, holds = target.run, _holds(compiler, call.arguments[0], target)
+    run, holds = _each(target.run, call.arguments), _holds(compiler, call.arguments[0], target)
     return Code(lambda env: [all(holds(env.on(v, i)) for i, v in enumerate(run(env)))], _BOOLEAN)
 
 
 def _select(compiler: Compiles, call: Call, target: Code, _scope: Code) -> Code:
-    run, projection = target.run, compiler.code(call.arguments[0], target)
+    run, projection = _each(target.run, call.arguments), compiler.code(call.arguments[0], target)
     project = projection.run
 
     def projected(env: Environment) -> Collection:
-        return [p for i, v in enumerate(run(env)) for p in project(env.on(v, i))]
+        found = run(env)
+        return [p for i, v in enumerate(found) for p in _counted(project(env.on(v, i)))]
 
     return Code(projected, projection.types, target.ordered and projection.ordered)
 
 
 def _repeat(compiler: Compiles, call: Call, target: Code, _scope: Code) -> Code:
-    run, project = target.run, compiler.code(call.arguments[0], Code(target.run)).run
+    project = compiler.code(call.arguments[0], Code(target.run)).run
+    run, steps = target.run, 1 + count_nodes(call.arguments[0])
 
     def repeated(env: Environment) -> Collection:
         made: dict[object, Any] = {}
         waiting = run(env)
         while waiting:
-            found = [p for i, v in enumerate(waiting) for p in project(env.on(v, i))]
+            spend(len(waiting) * steps)
+            found = [p for i, v in enumerate(waiting) for p in _counted(project(env.on(v, i)))]
+            if (budget := BUDGET.get()) is not None:
+                charge(budget, found, deep=True)
             waiting = []
             for item in found:
                 if (name := key(item)) not in made:
@@ -94,7 +121,7 @@ def _iif(compiler: Compiles, call: Call, target: Code, scope: Code) -> Code:
 
 
 def _aggregate(compiler: Compiles, call: Call, target: Code, _scope: Code) -> Code:
-    run, step = target.run, compiler.code(call.arguments[0], target).run
+    run, step = _each(target.run, call.arguments), compiler.code(call.arguments[0], target).run
     start = compiler.code(call.arguments[1], _scope).run if len(call.arguments) > 1 else (lambda _env: [])
 
     def aggregated(env: Environment) -> Collection:
@@ -115,7 +142,7 @@ def _sort(compiler: Compiles, call: Call, target: Code, _scope: Code) -> Code:
         tree = argument.operand if isinstance(argument, Unary) and down else argument
         keys.append((compiler.code(tree, target).run, -1 if down else 1))
     keys = keys or [(lambda env: env.this, 1)]
-    run = target.run
+    run = _each(target.run, call.arguments)
 
     def by_keys(a: tuple[Any, list[Any]], b: tuple[Any, list[Any]]) -> int:
         return _order(a[1], b[1], keys)
@@ -126,6 +153,9 @@ def _sort(compiler: Compiles, call: Call, target: Code, _scope: Code) -> Code:
         rows: list[tuple[Any, list[Any]]] = [
             (item, [single(k(env.on(item, i)), "sort()") for k, _ in keys]) for i, item in enumerate(run(env))
         ]
+        if (budget := BUDGET.get()) is not None:
+            charge(budget, [key for row in rows for key in row[1]], work=_COMPARED)
+            budget.spend(len(rows) * _COMPARED)
         return [row[0] for row in sorted(rows, key=by)]
 
     return Code(ordered, target.types)

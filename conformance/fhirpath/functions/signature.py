@@ -16,7 +16,8 @@ class Function:
     """`run(input, arguments, environment)`, with every argument evaluated in the scope around the call.
 
     `least`, `most`: number of arguments. `result`: type of the items it gives ("System.Boolean", SAME), None if that is not known.
-    `input`: the System type it needs ("" any). `ordered`: it needs an input that has an order.
+    `input`: the System type it needs ("" any). `ordered`: it needs an input that has an order. `deep`: it looks at nodes with all that is
+    below them. `work`: how many times longer than others it takes for text.
     """
 
     run: Callable[[Collection, list[Collection], Environment], Collection]
@@ -25,6 +26,8 @@ class Function:
     result: str | None = None
     input: str = ""
     ordered: bool = False
+    deep: bool = False
+    work: int = 1
 
 
 @dataclass(frozen=True, slots=True)

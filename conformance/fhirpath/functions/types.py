@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final
 
+from conformance.fhirpath.budget import spend
 from conformance.fhirpath.functions.signature import Code
 from conformance.fhirpath.model import SYSTEM_TYPES, definition, is_primitive, is_subtype, selects, system_of
 from conformance.fhirpath.nodes import FhirPathError
@@ -47,6 +48,7 @@ def of_type(target: Code, name: str, at: int, *, strict: bool, one: bool) -> Cod
         found = run(env)
         if one and strict and len(found) > 1:
             raise FhirPathError(f"`as` needs one item, there are {len(found)}", at)
+        spend(len(found))
         return [v for v in found if test(v)]
 
     plain = name.removeprefix(_FHIR)

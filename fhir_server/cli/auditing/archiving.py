@@ -11,6 +11,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from fhir_server.auditing.archive import ArchiveProblem, Archiver, Manifest
 from fhir_server.auditing.keys import KeyProblem, public_keys, read_key, signing_key
+from fhir_server.auditing.statements import BadSignature
+from fhir_server.auditing.staying import staying
 from fhir_server.cli.auditing.opening import DataDir, moment, opened
 from fhir_server.cli.show import err, escaped, fail, out
 from fhir_server.config import Settings, load_settings
@@ -39,20 +41,24 @@ def archive(
     if folder is None:
         fail("say where to with --to FOLDER, or with FHIR_AUDIT_ARCHIVE")
     try:
-        made, removed = asyncio.run(_archive(settings, moment(before, "--before"), folder, keep))
-    except (KeyProblem, ArchiveProblem) as problem:
+        made, removed, stays = asyncio.run(_archive(settings, moment(before, "--before"), folder, keep))
+    except (KeyProblem, ArchiveProblem, BadSignature) as problem:
         fail(str(problem))
     if as_json:
-        typer.echo(json.dumps({"archives": msgspec.to_builtins(made), "removed": removed}, indent=2))
+        typer.echo(json.dumps({"archives": msgspec.to_builtins(made), "removed": removed, "stays": stays}, indent=2))
         return
     for each in made:
         out.print(f"{escaped(str(folder / each.file))}: {each.count:,} AuditEvents")
+        for first, last in each.late:
+            out.print(f"  among them, spoilt when they were to be signed: event-{first} to event-{last}")
     out.print(f"{sum(each.count for each in made):,} AuditEvents archived, {removed:,} removed from the store")
+    if stays:
+        out.print(escaped(f"What stays in the store: {'; '.join(stays)}"))
     if removed and settings.elastic:
         out.print("`fhir-server verify-index AuditEvent` removes them from Elasticsearch too; searches leave them out already")
 
 
-async def _archive(settings: Settings, before: int, folder: Path, keep: bool) -> tuple[list[Manifest], int]:
+async def _archive(settings: Settings, before: int, folder: Path, keep: bool) -> tuple[list[Manifest], int, list[str]]:
     sealer = Sealer(secret(settings))
     trusted = [read_key(settings.audit_key)] if settings.audit_key else []
     async with opened(settings, indexed=True) as store:
@@ -63,8 +69,9 @@ async def _archive(settings: Settings, before: int, folder: Path, keep: bool) ->
         with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
             shown = bar.add_task("archiving", total=None)
             made = await archiver.run(before, lambda at, end: bar.update(shown, completed=at, total=end))
-            if keep:
-                return made, 0
-            if isinstance(store, SqliteStore):
-                await store.settle()
-            return made, await archiver.remove(before, lambda at, end: bar.update(shown, description="removing"))
+            removed = 0
+            if not keep:
+                if isinstance(store, SqliteStore):
+                    await store.settle()
+                removed = await archiver.remove(before, lambda at, end: bar.update(shown, description="removing"))
+        return made, removed, await staying(store, believed, before, removed=not keep)

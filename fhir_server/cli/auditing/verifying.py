@@ -102,11 +102,16 @@ def _show(report: Report) -> None:
         f" {report.until:,}; {report.unsigned:,} events are not signed yet"
     )
     if report.elsewhere:
-        looked = f"{report.archived:,} events in archives were looked at" if report.archived else "name their folder with --archive"
+        looked = f"{report.archived:,} were looked at there" if report.archived else "name their folder with --archive"
         out.print(f"{report.elsewhere:,} events are in archives and may be no longer in the store: {looked}")
     if report.before or report.sent:
         out.print(
             f"{report.before:,} events from before there were chains, {report.sent:,} sent by clients: checkpoints alone cover them"
+        )
+    if report.late:
+        more = f" and {report.late - len(report.returned):,} more" if report.late > len(report.returned) else ""
+        out.print(
+            f"spoilt when they were to be signed, readable again, covered by chains alone: {', '.join(report.returned)}{more}"
         )
     if not report.wrong:
         out.print("everything is as it was written")

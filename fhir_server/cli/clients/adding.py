@@ -7,11 +7,12 @@ from typing import Any
 
 import msgspec
 
+from smart_auth.client_keys.addresses import Allowed
 from smart_auth.client_keys.jwks import LARGEST, read_jwks
 from smart_auth.client_keys.jwks_uri import check_url
-from smart_auth.clients import AuthMethod, Client, ClientType, Secret, new_id, new_secret
+from smart_auth.clients import AuthMethod, Client, ClientType, ContextForm, Secret, new_id, new_secret
 from smart_auth.registration.redirect_uris import check_launch_uri, check_redirect_uri
-from smart_auth.scopes import parse_scopes
+from smart_auth.scopes import fault, parse_scopes
 from smart_auth.server.backend import OWN_WORDS
 
 
@@ -27,13 +28,17 @@ class Asked:
     jwks: Path | None
     jwks_uri: str
     skip_consent: bool = False
+    fhir_context: ContextForm = "objects"
+    deidentified: bool = False
 
 
-def new_client(asked: Asked, types: frozenset[str], now: int, *, local: bool) -> tuple[Client, str]:
-    """The client and its secret ("" where it has none). `types` are the resource types there are, `local` whether this server is reached
-    from this machine only. Raises ValueError with a sentence for whoever typed it."""
+def new_client(asked: Asked, types: frozenset[str], now: int, allowed: Allowed) -> tuple[Client, str]:
+    """The client and its secret ("" where it has none). `types` are the resource types there are, `allowed` is where its keys may
+    be published. Raises ValueError with a sentence for whoever typed it."""
     if not asked.name.strip() or len(asked.name) > 200 or not asked.name.isprintable():
         raise ValueError("--name must be 1 to 200 printable characters")
+    if asked.deidentified and asked.type != "backend":
+        raise ValueError("--deidentified is for services (--type backend): apps are told who their users and patients are")
     scopes = _scopes(asked, types)
     for uri in asked.redirect_uris:
         check_redirect_uri(uri)
@@ -51,21 +56,32 @@ def new_client(asked: Asked, types: frozenset[str], now: int, *, local: bool) ->
         launch_uri=asked.launch_uri,
         secrets=(kept,) if isinstance(kept, Secret) else (),
         jwks=keys_of(asked.jwks),
-        jwks_uri=asked.jwks_uri and check_url(asked.jwks_uri, local=local).geturl(),
+        jwks_uri=_fetched(asked.jwks_uri, allowed),
         trusted=asked.skip_consent,
+        fhir_context=asked.fhir_context,
         created=now,
+        deidentified=asked.deidentified,
     )
     return client, secret
 
 
-def with_keys(client: Client, jwks: Path | None, jwks_uri: str, *, local: bool) -> Client:
+def with_keys(client: Client, jwks: Path | None, jwks_uri: str, allowed: Allowed) -> Client:
     """The client with other keys, or another address of them. Raises ValueError with a sentence."""
     if client.auth_method != "private_key_jwt":
         raise ValueError(f"the client {client.id} has no keys ({client.auth_method})")
     if (jwks is None) == (not jwks_uri):
         raise ValueError("give the new keys, by --jwks FILE or --jwks-uri URL")
-    url = jwks_uri and check_url(jwks_uri, local=local).geturl()
-    return msgspec.structs.replace(client, jwks=keys_of(jwks), jwks_uri=url)
+    return msgspec.structs.replace(client, jwks=keys_of(jwks), jwks_uri=_fetched(jwks_uri, allowed))
+
+
+def _fetched(url: str, allowed: Allowed) -> str:
+    """The address, "" for none. Raises ValueError for one that this server would not fetch keys from."""
+    if not url:
+        return ""
+    try:
+        return check_url(url, allowed).geturl()
+    except ValueError as problem:
+        raise ValueError(f"--jwks-uri {url}: {problem}") from None
 
 
 def keys_of(file: Path | None) -> dict[str, Any] | None:
@@ -103,8 +119,12 @@ def _scopes(asked: Asked, types: frozenset[str]) -> str:
         unfit = [word for word in read.words if word not in OWN_WORDS]
         if unfit:
             raise ValueError(f"{unfit[0]} is for apps with a user")
+    if asked.deidentified and read.words:
+        raise ValueError(f"{read.words[0]} does not go with --deidentified: nothing but exports is for such a service")
     if read.unknown:
-        raise ValueError(f"{read.unknown[0]} is no scope; scopes look like patient/*.rs, user/Appointment.cruds or system/*.rs")
+        raise ValueError(
+            f"{read.unknown[0]}: {fault(read.unknown[0])}; scopes look like patient/*.rs, user/Appointment.cruds or system/*.rs"
+        )
     if not read.resources and not read.words:
         raise ValueError("--scope must name what the client may ask for at most")
     return read.text

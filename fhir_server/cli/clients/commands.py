@@ -52,10 +52,25 @@ def add(
             "--skip-consent", help="Users are not asked: it is the organization's own app, and gets all that it asks for."
         ),
     ] = False,
+    fhir_context_as: Annotated[
+        Literal["objects", "references"],
+        typer.Option(
+            help="How it is told the `fhirContext` of a launch. `references`: as an array of texts such as `ImagingStudy/1`, for apps made"
+            " for SMART 2.0."
+        ),
+    ] = "objects",
+    deidentified: Annotated[
+        bool,
+        typer.Option(
+            "--deidentified", help="A service for analysts: it gets de-identified exports and nothing else, whatever its scopes."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Add a client and print its client_id and, once, its client_secret if it has one (it is not kept in a form that can be read)."""
-    asked = Asked(name, type, scope, tuple(redirect_uri or ()), launch_uri, jwks, jwks_uri, skip_consent)
+    asked = Asked(
+        name, type, scope, tuple(redirect_uri or ()), launch_uri, jwks, jwks_uri, skip_consent, fhir_context_as, deidentified
+    )
     made, secret = _run(_add(load_settings(), asked))
     found = {"client_id": made.id} | ({"client_secret": secret} if secret else {})
     if as_json:
@@ -136,8 +151,7 @@ async def _add(settings: Settings, asked: Asked) -> tuple[Client, str]:
     from fhir_server.app import open_service
 
     async with open_service(settings) as service:
-        local = service.remote_keys.local
-        made, secret = new_client(asked, service.directory.types(), service.clock(), local=local)
+        made, secret = new_client(asked, service.directory.types(), service.clock(), service.remote_keys.allowed)
         await service.commit(kept(made), happening=told(f"the client {made.name} was added ({made.type})", made))
         return made, secret
 
@@ -171,7 +185,7 @@ async def _change_keys(settings: Settings, id: str, jwks: Path | None, jwks_uri:
 
     async with open_service(settings) as service:
         found = await _stored(service, id)
-        changed = with_keys(found.client, jwks, jwks_uri, local=service.remote_keys.local)
+        changed = with_keys(found.client, jwks, jwks_uri, service.remote_keys.allowed)
         await service.commit(kept(changed, found.revision), happening=told("the client was given new keys", changed))
         return changed
 
@@ -222,6 +236,8 @@ def _shown(client: Client) -> dict[str, Any]:
         **({"launch_uri": client.launch_uri} if client.launch_uri else {}),
         **({"jwks": client.jwks} if client.jwks else {}),
         **({"jwks_uri": client.jwks_uri} if client.jwks_uri else {}),
+        **({"fhir_context": client.fhir_context} if client.fhir_context != "objects" else {}),
+        **({"deidentified": True} if client.deidentified else {}),
         "disabled": client.disabled,
         "created": datetime.fromtimestamp(client.created / 1_000_000, UTC).isoformat(timespec="seconds"),
     }

@@ -166,7 +166,7 @@ class Group:
 
     def _pack(self, first: int, count: int, instant: int, lines: bytes) -> None:
         self._documents[first] = {
-            "_id": first, "last": first + count - 1, "count": count, "instant": instant, "body": self._bodies.pack(lines),
+            "_id": first, "last": first + count - 1, "count": count, "instant": instant, "body": self._bodies.pack_events(lines),
         }  # fmt: skip
 
     def empty(self) -> bool:

@@ -1,11 +1,14 @@
 """Queries. Bodies are handed on as bytes, never parsed; each query sees one moment of the database (read concern "snapshot")."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from heapq import merge
 from typing import Any
 
 from pymongo import ASCENDING, DESCENDING
+from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from resources.store import HistoryPage, Key, Receipt, Version
@@ -13,7 +16,7 @@ from resources.stores import events
 from resources.stores.bodies import Bodies
 from resources.stores.mongo.driver import settled
 from resources.stores.mongo.groups import PACK
-from resources.stores.mongo.schema import EVENTS, RECEIPTS, STATE, VERSIONS
+from resources.stores.mongo.schema import EVENTS, RECEIPTS, STATE, TYPE_POSITION, VERSIONS
 from resources.stores.mongo.tail import Tail
 
 BATCH = 500
@@ -22,8 +25,20 @@ BATCH = 500
 GROUPS = 64
 """Packed groups of events that the server sends at a time."""
 
+BYTES = 8 * 1024 * 1024
+"""Bytes of bodies after which such a list ends before that: a list is held in memory as a whole."""
+
+WALK = 20_000
+"""Versions that one query of a scan of documents tells, at most."""
+
+AGE = 60.0
+"""Seconds after which it is followed by another one: servers keep a snapshot for five minutes."""
+
 _SNAPSHOT = ReadConcern("snapshot")
 _END = 1 << 62
+
+_MEMBERS = ("key", "version", "instant", "method", "body")
+"""What `_version` needs, beside `_id`."""
 
 Filter = dict[str, Any]
 
@@ -124,14 +139,22 @@ class Reader:
             if position is None or position >= top:
                 return []
             filter = {"$and": [filter, {"_id": {"$gt": position - PACK, "$lte": position}, "last": {"$gte": position}}]}
-        cursor = self._events.find(filter, sort=[("_id", DESCENDING)], batch_size=GROUPS)
         found: list[Version] = []
-        async for group in cursor:
-            found += (e for e in reversed(self._unpacked(group)) if e.position < top and (id is None or e.id == id))
-            if len(found) >= limit:
-                break
-        await cursor.close()
+        async with self._groups(filter, DESCENDING) as groups:
+            async for group in groups:
+                found += (e for e in reversed(self._unpacked(group)) if e.position < top and (id is None or e.id == id))
+                if len(found) >= limit:
+                    break
         return found
+
+    @asynccontextmanager
+    async def _groups(self, filter: Filter, order: int) -> AsyncIterator[Any]:
+        """The packed groups of events that satisfy the filter. The server keeps none of them ready afterwards, whatever happens."""
+        cursor = self._events.find(filter, sort=[("_id", order)], batch_size=GROUPS)
+        try:
+            yield cursor
+        finally:
+            await cursor.close()
 
     async def count(self, type: str | None, id: str | None, since: int | None, at: tuple[int, int] | None) -> int:
         """How many versions `history` has on all its pages."""
@@ -171,23 +194,56 @@ class Reader:
         found = await collection.find_one({"instant": {"$gte": max(min(instant, _END), -_END)}}, {"_id": 1}, sort=order)
         return int(found["_id"]) if found else _END
 
-    async def scan(self, types: Sequence[str], until: int, after: int, shard: tuple[int, int]) -> tuple[list[Version], int]:
-        """The next live resources as of position `until`, above position `after`, and the position up to which these are all."""
-        filter: Filter = {
-            "_id": {"$gt": after, "$lte": until, "$mod": [shard[1], shard[0]]},
-            "deleted": None,
-            "$or": [{"current": True}, {"next": {"$gt": until}}],
-        }
-        if types:
-            filter["type"] = {"$in": list(types)}
-        documents = self._forward(filter, BATCH)
-        if types and events.TYPE not in types:
-            found = await documents
-            return found, _complete(found, until)
-        found, logged = await asyncio.gather(documents, self._events_after(after, until, BATCH))
-        done = min(_complete(found, until), _complete(logged, until))
-        ours = (e for e in logged if e.position % shard[1] == shard[0])
-        return [v for v in merge(found, ours, key=lambda v: v.position) if v.position <= done], done
+    def scan(self, types: Sequence[str], until: int, after: int, shard: tuple[int, int]) -> AsyncGenerator[list[Version]]:
+        """The live resources as of position `until`, above position `after`, in lists. Whoever leaves it early closes it."""
+        logged = not types or events.TYPE in types
+        return (self._everything if logged else self._documents)(types, until, after, shard)
+
+    async def _documents(
+        self, types: Sequence[str], until: int, after: int, shard: tuple[int, int]
+    ) -> AsyncGenerator[list[Version]]:
+        """One query for many lists, and the next one before its snapshot is too old for the server."""
+        more = True
+        while more:
+            more, walked, began = False, 0, time.monotonic()
+            where, order = _live(types, until, after, shard), [("_id", ASCENDING)]
+            cursor = self._versions.find(where, _MEMBERS, sort=order, hint=TYPE_POSITION, limit=WALK, batch_size=BATCH)
+            try:
+                async for part in self._lists(cursor):
+                    yield part
+                    walked, after = walked + len(part), part[-1].position
+                    if more := walked == WALK or time.monotonic() - began > AGE:
+                        break
+            except PyMongoError:  # unlike queries, their continuations are not tried again by the driver
+                more = bool(walked)
+                if not more:
+                    raise
+            finally:
+                await settled(cursor.close())
+
+    async def _lists(self, cursor: Any) -> AsyncIterator[list[Version]]:
+        part, size = list[Version](), 0
+        async for document in cursor:
+            version = self._version(document)
+            part.append(version)
+            size += len(version.body or b"")
+            if len(part) == BATCH or size >= BYTES:
+                yield part
+                part, size = [], 0
+        if part:
+            yield part
+
+    async def _everything(
+        self, types: Sequence[str], until: int, after: int, shard: tuple[int, int]
+    ) -> AsyncGenerator[list[Version]]:
+        """Documents, and among them the events."""
+        while after < until:
+            live = self._forward(_live(types, until, after, shard), BATCH)
+            documents, logged = await asyncio.gather(live, self._events_after(after, until, BATCH))
+            after = min(_complete(documents, until), _complete(logged, until))
+            ours = (e for e in logged if e.position % shard[1] == shard[0])
+            if part := [v for v in merge(documents, ours, key=lambda v: v.position) if v.position <= after]:
+                yield part
 
     async def outbox(self, after: int, limit: int) -> list[Version]:
         """The next versions and events after a position, in order."""
@@ -205,13 +261,12 @@ class Reader:
     async def _events_after(self, after: int, until: int, limit: int) -> list[Version]:
         """At least the first `limit` events after a position, or all up to `until`."""
         filter = {"_id": {"$gt": after - PACK, "$lte": until}, "last": {"$gt": after}}
-        cursor = self._events.find(filter, sort=[("_id", ASCENDING)], batch_size=GROUPS)
         found: list[Version] = []
-        async for group in cursor:
-            found += (event for event in self._unpacked(group) if after < event.position <= until)
-            if len(found) >= limit:
-                break
-        await cursor.close()
+        async with self._groups(filter, ASCENDING) as groups:
+            async for group in groups:
+                found += (event for event in self._unpacked(group) if after < event.position <= until)
+                if len(found) >= limit:
+                    break
         return found
 
     # -- documents of the database
@@ -242,6 +297,15 @@ def _runs(positions: Iterable[int]) -> Iterator[tuple[int, int]]:
             low = high = position
     if low is not None and high is not None:
         yield low, high
+
+
+def _live(types: Sequence[str], until: int, after: int, shard: tuple[int, int]) -> Filter:
+    """What was live at position `until`, above position `after`."""
+    span = {"_id": {"$gt": after, "$lte": until} | ({"$mod": [shard[1], shard[0]]} if shard[1] > 1 else {})}
+    filter: Filter = {**span, "deleted": None, "$or": [{"current": True}, {"next": {"$gt": until}}]}
+    if types:
+        filter["type"] = types[0] if len(types) == 1 else {"$in": list(types)}
+    return filter
 
 
 def _complete(versions: Sequence[Version], until: int) -> int:

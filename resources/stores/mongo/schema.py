@@ -51,7 +51,12 @@ async def _records(database: Any) -> None:
     await database[RECORDS].create_indexes([*indexes, IndexModel([("expires", ASCENDING)], name="expires")])
 
 
-MIGRATIONS: tuple[Callable[[Any], Awaitable[None]], ...] = (_first_layout, _records)
+async def _events_dictionary(database: Any) -> None:
+    """Layout 3: events are packed with a dictionary of their own, which programs that know no more than 2 do not have, and must not take
+    for spoilt documents. What is there stays as it is."""
+
+
+MIGRATIONS: tuple[Callable[[Any], Awaitable[None]], ...] = (_first_layout, _records, _events_dictionary)
 """Each brings the database from the layout of its place in this list to the next. All can be repeated: several servers may
 start at once, and one may die in the middle."""
 

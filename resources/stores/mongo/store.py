@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 
 import pymongo
 from pymongo import ReadPreference
@@ -193,13 +194,15 @@ class MongoStore:
 
     async def scan(
         self, types: Sequence[str], *, until: int, after: int = 0, shard: tuple[int, int] = (0, 1)
-    ) -> AsyncIterator[list[Version]]:
+    ) -> AsyncGenerator[list[Version], None]:
         """See ResourceStore.scan."""
-        while after < until:
-            with self._errors.clear():
-                found, after = await self._reader.scan(types, until, after, shard)
-            if found:
-                yield found
+        async with aclosing(self._reader.scan(types, until, after, shard)) as found:
+            while True:
+                with self._errors.clear():
+                    versions = await anext(found, None)
+                if versions is None:
+                    return
+                yield versions
 
     async def outbox(self, *, after: int, limit: int = 1000) -> AsyncIterator[list[Version]]:
         """See ResourceStore.outbox. Nothing is ever trimmed here: versions and events are the outbox."""

@@ -6,7 +6,6 @@ positions, and nobody sees a position before everything up to it.
 """
 
 import asyncio
-import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -29,8 +28,6 @@ from resources.stores.mongo.groups import Found, Group, State
 from resources.stores.mongo.schema import CLAIMS, RECEIPTS, RECORDS, STATE, VERSIONS, Types
 from resources.stores.mongo.writers import Patience, Writers
 from resources.stores.records import Plan
-
-log = logging.getLogger(__name__)
 
 PATIENCE = 10.0
 """Seconds for which a group is tried again before its commits are refused."""

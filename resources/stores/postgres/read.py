@@ -25,6 +25,9 @@ BATCH = 500
 WINDOW = 1000
 """Rows that one statement of a scan looks at."""
 
+BYTES = 4 * 1024 * 1024
+"""Packed bytes of bodies after which it ends before that: what it finds is held in memory as a whole."""
+
 _ALL = "d.type, d.id, d.version, d.instant, d.method, d.body, d.position"
 _EVENT = "NULL, NULL, l.count, l.instant, NULL, l.body, l.position"
 """A packed group in the columns of a document; its type is NULL."""
@@ -58,6 +61,16 @@ _NEXT = (
 )
 _LOG_FROM = "l.position >= coalesce((SELECT max(g.position) FROM {schema}.log g WHERE g.position <= $1 + 1), 0)"
 """The group that position $1 + 1 is in, and all after it."""
+
+_BEHIND = "l.position + l.count > $1 + 1"
+"""Not a group that ends before: were it spoilt, what stands behind it would seem to be."""
+
+
+_BEFORE = (
+    "coalesce(sum(CASE WHEN d.kept THEN length(d.body) END)"
+    " OVER (ORDER BY d.position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)"
+)
+"""Bytes of the bodies before a row; their lengths are known without reading them."""
 
 
 class Reader:
@@ -204,20 +217,24 @@ class Reader:
             name = f"${len(values)}"
             window = f"(d.type, d.position) > ({name}, $1) AND d.type <= {name} ORDER BY d.type, d.position"
         rows = self._sql(f"SELECT d.*, {kept} AS kept FROM {{schema}}.doc d WHERE {window} LIMIT {WINDOW}")
+        rows = f"SELECT d.*, {_BEFORE} AS before, count(*) OVER () AS count FROM ({rows}) d"
+        body = "CASE WHEN d.kept THEN d.body END"
         sql = (
-            f"SELECT CASE WHEN d.kept THEN d.type END, {_ALL.replace('d.body', 'CASE WHEN d.kept THEN d.body END')} FROM ({rows}) d"
+            f"SELECT d.count, CASE WHEN d.kept THEN d.type END, {_ALL.replace('d.body', body)} FROM ({rows}) d WHERE d.before < {BYTES}"
+            " ORDER BY d.position"
         )
         while True:
             found = await self._connections.fetch(sql, *values, seconds=LONG)
-            versions = [self._made(row[1:]) for row in found if row[0] is not None]
-            if versions or len(found) < WINDOW or found[-1][7] > until:
+            versions = [self._made(row[2:]) for row in found if row[1] is not None]
+            if versions or not found or found[0][0] < WINDOW or found[-1][8] > until:
                 return versions
-            values[0] = found[-1][7]
+            values[0] = found[-1][8]
 
     async def scan_events(self, until: int, after: int, shard: tuple[int, int]) -> list[Version]:
         """The next events up to position `until`, above position `after`; none at the end."""
         while after < until:
-            sql = f"SELECT {_EVENT} FROM {self._schema}.log l WHERE {self._log_from} AND l.position <= $2 ORDER BY l.position LIMIT 50"
+            where = f"{self._log_from} AND {_BEHIND} AND l.position <= $2"
+            sql = f"SELECT {_EVENT} FROM {self._schema}.log l WHERE {where} ORDER BY l.position LIMIT 50"
             rows = await self._connections.fetch(sql, after, until, seconds=LONG)
             found = [event for row in rows for event in self._unpack(row) if after < event.position <= until]
             kept = [event for event in found if event.position % shard[1] == shard[0]]

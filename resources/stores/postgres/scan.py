@@ -3,12 +3,12 @@
 One statement for several types would have PostgreSQL choose between sorting all of them for each page and walking over all others.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from heapq import heapify, heappop, heapreplace
 
 from resources.store import Version
 from resources.stores import events
-from resources.stores.postgres.read import BATCH, Reader
+from resources.stores.postgres.read import BATCH, BYTES, Reader
 
 Pages = Callable[[int], Awaitable[list[Version]]]
 """The next versions above a position; none at the end."""
@@ -16,17 +16,18 @@ Pages = Callable[[int], Awaitable[list[Version]]]
 
 async def scan(
     reader: Reader, types: Sequence[str], until: int, after: int, shard: tuple[int, int]
-) -> AsyncIterator[list[Version]]:
+) -> AsyncGenerator[list[Version], None]:
     """What `ResourceStore.scan` promises."""
     runs = [_run(_pages(reader, type, until, shard), after) for type in (dict.fromkeys(types) or (None,))]
     if not types or events.TYPE in types:
         runs.append(_run(lambda place: reader.scan_events(until, place, shard), after))
-    part: list[Version] = []
+    part, size = list[Version](), 0
     async for version in _merged(runs):
         part.append(version)
-        if len(part) == BATCH:
+        size += len(version.body or b"")
+        if len(part) == BATCH or size >= 2 * BYTES:
             yield part
-            part = []
+            part, size = [], 0
     if part:
         yield part
 

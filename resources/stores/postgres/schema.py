@@ -81,9 +81,13 @@ CREATE INDEX record_expires ON {schema}.record (expires) WHERE expires > 0;
 CREATE INDEX record_tags ON {schema}.record USING gin (tags);
 """
 
+LAYOUT_3 = "COMMENT ON TABLE {schema}.log IS 'AuditEvents, packed with a dictionary of their own since layout 3'"
+"""Programs that know no more than layout 2 do not have that dictionary, and must not take what is packed with it for spoilt rows."""
+
 MIGRATIONS: Sequence[str] = (
     LAYOUT_1 + FIRST_AT.replace("{table}", "doc") + FIRST_AT.replace("{table}", "log"),
     LAYOUT_2,
+    LAYOUT_3,
 )
 """What makes layout n+1 of layout n. Never changed once released; a new layout adds one."""
 

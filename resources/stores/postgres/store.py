@@ -5,7 +5,7 @@ Commits that wait are one transaction; the row lock on the counter orders the gr
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import suppress
 
 from asyncpg.pool import PoolConnectionProxy
@@ -260,7 +260,7 @@ class PostgresStore:
 
     def scan(
         self, types: Sequence[str], *, until: int, after: int = 0, shard: tuple[int, int] = (0, 1)
-    ) -> AsyncIterator[list[Version]]:
+    ) -> AsyncGenerator[list[Version], None]:
         """See ResourceStore.scan."""
         return scan(self._reader, types, until, after, shard)
 

@@ -220,7 +220,7 @@ class Writer:
             await connection.execute(self._counted, versions[-1].position, max(version.instant for version in versions))
 
     def _packed(self, run: Sequence[Version]) -> _Pack:
-        body = self._bodies.pack(b"\n".join(event.body or b"" for event in run))
+        body = self._bodies.pack_events(b"\n".join(event.body or b"" for event in run))
         return _Pack(run[0].position, run[0].instant, len(run), body)
 
     @asynccontextmanager
@@ -301,7 +301,7 @@ class Writer:
             return
         first, count = group.position + 1, len(group.events)
         group.links = self.chain.links()
-        logged = self._bodies.pack(group.links.stamp(group.events, first, group.instant)) if count else b""
+        logged = self._bodies.pack_events(group.links.stamp(group.events, first, group.instant)) if count else b""
         group.logged = _Pack(first, group.instant, count, logged) if count else None
         group.position += count
         await connection.execute(self._group, *_columns(last), first, count, logged, group.position, group.instant)

@@ -25,6 +25,9 @@ TICK = 0.2
 COPY = 8_000
 """Pages in the log (32 MB) at which it is copied into the database. The more seldom, the fewer times a busy page is copied."""
 
+LEFT = 500
+"""Pages that may be left to be copied while writers wait."""
+
 BATCH = 128
 """Events indexed at a time (about 5 ms)."""
 
@@ -39,7 +42,7 @@ class _Store(Protocol):
     log_pages: int
     """Pages in the write-ahead log at this process's last commit; the next commit after a restart of the log tells a small number."""
 
-    async def settle(self, limit: int | None = None) -> int: ...
+    async def settle(self, limit: int | None = None) -> bool: ...
     async def sweep(self) -> None: ...
     async def checkpoint(self) -> None: ...
 
@@ -100,7 +103,7 @@ class Maintenance:
         the requests that are served meanwhile. Under steady load there is no end to it, so the log is looked after in between."""
         while not self._stopping.is_set():
             began = time.perf_counter()
-            if await self._store.settle(BATCH) < BATCH:
+            if not await self._store.settle(BATCH):
                 return
             await asyncio.sleep(REST * (time.perf_counter() - began))
             await self._copy_log()
@@ -120,4 +123,9 @@ class Maintenance:
             self._connection = connect(self._path, cache_kib=1_000)
             self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()  # a connection that never read copies nothing
         with suppress(apsw.BusyError):  # another process is copying: that will do
-            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            before = -LEFT
+            for _ in range(4):  # what was written meanwhile: writers wait while the last of it is copied
+                pages, _copied = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+                if pages - before < LEFT:
+                    break
+                before = pages

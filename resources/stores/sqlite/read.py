@@ -1,7 +1,9 @@
 """Reading from SQLite: statements of a connection that only reads. Bodies are handed on as bytes, never parsed."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from heapq import merge
+from itertools import islice
 from typing import Any
 
 import apsw
@@ -10,7 +12,7 @@ from resources.store import HistoryPage, Key, Receipt, Record, Version
 from resources.stores import events
 from resources.stores.bodies import Bodies
 from resources.stores.sqlite import records as kept
-from resources.stores.sqlite.schema import confirmed_name, rows
+from resources.stores.sqlite.schema import confirmed_name, lazily, rows
 from resources.stores.sqlite.types import METHODS, Types, row_hash
 
 _CURRENT = (
@@ -32,6 +34,12 @@ _NOT_PASSED = "NOT EXISTS (SELECT 1 FROM doc n WHERE n.row = d.row AND n.version
 
 BATCH = 500
 """Versions in one list of a scan or of the outbox."""
+
+BYTES = 8 * 1024 * 1024
+"""Bytes of bodies after which a list of a scan ends before that: it is held in memory as a whole."""
+
+Walk = Generator[Version, None, None]
+"""Versions read one after the other. Whoever has one closes it: its statement is open until then (`lazily`)."""
 
 
 class Reader:
@@ -113,30 +121,33 @@ class Reader:
         if at is not None:
             where.append(f"d.instant < ? AND {_NOT_PASSED.format(column='instant')}")
             values += [at[1], at[0]]
-        documents: Iterable[Version] = ()
-        logged: Iterable[Version] = ()
+        walks: list[Walk] = []
         if type is None:
-            documents = self._walk(where, values, "")
+            walks.append(self._walk(where, values, ""))
         elif id is None:
-            documents = self._walk(["d.type = ?", *where], [self._types.known(type), *values], "")
-            logged = self._events_before(before, at) if type == events.TYPE else ()
+            walks.append(self._walk(["d.type = ?", *where], [self._types.known(type), *values], ""))
+            if type == events.TYPE:
+                walks.append(self._events_before(before, at))
         else:
             event = self.read(type, id) if events.position_of(type, id) is not None else None
             row = self._row(type, id)
             if event is not None and row is None:
-                logged = [event] if (before is None or event.position < before) and (at is None or event.instant < at[1]) else []
-            elif row is not None:
-                documents = self._walk(["d.row = ?", *where], [row, *values], "ORDER BY d.version DESC")
-        return _page(merge(documents, logged, key=lambda v: -v.position), since, limit)
+                kept = (before is None or event.position < before) and (at is None or event.instant < at[1])
+                return _page(iter([event] if kept else []), since, limit)
+            if row is not None:
+                walks.append(self._walk(["d.row = ?", *where], [row, *values], "ORDER BY d.version DESC"))
+        with _merged(walks, -1) as found:
+            return _page(found, since, limit)
 
-    def _walk(self, where: Sequence[str], values: Sequence[Any], order: str) -> Iterator[Version]:
+    def _walk(self, where: Sequence[str], values: Sequence[Any], order: str) -> Walk:
         """Versions that satisfy the conditions, newest first."""
         sql = f"SELECT d.type, d.row, d.version, d.instant, d.method, d.body, d.seq FROM doc d WHERE {' AND '.join(where)}"
         ids: dict[int, str] = {}
-        for number, row, *rest in _lazily(self._connection, f"{sql} {order or 'ORDER BY d.seq DESC'}", tuple(values)):
-            if row not in ids:
-                ids[row] = rows(self._connection, "SELECT id FROM res WHERE row = ?", (row,))[0][0]
-            yield self._version(self._types.name(number), ids[row], rest)
+        with lazily(self._connection, f"{sql} {order or 'ORDER BY d.seq DESC'}", values) as found:
+            for number, row, *rest in found:
+                if row not in ids:
+                    ids[row] = rows(self._connection, "SELECT id FROM res WHERE row = ?", (row,))[0][0]
+                yield self._version(self._types.name(number), ids[row], rest)
 
     def scan(self, types: Sequence[str], until: int, after: int, shard: tuple[int, int]) -> list[Version]:
         """The next list of live resources as of position `until`, above position `after`; empty at the end."""
@@ -152,9 +163,15 @@ class Reader:
             [after, until, shard[1], shard[0], until],
             "ORDER BY d.seq LIMIT 500",
         )
-        wanted = not types or events.TYPE in types
-        logged = (e for e in self._events_after(after, until) if e.position % shard[1] == shard[0]) if wanted else ()
-        return _first(merge(documents, logged, key=lambda v: v.position), BATCH)
+        walks = [documents, self._events_after(after, until, shard)] if not types or events.TYPE in types else [documents]
+        versions, size = list[Version](), 0
+        with _merged(walks) as found:
+            for version in islice(found, BATCH):
+                versions.append(version)
+                size += len(version.body or b"")
+                if size >= BYTES:
+                    break
+        return versions
 
     def _of_types(self, types: Sequence[str]) -> list[str]:
         if not types:
@@ -172,7 +189,8 @@ class Reader:
         """
         until = self.position()
         documents = self._walk(["d.seq > ?", "d.seq <= ?"], [after, until], "ORDER BY d.seq")
-        return _first(merge(documents, self._events_after(after, until), key=lambda v: v.position), limit)
+        with _merged([documents, self._events_after(after, until)]) as found:
+            return list(islice(found, limit))
 
     def _event(self, position: int) -> Version | None:
         return self._events_at((position,)).get(position)
@@ -191,25 +209,24 @@ class Reader:
             found[position] = events.version(position, instant, lines[position - first])
         return found
 
-    def _events_before(self, before: int | None, at: tuple[int, int] | None) -> Iterator[Version]:
+    def _events_before(self, before: int | None, at: tuple[int, int] | None) -> Walk:
         top = before if before is not None else 1 << 62
-        for seq, instant, body in _lazily(
-            self._connection, "SELECT seq, instant, body FROM log WHERE seq < ? ORDER BY seq DESC", (top,)
-        ):
-            if at is None or instant < at[1]:
-                group = [e for e in events.unpack(self._bodies.unpack(body), seq, instant) if e.position < top]
-                yield from reversed(group)
+        with lazily(self._connection, "SELECT seq, instant, body FROM log WHERE seq < ? ORDER BY seq DESC", (top,)) as found:
+            for seq, instant, body in found:
+                if at is None or instant < at[1]:
+                    group = [e for e in events.unpack(self._bodies.unpack(body), seq, instant) if e.position < top]
+                    yield from reversed(group)
 
-    def _events_after(self, after: int, until: int) -> Iterator[Version]:
-        for seq, instant, body in _lazily(
-            self._connection,
+    def _events_after(self, after: int, until: int, shard: tuple[int, int] = (0, 1)) -> Walk:
+        sql = (
             "SELECT seq, instant, body FROM log WHERE seq + count > ? + 1 AND seq <= ?"
-            " AND seq >= (SELECT coalesce(max(seq), 0) FROM log WHERE seq <= ? + 1) ORDER BY seq",
-            (after, until, after),
-        ):
-            for event in events.unpack(self._bodies.unpack(body), seq, instant):
-                if after < event.position <= until:
-                    yield event
+            " AND seq >= (SELECT coalesce(max(seq), 0) FROM log WHERE seq <= ? + 1) ORDER BY seq"
+        )
+        with lazily(self._connection, sql, (after, until, after)) as found:
+            for seq, instant, body in found:
+                for event in events.unpack(self._bodies.unpack(body), seq, instant):
+                    if after < event.position <= until and event.position % shard[1] == shard[0]:
+                        yield event
 
     def _row(self, type: str, id: str) -> int | None:
         found = rows(self._connection, _ROW, (row_hash(type, id), self._types.known(type), id))
@@ -221,13 +238,14 @@ class Reader:
         return Version(type, id, version, instant, METHODS[method], unpacked, position)
 
 
-def _lazily(connection: apsw.Connection, sql: str, values: Sequence[Any]) -> Iterator[Any]:
-    """The rows of a statement, read as they are asked for."""
-    return iter(connection.execute(sql, tuple(values)))
-
-
-def _first(versions: Iterator[Version], limit: int) -> list[Version]:
-    return [version for _, version in zip(range(limit), versions, strict=False)]
+@contextmanager
+def _merged(walks: Sequence[Walk], sign: int = 1) -> Iterator[Iterator[Version]]:
+    """The versions of several walks in order of position (`sign` -1: newest first); afterwards all of them have ended, also those that
+    wait for their turn when another one fails."""
+    with ExitStack() as ends:
+        for walk in walks:
+            ends.enter_context(closing(walk))
+        yield merge(*walks, key=lambda v: sign * v.position)
 
 
 def _page(versions: Iterator[Version], since: int | None, limit: int) -> HistoryPage:

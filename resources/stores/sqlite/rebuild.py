@@ -64,5 +64,8 @@ def _rebuild(
     begin(rows(connection, "SELECT count(*) FROM res WHERE live")[0][0])
     writer.rebuild(participant, watch)
     connection.execute("COMMIT")
-    while done := writer.index_events(_EVENTS):
-        watch("AuditEvent", done)
+    more = True
+    while more:
+        done, more = writer.index_events(_EVENTS)
+        if done:
+            watch("AuditEvent", done)

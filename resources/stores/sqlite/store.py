@@ -10,9 +10,9 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -88,7 +88,7 @@ class SqliteStore:
     async def open(self) -> None:
         """See ResourceStore.open."""
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock_file = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as problem:
             raise StoreUnavailable(f"The folder {self._path.parent} is not writable: {problem.strerror}.") from None
@@ -107,10 +107,13 @@ class SqliteStore:
         self._writing = writing
         self._types = types = Types(writing)
         self._writer = Writer(writing, bodies, types, self._participant, self._clock)
-        try:
-            self._make_ready(writing)
-        except apsw.Error as problem:
-            raise StoreUnavailable(f"The database {self._path} cannot be made ready: {problem}.") from None
+        with ExitStack() as failed:
+            failed.callback(writing.close)  # nobody else could write while its transaction was open
+            try:
+                self._make_ready(writing)
+            except apsw.Error as problem:
+                raise StoreUnavailable(f"The database {self._path} cannot be made ready: {problem}.") from None
+            failed.pop_all()
         writing.set_wal_hook(self._note_log_size)
         self._reading = connect(self._path, cache_kib=self._cache_kib, read_only=True)
         reading_types = Types(self._reading)
@@ -257,20 +260,18 @@ class SqliteStore:
             self._writing.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         self._doubtful = False
 
-    async def settle(self, limit: int | None = None) -> int:
-        """Index the events that are not indexed yet (at most about `limit`); returns how many. Searches of AuditEvent call it first."""
-        total = 0
-        while limit is None or total < limit:
+    async def settle(self, limit: int | None = None) -> bool:
+        """Index the events that are not indexed yet; with a `limit` about so many, in one transaction. Whether there may be more. Searches
+        of AuditEvent call it first."""
+        while True:
             async with self._alone():
                 try:
-                    done = self._writer.index_events(EVENTS if limit is None else min(limit, EVENTS))
+                    _done, more = self._writer.index_events(EVENTS if limit is None else limit)
                 except (apsw.Error, OSError) as problem:
                     raise _unavailable(problem) from None
-            total += done
-            if not done:
-                break
+            if limit is not None or not more:
+                return more
             await asyncio.sleep(0)
-        return total
 
     async def alongside(self, work: Callable[[apsw.Connection], T]) -> T:
         """Run `work` in a transaction of its own on this file, between commits: for tables that are a participant's own. Short, since
@@ -304,10 +305,19 @@ class SqliteStore:
             await asyncio.sleep(0)
 
     async def checkpoint(self) -> None:
-        """Finish a checkpoint that ran beside the writers, while none of them writes, so that the log starts over."""
+        """Finish a checkpoint that ran beside the writers, while none of them writes, so that the log starts over. Those who read are
+        served meanwhile."""
         async with self._alone():
-            with suppress(apsw.BusyError):  # another process is copying just now; the next round tries again
-                self._writing.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            copying = asyncio.get_running_loop().run_in_executor(None, self._copy_log)
+            try:
+                await asyncio.shield(copying)
+            except asyncio.CancelledError:  # the connection is the thread's until it is done
+                await asyncio.wait([copying])
+                raise
+
+    def _copy_log(self) -> None:
+        with suppress(apsw.BusyError):  # another process is copying just now; the next round tries again
+            self._writing.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
     # -- reading
 
@@ -390,7 +400,7 @@ class SqliteStore:
 
     async def scan(
         self, types: Sequence[str], *, until: int, after: int = 0, shard: tuple[int, int] = (0, 1)
-    ) -> AsyncIterator[list[Version]]:
+    ) -> AsyncGenerator[list[Version], None]:
         """See ResourceStore.scan."""
         while True:
             with _clear():

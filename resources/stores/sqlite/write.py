@@ -4,8 +4,9 @@ Every precondition is checked in Python against the database and against what ea
 conflicts is left out and the others go on. Only then rows are written, one `executemany` a table (docs/adr/0003).
 """
 
+import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,18 +16,23 @@ from resources.instants import instant_text
 from resources.store import Change, Conflict, Version, Written
 from resources.stores import events
 from resources.stores.adoption import check_next, check_order
-from resources.stores.bodies import Bodies
+from resources.stores.bodies import Bodies, is_spoilt
 from resources.stores.chain import Chain, Links
 from resources.stores.commits import Job
 from resources.stores.participant import Applied, Participant
 from resources.stores.preconditions import check_change, check_claims
 from resources.stores.records import Plan
 from resources.stores.sqlite import records as kept
-from resources.stores.sqlite.schema import confirmed_name, rows
+from resources.stores.sqlite.schema import confirmed_name, lazily, rows
 from resources.stores.sqlite.types import METHODS, Types, row_hash
+
+log = logging.getLogger(__name__)
 
 CHUNK = 100
 """Changes between two breaths of the event loop in a large commit (about 15 ms)."""
+
+_INDEXED = 8 * 1024
+"""Bytes of packed events after which a transaction that indexes them ends: nobody is served meanwhile."""
 
 FORGET = 200
 """Groups of events that are removed in one transaction."""
@@ -40,9 +46,7 @@ _CLAIM = (
     "INSERT INTO claim (key, seq, instant) VALUES (?, ?, ?)"
     " ON CONFLICT (key) DO UPDATE SET seq = excluded.seq, instant = excluded.instant"
 )
-_OLD = (
-    "SELECT seq, count, instant, body FROM log WHERE seq + count - 1 <= ? AND seq < (SELECT max(seq) FROM log) ORDER BY seq LIMIT ?"
-)
+_OLD = "SELECT seq, count, instant FROM log WHERE seq + count - 1 <= ? AND seq < (SELECT max(seq) FROM log) ORDER BY seq LIMIT ?"
 _UNINDEXED = "INSERT OR IGNORE INTO state (name, value) VALUES ('unindexed', 1)"
 _CONFIRM = "INSERT INTO state (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)"
 _RECEIPT = (
@@ -251,10 +255,11 @@ class Writer:
             self._log(group)
 
     def _log(self, group: _Group) -> None:
-        first, count = self._seq + 1, len(group.events)
-        packed = self._bodies.pack(group.links.stamp(group.events, first, group.instant))
-        self._connection.execute(_LOG, (first, count, group.instant, packed))
-        self._seq += count
+        for part in events.portions(group.events):
+            first, count = self._seq + 1, len(part)
+            packed = self._bodies.pack_events(group.links.stamp(part, first, group.instant))
+            self._connection.execute(_LOG, (first, count, group.instant, packed))
+            self._seq += count
 
     def adopt(self, versions: Sequence[Version]) -> Generator[None, None, None]:
         """Write versions of another store as they are (see ResourceStore.adopt), with pauses, in one transaction."""
@@ -274,7 +279,7 @@ class Writer:
                     group.applied[row] = Applied(row, version.type, version.id, version.instant, entry, new, new, live)
             yield from self._flush(group)
             for run in events.groups(own):
-                packed = self._bodies.pack(b"\n".join(event.body or b"" for event in run))
+                packed = self._bodies.pack_events(b"\n".join(event.body or b"" for event in run))
                 self._connection.execute(_LOG, (run[0].position, len(run), run[0].instant, packed))
             self._seq = versions[-1].position if versions else self._seq
             self._instant = max([self._instant, *(version.instant for version in versions)])
@@ -296,29 +301,45 @@ class Writer:
         group.states[key] = _State(row, version.version, live, state.new)
         return row
 
-    def index_events(self, limit: int) -> int:
-        """Let the participant write its rows of the next `limit` or so events; returns how many were done (0: all are)."""
+    def index_events(self, limit: int) -> tuple[int, bool]:
+        """Let the participant write its rows of the next `limit` or so events, of fewer where they are large; how many were done, and
+        whether there may be more. What is spoilt is passed over, and told in the log: the others must not wait for it. Raises
+        StoreUnavailable where this program is too old."""
         if self._participant is None:
-            return 0
+            return 0, False
         with self._transaction():
             return self._index_events(self._participant, limit)
 
-    def _index_events(self, participant: Participant, limit: int) -> int:
+    def _index_events(self, participant: Participant, limit: int) -> tuple[int, bool]:
         after = rows(self._connection, "SELECT value FROM state WHERE name = 'events_indexed'")[0][0]
         applied: list[Applied] = []
+        done = size = 0
         for seq, count, instant, body in rows(
             self._connection, "SELECT seq, count, instant, body FROM log WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
         ):
-            for event in events.unpack(self._bodies.unpack(body), seq, instant):
-                entry = participant.prepare(event.type, event.body or b"")
-                applied.append(Applied(events.ROW + event.position, event.type, event.id, instant, entry, True, True))
-            after = seq + count - 1
-            if len(applied) >= limit:
+            made = self._entries(participant, seq, instant, body)
+            applied += made
+            done += max(count, 1)
+            after = made[-1].row - events.ROW if made else seq
+            size += len(body)
+            if done >= limit or size >= _INDEXED:
                 break
-        if applied:
+        if done:
             participant.write(self._connection, applied)
             self._connection.execute("UPDATE state SET value = ? WHERE name = 'events_indexed'", (after,))
-        return len(applied)
+        return done, done >= limit or size >= _INDEXED
+
+    def _entries(self, participant: Participant, seq: int, instant: int, body: bytes) -> list[Applied]:
+        """What the participant is told of a group of events, without those that nobody can read."""
+        found: list[Version] = []
+        made: list[Applied] = []
+        with _passing_over(seq):
+            found.extend(events.unpack(self._bodies.unpack(body), seq, instant))
+        for event in found:
+            with _passing_over(event.position):
+                entry = participant.prepare(event.type, event.body or b"")
+                made.append(Applied(events.ROW + event.position, event.type, event.id, instant, entry, True, True))
+        return made
 
     def forget_events(self, until: int) -> int:
         """See ResourceStore.forget_events."""
@@ -327,11 +348,11 @@ class Writer:
                 until = min(until, rows(self._connection, "SELECT value FROM state WHERE name = 'events_indexed'")[0][0])
             found = rows(self._connection, _OLD, (until, FORGET))
             if self._participant is not None:
-                for seq, _, instant, body in found:
-                    gone = [events.forgotten(event) for event in events.unpack(self._bodies.unpack(body), seq, instant)]
+                for seq, count, instant in found:
+                    gone = [events.forgotten(events.version(seq + number, instant, b"")) for number in range(count)]
                     self._participant.write(self._connection, gone)
             self._connection.executemany("DELETE FROM log WHERE seq = ?", [(seq,) for seq, *_ in found])
-            return sum(count for _, count, *_ in found)
+            return sum(count for _, count, _ in found)
 
     def unindexed(self) -> bool:
         """Whether something was written without a participant, such as while Elasticsearch was the index, since the last rebuild."""
@@ -343,15 +364,18 @@ class Writer:
         `watch` is told of each document's type, and of 1."""
         self._connection.execute("UPDATE state SET value = 0 WHERE name = 'events_indexed'")
         self._connection.execute("DELETE FROM state WHERE name = 'unindexed'")
-        return participant.rebuild(self._connection, self._live(watch))
+        with closing(self._live(watch)) as documents:
+            return participant.rebuild(self._connection, documents)
 
-    def _live(self, watch: Callable[[str, int], None]) -> Iterator[tuple[int, str, str, int, bytes]]:
-        for row, type_, id, instant, body in self._connection.execute(
+    def _live(self, watch: Callable[[str, int], None]) -> Generator[tuple[int, str, str, int, bytes], None, None]:
+        sql = (
             "SELECT r.row, r.type, r.id, d.instant, d.body FROM res r CROSS JOIN doc d ON d.seq = r.seq WHERE r.live ORDER BY r.row"
-        ):
-            name = self._types.name(type_)
-            yield row, name, id, instant, self._bodies.unpack(body)
-            watch(name, 1)
+        )
+        with lazily(self._connection, sql) as found:
+            for row, type_, id, instant, body in found:
+                name = self._types.name(type_)
+                yield row, name, id, instant, self._bodies.unpack(body)
+                watch(name, 1)
 
     def sweep(self) -> bool:
         """Forget receipts and records that have expired, and claims that no running request can hold any more, in one transaction;
@@ -368,3 +392,15 @@ class Writer:
             self._connection.execute("DELETE FROM state WHERE name = ?", (confirmed_name(index),))
         else:
             self._connection.execute(_CONFIRM, (confirmed_name(index), position))
+
+
+@contextmanager
+def _passing_over(position: int) -> Iterator[None]:
+    """What is spoilt at this position is told in the log, and nothing else."""
+    try:
+        yield
+    except Exception as problem:
+        if not is_spoilt(problem):
+            raise
+        extra = {"event": f"event-{position}", "problem": type(problem).__name__}
+        log.critical("an AuditEvent cannot be read and is left out of the index", extra=extra)

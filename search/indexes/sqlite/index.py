@@ -26,6 +26,9 @@ from search.indexes.sqlite.beside.bases import kept, remember
 from search.indexes.sqlite.beside.explaining import explained_search
 from search.indexes.sqlite.beside.latest import latest
 from search.indexes.sqlite.custom.gathering import Custom, reset
+from search.indexes.sqlite.deferred.deferral import Deferral, check
+from search.indexes.sqlite.deferred.looking import looked_at
+from search.indexes.sqlite.deferred.state import Later
 from search.indexes.sqlite.include import include
 from search.indexes.sqlite.pages import search, search_in_turn
 from search.indexes.sqlite.reader import Limits, OutOfTime, Reader
@@ -36,6 +39,7 @@ from search.parameter import SearchParameter
 from search.parameters import Parameters
 from search.query import Compartment, Grants, Include, Query, Text, added, leaves, named
 from search.recurring import Recurring
+from search.values import Entry
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +64,9 @@ _MOST_SHAPES = 1_000
 _PRAGMAS = "PRAGMA query_only = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -8000;"
 
 T = TypeVar("T")
+
+Looked = Callable[[], set[str] | None]
+"""The types that a search looks at."""
 
 
 class SqliteIndex:
@@ -95,6 +102,7 @@ class SqliteIndex:
         self._long: set[Shape] = set()
         self._texts: Texts | None = None
         self._custom: Custom | None = None
+        self._deferral: Deferral | None = None
         self._wait = wait
 
     def follow(self, store: Documents) -> None:
@@ -102,6 +110,7 @@ class SqliteIndex:
         it such searches raise StoreUnavailable."""
         self._texts = Texts(store, self._codes.books)
         self._custom = Custom(store, self._codes, self._extractor.bases)
+        self._deferral = Deferral(self._path, store, self._codes)
 
     # What the store calls, in its own transaction.
 
@@ -144,6 +153,8 @@ class SqliteIndex:
         self._reader = self._connect()
         if self._texts is not None:
             self._texts.resume(self._reader.connection)
+        if self._deferral is not None:
+            self._deferral.start(self._reader.connection)
 
     async def close(self) -> None:
         """Close all connections to read by."""
@@ -151,6 +162,8 @@ class SqliteIndex:
             await self._texts.close()
         if self._custom is not None:
             await self._custom.close()
+        if self._deferral is not None:
+            await self._deferral.close()
         for reader in [*self._spare, *([self._reader] if self._reader else [])]:
             reader.connection.close()
         self._spare.clear()
@@ -170,21 +183,36 @@ class SqliteIndex:
         """See `search.index.SearchIndex`."""
         return await self._custom.reindex() if self._custom is not None else []
 
+    async def defer(self, types: Sequence[str], until: int) -> frozenset[str]:
+        """See `search.index.Deferring`."""
+        return await self._deferral.defer(types, until) if self._deferral is not None else frozenset()
+
+    def later(self, entry: Entry) -> Any:
+        """See `search.index.Deferring`."""
+        return Later(entry)
+
+    async def indexed(self, types: Sequence[str]) -> None:
+        """See `search.index.Deferring`."""
+        if self._deferral is not None:
+            await self._deferral.indexed(types)
+
     async def search(self, query: Query) -> Result:
         """See `search.index.SearchIndex`."""
         await self._gather((query,))
         carry_out = explained_search if query.explain else search
-        return await self._run(lambda reader: carry_out(reader, self._codes, query), _shape(query))
+        return await self._run(lambda reader: carry_out(reader, self._codes, query), lambda: looked_at((query,)), _shape(query))
 
     async def search_in_turn(self, queries: Sequence[Query], *, count: int, cursor: tuple[Any, ...] | None = None) -> Result:
         """See `search.index.SearchIndex`."""
         await self._gather(queries)
-        return await self._run(lambda reader: search_in_turn(reader, self._codes, queries, count, cursor))
+        return await self._run(
+            lambda reader: search_in_turn(reader, self._codes, queries, count, cursor), lambda: looked_at(queries)
+        )
 
     async def latest(self, query: Query, by: SearchParameter, most: int) -> Latest:
         """See `search.index.SearchIndex`."""
         await self._gather((query,))
-        return await self._run(lambda reader: latest(reader, self._codes, query, by, most))
+        return await self._run(lambda reader: latest(reader, self._codes, query, by, most), lambda: looked_at((query,)))
 
     async def include(
         self,
@@ -197,14 +225,19 @@ class SqliteIndex:
     ) -> Included:
         """See `search.index.SearchIndex`."""
         await self._gather((Query("", allowed=allowed),), includes)
-        return await self._run(lambda reader: include(Access(reader, self._codes, compartments, allowed), keys, includes, limit))
+        return await self._run(
+            lambda reader: include(Access(reader, self._codes, compartments, allowed), keys, includes, limit),
+            lambda: looked_at((), includes, keys),
+        )
 
     async def allowed(
         self, keys: Sequence[Key], *, compartments: Sequence[Compartment] = (), allowed: Grants | None = None
     ) -> list[Key]:
         """See `search.index.SearchIndex`."""
         await self._gather((Query("", allowed=allowed),))
-        return await self._run(lambda reader: Access(reader, self._codes, compartments, allowed).within(keys))
+        return await self._run(
+            lambda reader: Access(reader, self._codes, compartments, allowed).within(keys), lambda: looked_at((), (), keys)
+        )
 
     async def caught_up(self, types: Sequence[str], position: int | None = None) -> bool:
         """Always: the index is written in the same transactions as the documents. Only of AuditEvents the latest are indexed here."""
@@ -223,8 +256,14 @@ class SqliteIndex:
                 raise StoreUnavailable("The search index has no access to the words of documents.")
             await self._texts.settle(self._wait)
 
-    async def _run(self, work: Callable[[Reader], T], shape: Shape | None = None) -> T:
-        """Do the work here, or in a thread if it proves long, or if work of this shape did the last time."""
+    async def _run(self, search: Callable[[Reader], T], looked: Looked, shape: Shape | None = None) -> T:
+        """Do the work here, or in a thread if it proves long, or if work of this shape did the last time. Raises Preparing where
+        something is deferred of what it looks at."""
+
+        def work(reader: Reader) -> T:
+            check(reader.connection, looked)
+            return search(reader)
+
         if self._reader is None:
             raise StoreUnavailable("The search index is not open.")
         if shape is None or shape not in self._long:

@@ -36,6 +36,7 @@ class Order:
 
     @property
     def descending(self) -> bool:
+        """Whether the first key is; without keys the newest come first."""
         return self.keys[0].descending if self.keys else True
 
 

@@ -123,6 +123,7 @@ def either(texts: Sequence[str]) -> str:
 
 
 def reads(streams: Sequence[Stream]) -> int:
+    """How many ranges of the index are read for these."""
     points = [stream for stream in streams if stream.point]
     return len(streams) - len(points) + len(merged(points))
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import apsw
 
 from resources.stores.participant import Applied
+from search.indexes.sqlite.deferred.state import Later, forget, read
 from search.indexes.sqlite.rows import Row, expand, labels_of, pack_rows, rows_of, unpack_rows
 from search.indexes.sqlite.schema import Book, Codebook
 from search.values import hash64
@@ -40,17 +41,26 @@ class _Batch(NamedTuple):
 def write(connection: apsw.Connection, codes: Codebook, applied: Sequence[Applied]) -> None:
     """Bring the index up to these changes. Each resource may appear once."""
     batch = _Batch([], [], [], [], [], [], [], {})
-    for change in applied:
+    for told in applied:
+        change, later = _now(connection, told)
         book = codes.books[change.type]
         old = None if change.new else _old(connection, change.row)
         if not change.live:
             if old is not None:
                 _remove(batch, codes, book, change.row, old)
         elif old is None:
-            _insert(batch, codes, book, change)
+            _insert(batch, codes, book, change, later)
         else:
             _replace(batch, codes, book, change, old)
     _execute(connection, batch)
+
+
+def _now(connection: apsw.Connection, change: Applied) -> tuple[Applied, bool]:
+    """The change with its entry, and whether its rows may be written later."""
+    if type(change.entry) is not Later:
+        return change, False
+    deferred = read(connection)
+    return change._replace(entry=change.entry.entry), deferred is not None and change.type in deferred.open
 
 
 class _Old(NamedTuple):
@@ -64,15 +74,16 @@ def _old(connection: apsw.Connection, rid: int) -> _Old | None:
     return _Old(*found[0]) if found else None
 
 
-def _insert(batch: _Batch, codes: Codebook, book: Book, change: Applied) -> None:
+def _insert(batch: _Batch, codes: Codebook, book: Book, change: Applied, later: bool) -> None:
     d, present, rows = rows_of(book, change.entry)
     rid = change.row
     address = hash64.__wrapped__(f"{change.type}/{change.id}")
     batch.items.append((rid, book.number, change.id, address, change.instant, d, present))
     batch.packed.append((rid, pack_rows(d, rows)))
-    batch.add.extend(expand(codes.kinds, rows, d, rid))
-    batch.add.append((book.updated, change.instant, d, rid, 0))
     batch.labels.update(dict.fromkeys(labels_of(codes.kinds, rows)))
+    if not later:
+        batch.add.extend(expand(codes.kinds, rows, d, rid))
+        batch.add.append((book.updated, change.instant, d, rid, 0))
 
 
 def _replace(batch: _Batch, codes: Codebook, book: Book, change: Applied, old: _Old) -> None:
@@ -125,6 +136,7 @@ def clear(connection: apsw.Connection) -> None:
     """Empty the index's tables."""
     for table in ("item", "idx", "label", "packed"):
         connection.execute(f"DELETE FROM {table}")
+    forget(connection)
 
 
 def fill(connection: apsw.Connection, codes: Codebook, documents: Iterable[Applied], chunk: int = 2000) -> int:

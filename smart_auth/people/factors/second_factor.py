@@ -52,7 +52,7 @@ async def answer(service: Service, request: WebRequest) -> WebResponse:
         return await _page(service, request, session, user, asked, wrong)
     await delays.forgive(service, request, tried)
     changed, method = proved
-    return await complete(service, request, changed, asked, *session.methods, method, "mfa", cleared=tried.cleared)
+    return await complete(service, request, changed, asked, *session.methods, method, "mfa", cleared=tried.cleared, read=user)
 
 
 def _proved(service: Service, request: WebRequest, user: User, form: dict[str, str], challenge: str) -> tuple[User, str] | None:

@@ -1,4 +1,4 @@
-"""Setting up second factors: at the account page, or during sign-in where the role needs one and there is none yet."""
+"""Setting up second factors: at the account page, or during sign-in where one is needed and there is none yet."""
 
 import re
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ from smart_auth.people import delays, mail
 from smart_auth.people.factors import passkeys, recovery, totp
 from smart_auth.people.factors.second_factor import taken_challenge, waiting
 from smart_auth.people.sessions import AGAIN, Session, checked, fresh, note, noted, required, signed_in
-from smart_auth.people.sign_in import asked_for, completed, needs_second_factor, onward
+from smart_auth.people.sign_in import asked_for, completed, onward, why_second_factor
+from smart_auth.people.storing import stored_over
 from smart_auth.service import Service
 from smart_auth.users import User, kept
 from smart_auth.web import Cookie, WebRequest, WebResponse, redirect
@@ -77,9 +78,9 @@ async def _done(
     cookies: tuple[Cookie, ...] = ()
     if found.first:
         methods = (*found.session.methods, "hwk" if what == "passkey" else "otp", "mfa")
-        cookies = await completed(service, request, changed, *methods, cleared=tried.cleared, also=text)
+        cookies = await completed(service, request, changed, *methods, cleared=tried.cleared, also=text, read=found.user)
     else:
-        await _stored(service, request, changed, text, tried.cleared)
+        await _stored(service, request, found.user, changed, text, tried.cleared)
         await note(service, found.session, totp="")
     mail.tell(service.settings, changed, f"A second factor was added: {what}.")
     next = onward("/oauth/consent", found.asked) if found.asked else "/account"
@@ -94,7 +95,7 @@ async def renew_codes(service: Service, request: WebRequest) -> WebResponse:
     if isinstance(found, WebResponse):
         return found
     changed, codes = recovery.renewed(found.user)
-    await _stored(service, request, changed, "recovery codes renewed")
+    await _stored(service, request, found.user, changed, "recovery codes renewed")
     mail.tell(service.settings, changed, "Your recovery codes were renewed.")
     return page(service, "recovery_codes", codes=codes, next="/account")
 
@@ -108,12 +109,12 @@ async def remove(service: Service, request: WebRequest) -> WebResponse:
     changed = user.having(totp="", totp_last=0) if factor == "totp" else user
     changed = changed.having(passkeys=tuple(each for each in changed.passkeys if each.id != factor))
     if not changed.has_second_factor:
-        if needs_second_factor(service, user):
-            raise OAuthError("forbidden", "Your role needs a second factor. Add another one before you remove this one.", 403)
+        if why := why_second_factor(service, user):
+            raise OAuthError("forbidden", f"{why} Add another one before you remove this one.", 403)
         changed = changed.having(recovery=())
     if changed != user:
         what = "authenticator app" if factor == "totp" else "passkey"
-        await _stored(service, request, changed, f"second factor removed: {what}")
+        await _stored(service, request, user, changed, f"second factor removed: {what}")
         mail.tell(service.settings, changed, f"A second factor was removed: {what}.")
     return redirect("/account")
 
@@ -137,10 +138,16 @@ async def _who(service: Service, request: WebRequest) -> _SettingUp | WebRespons
     return _SettingUp(*found, False, "")
 
 
-async def _stored(service: Service, request: WebRequest, user: User, text: str, cleared: tuple[RecordChange, ...] = ()) -> None:
+async def _stored(
+    service: Service, request: WebRequest, user: User, changed: User, text: str, cleared: tuple[RecordChange, ...] = ()
+) -> None:
     happening = Happening("credentials", text, subject=user.name, address=request.address)
+
+    async def commit(stored: User) -> None:
+        await service.commit(kept(changed.over(stored)), *cleared, happening=happening)
+
     try:
-        await service.commit(kept(user), *cleared, happening=happening)
+        await stored_over(service, user, commit)
     except Conflict:
         raise OAuthError("conflict", "Your account was changed at the same moment. Load the page again.", 409) from None
 
@@ -158,6 +165,7 @@ async def _page(service: Service, request: WebRequest, found: _SettingUp, proble
         csrf=session.csrf,
         asked=found.asked,
         first=found.first,
+        why=why_second_factor(service, found.user),
         action=request.path,
         user=found.user,
         picture=totp.picture(service, found.user, secret),

@@ -16,16 +16,15 @@
 # SERVICE_RUN     notes of a running one  (default: $SERVICES_HOME/mongo/run)
 # MONGO_OPTIONS   more options for it (--standalone, --sync-on-commit, --auth, --enable-test-commands)
 set -euo pipefail
+# shellcheck source=../serving.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../serving.sh" mongo secantusd-
 
 rs_version=0.5.3-beta.196
 py_version=0.7.0b3
 home=${SERVICES_HOME:-$HOME/.cache/fhir-services}/mongo
-run=${SERVICE_RUN:-$home/run}
 python=${PYTHON:-python3}
 rs=$home/rs-$rs_version/bin/secantusd-rs
 py=$home/py-$py_version/bin/secantusd-py
-
-fail() { echo "mongo.sh: $1" >&2; exit 1; }
 
 chosen() {
   case ${MONGO_IMPL:-py} in
@@ -57,14 +56,6 @@ install() {
   if [ "$(chosen)" = "$rs" ]; then [ -x "$rs" ] || install_rs; else [ -x "$py" ] || install_py; fi
 }
 
-# The process that `start` noted, if it still is that program.
-running() {
-  local process
-  process=$(cat "$run/pid" 2>/dev/null) || return 1
-  if [ -d /proc/self ]; then tr '\0' ' ' <"/proc/$process/cmdline"; else ps -o args= -p "$process"; fi 2>/dev/null |
-    grep -q 'secantusd-' && echo "$process"
-}
-
 # Whether a ping is answered: {ping: 1, $db: "admin"} as an OP_MSG, the reply holds ok: 1.
 answers() {
   "$python" - "$1" 2>/dev/null <<'PY'
@@ -80,36 +71,12 @@ PY
 }
 
 start() {
-  local port=${1:?the port} data=${2:?the data folder} process
-  if running >/dev/null; then fail "it runs already"; fi
-  mkdir -p "$run" "$data"
+  local port=$1 data=$2
   # shellcheck disable=SC2086
   setsid nohup "$(chosen)" --host 127.0.0.1 --port "$port" --storage-path "$data" --log-level WARNING --cache-size 256M ${MONGO_OPTIONS:-} \
     >"$run/log" 2>&1 </dev/null &
-  process=$!
-  echo "$process" >"$run/pid"
-  for _ in $(seq 300); do
-    kill -0 "$process" 2>/dev/null || { tail -n 5 "$run/log" >&2; fail "the server ended at once"; }
-    if answers "$port"; then echo "mongodb://127.0.0.1:$port/"; return; fi
-    sleep 0.1
-  done
-  kill -KILL "$process"
-  fail "no answer within 30 s: see $run/log"
+  started $! "$port"
+  echo "mongodb://127.0.0.1:$port/"
 }
 
-stop() {
-  local process
-  if process=$(running); then
-    kill -TERM "$process"
-    for _ in $(seq 100); do running >/dev/null || break; sleep 0.1; done
-    if process=$(running); then kill -KILL "$process"; fi
-  fi
-  rm -f "$run/pid"
-}
-
-case ${1:-} in
-  install) install ;;
-  start) shift; start "$@" ;;
-  stop) stop ;;
-  *) sed -n '2,21s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
-esac
+main "$@"

@@ -10,10 +10,9 @@
 # SERVICE_RUN        notes of a running one  (default: ~/.cache/fhir-services/postgres/run)
 # POSTGRES_OPTIONS   more options for it     (default: -c fsync=off, since no test cuts the power; set it empty to measure)
 set -euo pipefail
-
-run=${SERVICE_RUN:-${SERVICES_HOME:-$HOME/.cache/fhir-services}/postgres/run}
-
-fail() { echo "postgres.sh: $1" >&2; exit 1; }
+# shellcheck source=../serving.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../serving.sh" postgres postgres
+stopping=INT killing=QUIT # its processes end with their parent
 
 # The folder with initdb and postgres: Debian keeps them off the path.
 programs() {
@@ -26,12 +25,11 @@ programs() {
 
 install() {
   if programs >/dev/null; then return; fi
-  if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then fail "PostgreSQL's server programs are not installed (apt-get install postgresql)"; fi
+  installable postgresql
   # no cluster of the machine's own is made or started
   mkdir -p /etc/postgresql-common/createcluster.d
   echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.d/none.conf
-  apt-get update -qq >&2
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=600 postgresql >&2 || fail "apt-get could not install postgresql"
+  from_debian postgresql
 }
 
 # A command as a user who may run PostgreSQL. FOLDER is often below a home that others may not enter, hence the capability.
@@ -43,18 +41,9 @@ unprivileged() {
     --ambient-caps=+dac_override "$@")
 }
 
-# The process that `start` noted, if it still is that program.
-running() {
-  local process
-  process=$(cat "$run/pid" 2>/dev/null) || return 1
-  ps -o args= -p "$process" 2>/dev/null | grep -q 'postgres' && echo "$process"
-}
-
 start() {
-  local port=${1:?the port} data=${2:?the data folder} bin
-  if running >/dev/null; then fail "it runs already"; fi
+  local port=$1 data=$2 bin
   bin=$(programs) || fail "PostgreSQL's server programs are not installed"
-  mkdir -p "$run" "$data"
   if [ ! -e "$data/PG_VERSION" ]; then
     chown "$(unprivileged id -u)" "$data"
     unprivileged "$bin/initdb" -D "$data" -U postgres -A trust -E UTF8 --locale=C -N >"$run/initdb.log" 2>&1 || { tail -n 3 "$run/initdb.log" >&2; fail "initdb failed"; }
@@ -81,19 +70,4 @@ launch() {
   launched=$!
 }
 
-stop() {
-  local process
-  if process=$(running); then
-    kill -INT "$process"
-    for _ in $(seq 100); do running >/dev/null || break; sleep 0.1; done
-    if process=$(running); then kill -QUIT "$process"; fi
-  fi
-  rm -f "$run/pid"
-}
-
-case ${1:-} in
-  install) install ;;
-  start) shift; start "$@" ;;
-  stop) stop ;;
-  *) sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
-esac
+main "$@"

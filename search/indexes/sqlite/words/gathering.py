@@ -131,7 +131,7 @@ def _position(connection: apsw.Connection) -> int | None:
     """Up to where the words are in, None where none were ever asked for (or in another layout)."""
     if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'txt_state'").get:
         return None
-    found: dict[Any, Any] = dict(connection.execute("SELECT name, value FROM txt_state").fetchall())  # type: ignore[arg-type]
+    found: dict[Any, Any] = {name: value for name, value in connection.execute("SELECT name, value FROM txt_state")}
     return int(found["position"]) if found.get("layout") == LAYOUT else None
 
 

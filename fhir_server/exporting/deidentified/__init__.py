@@ -1,0 +1,1 @@
+"""De-identified exports: who asks for them or must have them, and what becomes of documents."""

@@ -1,0 +1,1 @@
+"""Another FHIR server as the source."""

@@ -1,0 +1,1 @@
+"""CSV files and a mapping as the source."""

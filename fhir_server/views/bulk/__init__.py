@@ -1,0 +1,1 @@
+"""`$viewdefinition-export`: views over a whole population as files, as a kind of jobs."""
