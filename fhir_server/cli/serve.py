@@ -23,6 +23,10 @@ SAMPLE = Path(__file__).resolve().parents[2] / "sample_data"
 GRACE = 20
 """Seconds that requests under way have to finish when the server is asked to stop."""
 
+KEEP_ALIVE = 75
+"""Seconds that a connection is kept on which nothing is asked: longer than load balancers and pools of clients keep theirs (60 commonly).
+Whoever closes first has to be the one who asks, or a request is lost that was sent at that moment."""
+
 
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on (FHIR_HOST).", show_default="127.0.0.1")] = None,
@@ -106,6 +110,7 @@ def _run(settings: Settings, listening: socket.socket) -> None:
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=GRACE,
         timeout_worker_healthcheck=60,
         ssl_context_factory=_tls if tls else None,
