@@ -12,8 +12,8 @@ LEAST = 1_000
 WINDOW = 5.0
 """Seconds of waiting for it that are looked at together."""
 
-SLOW = 12
-"""Windows in a row in which it may give less."""
+SLOW = 60.0
+"""Seconds of waiting in a row, in whole windows, in which it may give less."""
 
 
 ATTEMPTS, PAUSE, LONGEST_PAUSE = 6, 1.0, 30.0
@@ -23,9 +23,9 @@ time. Each pause is twice the one before, or what the source asks for, up to a l
 
 @dataclass(slots=True)
 class Pace:
-    """Counts while a source is waited for, not while what it gave is worked on. `slow`: windows in a row in which it gave too little."""
+    """Counts while a source is waited for, not while what it gave is worked on. `slow`: seconds in a row in which it gave too little."""
 
-    slow: int = 0
+    slow: float = 0.0
     _since: float = field(default_factory=time.monotonic)
     _waited: float = 0.0
     _size: int = 0
@@ -39,7 +39,7 @@ class Pace:
         self._waited += time.monotonic() - self._since
         self._size += size
         if self._waited >= WINDOW:
-            self.slow = self.slow + 1 if self._size < LEAST * self._waited else 0
+            self.slow = self.slow + self._waited if self._size < LEAST * self._waited else 0.0
             self._waited, self._size = 0.0, 0
 
     def too_slow(self) -> bool:

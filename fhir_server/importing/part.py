@@ -63,7 +63,7 @@ class Place(msgspec.Struct, frozen=True):
     same: int = 0
     wrong: int = 0
     reports: tuple[str, ...] = ()
-    slow: int = 0
+    slow: float = 0.0
     first: str = ""
 
 

@@ -78,6 +78,7 @@ def test_slow_imports_take_turns(client: httpx.Client, source: Giving) -> None:
 def test_a_source_that_gives_next_to_nothing(client: httpx.Client, source: Giving, monkeypatch: pytest.MonkeyPatch) -> None:
     """The import fails after some time, and says why; what came stays."""
     monkeypatch.setattr(pace, "WINDOW", 0.1)
+    monkeypatch.setattr(pace, "SLOW", 1.2)
     monkeypatch.setattr(pace, "LEAST", 1_000_000)
     answer = finished(client, begin(client, _slow(source, "slow", 0, 5_000)).headers["content-location"])
     assert answer.status_code == 504 and "bytes a second" in answer.json()["issue"][0]["details"]["text"]
