@@ -18,6 +18,7 @@ from pyarrow import parquet
 from typer.testing import CliRunner, Result
 
 from fhir_server.cli.application import application
+from fhir_server.loading import sources
 
 Json = dict[str, Any]
 
@@ -281,3 +282,12 @@ def test_an_export_that_is_cut_off(data: Path, export: Path, tmp_path: Path) -> 
     (tmp_path / "v.json").write_text(json.dumps(PEOPLE))
     options = ("--export", str(tmp_path), "--view", str(tmp_path / "v.json"))
     assert "a line of Patient.ndjson is no Patient" in refused(data, "select * from people", *options)
+
+
+def test_a_line_without_end(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small packed file may unpack to a line of gigabytes: it is told of, and never held."""
+    monkeypatch.setattr(sources, "LONGEST", 1_000_000)
+    with gzip.open(tmp_path / "Patient.ndjson.gz", "wt") as file:
+        file.write('{"resourceType":"Patient"}\n{"resourceType":"Patient","id":"' + 2_000_000 * "a")
+    told = refused(data, "select * from Patient", "--export", str(tmp_path))
+    assert "Patient.ndjson.gz cannot be read" in told and "the document in line 2 has more than" in told

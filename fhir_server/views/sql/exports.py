@@ -1,8 +1,6 @@
 """The files of an export as tables: its types, and views that were exported as Parquet."""
 
-import gzip
 import json
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -16,6 +14,7 @@ from pyarrow import parquet
 from conformance.load import definitions
 from fhir_server.exporting.writing.parquet import Columns, schema_of
 from fhir_server.exporting.writing.written import Item
+from fhir_server.loading.sources import Source, Unreadable
 from fhir_server.views.compiler import View
 from fhir_server.views.running import Run
 from fhir_server.views.sql.statement import Unusable
@@ -118,11 +117,9 @@ def _lines_of(files: Iterable[Path]) -> Iterator[bytes]:
     """The documents in files, a line each. Raises Unusable."""
     for file in files:
         try:
-            with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
-                for line in lines:
-                    if text := line.strip():
-                        yield text
-        except (OSError, EOFError, zlib.error) as problem:
+            for document in Source(file).documents():
+                yield document.body
+        except Unreadable as problem:
             raise Unusable(f"{file} cannot be read: {problem}") from None
 
 
