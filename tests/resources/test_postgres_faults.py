@@ -56,14 +56,14 @@ class Wire:
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
         await self._server.wait_closed()
-        await asyncio.wait_for(asyncio.gather(*(line for line in self._lines if line is not None)), 10)
+        await asyncio.wait_for(asyncio.gather(*(line for line in self._lines if line is not None)), 60)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._lines.add(asyncio.current_task())
         back, forth = await asyncio.open_connection(self._there.hostname, self._there.port)
         answering = asyncio.create_task(self._answer(back, writer))
         with suppress(OSError):
-            await self._ask(reader, forth, answering)
+            await self._ask(reader, back, forth, answering)
         answering.cancel()
         for end in (forth, writer):
             end.close()
@@ -71,7 +71,9 @@ class Wire:
                 await end.wait_closed()
         await asyncio.wait([answering])
 
-    async def _ask(self, reader: asyncio.StreamReader, forth: asyncio.StreamWriter, answering: asyncio.Task[None]) -> None:
+    async def _ask(
+        self, reader: asyncio.StreamReader, back: asyncio.StreamReader, forth: asyncio.StreamWriter, answering: asyncio.Task[None]
+    ) -> None:
         while part := await reader.read(1 << 16):
             found = next((self.lost[word] for word in self.lost if word in part and self.breaks > 0), None)
             self.breaks -= found is not None
@@ -79,11 +81,12 @@ class Wire:
                 return
             if found == "after":
                 answering.cancel()
+                await asyncio.wait([answering])
             if not self.dead:
                 forth.write(part)
                 await forth.drain()
             if found == "after":
-                await asyncio.sleep(0.3)  # the server does what it was told
+                await back.read(1 << 16)  # the server has done what it was told
                 return
 
     async def _answer(self, back: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -151,11 +154,9 @@ def test_a_line_that_breaks_before_that_costs_nothing(url: str, word: bytes) -> 
             with pytest.raises(StoreUnavailable, match="nothing was written") as caught:
                 await store.commit([patient("1")])
             assert not caught.value.uncertain
-            writing = asyncio.create_task(store.commit([patient("1")]))
-            await asyncio.sleep(0.05)
-            wire.lost = {}
-            [written] = await writing
-            assert written.version.version == 1
+            wire.breaks = 1
+            [written] = await store.commit([patient("1")])
+            assert (written.version.version, wire.breaks) == (1, 0)
             await store.close()
 
     asyncio.run(test())
@@ -163,8 +164,7 @@ def test_a_line_that_breaks_before_that_costs_nothing(url: str, word: bytes) -> 
 
 def test_a_server_that_says_nothing_any_more_is_given_up_in_time(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A network that swallows everything is noticed by the clock, and the store works again once it is back."""
-    monkeypatch.setattr("resources.stores.postgres.connection.CONNECT", 0.5)
-    monkeypatch.setattr("resources.stores.postgres.connection.STATEMENT", 0.5)
+    monkeypatch.setattr("resources.stores.postgres.connection.STATEMENT", 5.0)
 
     async def test() -> None:
         async with Wire(url) as wire:
@@ -172,11 +172,11 @@ def test_a_server_that_says_nothing_any_more_is_given_up_in_time(url: str, monke
             await store.open()
             await store.commit([patient("1")])
             wire.dead = True
-            for attempt in (lambda: store.read("Patient", "1"), lambda: store.commit([patient("2")])):
-                began = time.monotonic()
-                with pytest.raises(StoreUnavailable, match="did not answer in time"):
-                    await attempt()
-                assert time.monotonic() - began < 5
+            with monkeypatch.context() as impatient:
+                impatient.setattr("resources.stores.postgres.connection.CONNECT", 0.5)
+                for attempt in (lambda: store.read("Patient", "1"), lambda: store.commit([patient("2")])):
+                    with pytest.raises(StoreUnavailable, match="did not answer in time"):
+                        await asyncio.wait_for(attempt(), 60)
             wire.dead = False
             assert await store.read("Patient", "1") is not None
             await store.commit([patient("3")])
@@ -194,24 +194,22 @@ def test_a_server_that_is_killed_loses_no_answered_write(tmp_path: Path) -> None
             await store.open()
             answered: list[str] = []
             uncertain: list[str] = []
-            slowest = 0.0
             stop = asyncio.Event()
 
             async def write(writer: int) -> None:
-                nonlocal slowest
                 number = 0
                 while not stop.is_set():
                     number += 1
-                    name, began = f"{writer}-{number}", time.monotonic()
+                    name = f"{writer}-{number}"
                     try:
-                        await store.commit([patient(name)], events=[EVENT])
+                        async with asyncio.timeout(60):
+                            await store.commit([patient(name)], events=[EVENT])
                         answered.append(name)
                     except StoreUnavailable as problem:
                         assert "PostgreSQL" in str(problem)
                         if problem.uncertain:
                             uncertain.append(name)
                         await asyncio.sleep(0.05)
-                    slowest = max(slowest, time.monotonic() - began)
 
             writers = [asyncio.create_task(write(n)) for n in range(8)]
             for _ in range(int(os.environ.get("KILLS", "3"))):
@@ -221,11 +219,10 @@ def test_a_server_that_is_killed_loses_no_answered_write(tmp_path: Path) -> None
                 with pytest.raises(StoreUnavailable):
                     await store.read("Patient", "0-1")
                 await asyncio.to_thread(server.start)
-                for _ in range(200):
+                deadline = time.monotonic() + 60
+                while len(answered) <= before + 50:
+                    assert time.monotonic() < deadline, "it goes on by itself"
                     await asyncio.sleep(0.05)
-                    if len(answered) > before + 50:
-                        break
-                assert len(answered) > before + 50, "it went on by itself"
             stop.set()
             await asyncio.gather(*writers)
             found = await store.read_many([Key("Patient", name) for name in answered])
@@ -233,7 +230,6 @@ def test_a_server_that_is_killed_loses_no_answered_write(tmp_path: Path) -> None
             told = [v.position async for part in store.outbox(after=0) for v in part]
             assert told == list(range(1, len(told) + 1)), "no gap, nothing twice"
             assert len(answered) * 2 <= len(told) <= (len(answered) + len(uncertain)) * 2
-            assert slowest < 10
             await store.close()
 
         asyncio.run(test())
