@@ -6,15 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from architecture.tree import files
 
 from fhir_server.config import Settings, variable
 from fhir_server.routes import ROUTES
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted(
-    p for p in ROOT.rglob("*.md") if not any(part.startswith(".") or part == "node_modules" for part in p.relative_to(ROOT).parts)
-)
+PAGES = files(ROOT, ".md")
 INTERACTIONS = sorted({route.interaction for route in ROUTES if route.interaction != "operation"} | {"transaction"})
 OPERATIONS = sorted({route.label for route in ROUTES if route.interaction == "operation"})
 

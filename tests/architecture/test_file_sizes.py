@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from architecture.tree import files
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("fhir_server", "search", "smart_auth", "conformance", "resources")
@@ -13,7 +14,7 @@ LINES, TEST_LINES, MODULES, FUNCTION = 500, 600, 15, 50
 
 
 def sources(*folders: str) -> list[Path]:
-    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    return [path for folder in folders for path in files(ROOT / folder, ".py")]
 
 
 @pytest.mark.parametrize("folder, limit", [*((p, LINES) for p in (*PACKAGES, "scripts", "benchmarks")), ("tests", TEST_LINES)])
@@ -53,4 +54,4 @@ def test_init_files_hold_no_logic() -> None:
 
 def test_no_test_folder_is_a_package() -> None:
     """An `__init__.py` under tests/ would let a test folder take the name of a package (docs/adr/0001)."""
-    assert list((ROOT / "tests").rglob("__init__.py")) == []
+    assert files(ROOT / "tests", "__init__.py") == []
