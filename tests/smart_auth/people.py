@@ -3,9 +3,9 @@
 import asyncio
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,6 +21,7 @@ from resources import instants
 from smart_auth.happenings import Happening
 from smart_auth.people import delays
 from smart_auth.people.passwords import hashed
+from smart_auth.service import Service
 from smart_auth.users import User, kept
 
 PASSWORD = "a long pass phrase"
@@ -29,7 +30,9 @@ _addresses = itertools.count(2)
 
 
 class Clock:
-    """A clock that stands, however long a busy machine takes, until `later` moves it on. Seconds outside, microseconds inside."""
+    """A clock that stands, however long a busy machine takes, until `later` moves it on. Seconds outside, microseconds inside.
+
+    The store goes by the machine's clock, by which it forgets what has expired: a test begins with one that is not behind it."""
 
     def __init__(self) -> None:
         self._now = instants.now()
@@ -39,6 +42,10 @@ class Clock:
 
     def later(self, seconds: float) -> None:
         self._now += int(seconds * 1_000_000)
+
+    def catch_up(self) -> None:
+        """Be no earlier than the machine's clock is now."""
+        self._now = max(self._now, instants.now())
 
     @property
     def seconds(self) -> int:
@@ -64,6 +71,15 @@ class People:
 
     def browser(self) -> "Browser":
         return Browser(self.running.root)
+
+    @asynccontextmanager
+    async def service(self) -> AsyncIterator[Service]:
+        """A Service on the server's store, with the server's clock."""
+        with pytest.MonkeyPatch.context() as time:
+            time.setattr(instants, "now", self.clock)
+            async with open_service(self.running.app._settings) as service:
+                time.undo()
+                yield service
 
 
 @contextmanager

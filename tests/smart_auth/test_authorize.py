@@ -255,7 +255,7 @@ VALUES = ANY | st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     changes=st.dictionaries(NAMES, VALUES, max_size=5),
     method=st.sampled_from(["GET", "POST"]),

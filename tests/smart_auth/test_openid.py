@@ -48,7 +48,7 @@ def test_the_id_token(smart: Smart, kind: str) -> None:
     assert claims["nonce"] == "n-0S6_WzA2Mj" and claims["amr"] == ["pwd"]
     assert before <= claims["iat"] <= time.time() < claims["exp"] <= claims["iat"] + 3600
     assert claims["auth_time"] <= claims["iat"]
-    assert 0 < len(claims["sub"]) <= 255 and "doc" not in claims["sub"]
+    assert 0 < len(claims["sub"]) <= 255 and claims["sub"] != "doc"
     assert claims["fhirUser"] == f"{smart.base}/Practitioner/doc"
 
 
@@ -72,6 +72,12 @@ def test_only_what_was_granted_is_told(smart: Smart) -> None:
         opened(smart, smart.tokens(App(smart.root, scope="openid user/Patient.rs"), "chief")["id_token"]).claims["sub"]
         != plain["sub"]
     )
+
+
+def test_a_subject_does_not_tell_the_name(smart: Smart) -> None:
+    """Not even as a part of it. (The name is one that no random text happens to have in it.)"""
+    claims = opened(smart, smart.tokens(App(smart.root, scope="openid user/AuditEvent.rs"), "auditor")["id_token"]).claims
+    assert claims["sub"] and "auditor" not in claims["sub"].lower()
 
 
 @pytest.mark.parametrize("algorithm, curve", [("ES256", "P-256"), ("ES384", "P-384")])

@@ -11,8 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from people import PASSWORD, Found, People, said
 
-from fhir_server.app import open_service
-from resources import instants
 from resources.store import RecordChange
 from smart_auth.access import Access
 from smart_auth.errors import OAuthError
@@ -187,13 +185,13 @@ def test_a_change_that_comes_second_is_no_guess(crowd: People, meanwhile: Callab
 
 
 async def _link(crowd: People, name: str) -> str:
-    async with open_service(crowd.running.app._settings) as service:
+    async with crowd.service() as service:
         link = await administration.reset_link(service, name, "tests")
     return link[link.index("/oauth/") :]
 
 
 async def _disabled(crowd: People, name: str) -> None:
-    async with open_service(crowd.running.app._settings) as service:
+    async with crowd.service() as service:
         await administration.disable(service, name, "tests")
 
 
@@ -210,7 +208,7 @@ def test_it_ends_thousands_of_sessions(crowd: People) -> None:
 
 async def _sessions(crowd: People, name: str, count: int) -> list[str]:
     """So many sessions more; the cookies of some of them, the last ones in the order of their keys among them."""
-    async with open_service(crowd.running.app._settings) as service:
+    async with crowd.service() as service:
         made = {digest(f"{name} {n}"): f"{name} {n}" for n in range(count)}
         now = crowd.clock()
         keys = sorted(made)
@@ -220,13 +218,13 @@ async def _sessions(crowd: People, name: str, count: int) -> list[str]:
 
 
 async def _stored(crowd: People, name: str) -> list[Session]:
-    async with open_service(crowd.running.app._settings) as service:
+    async with crowd.service() as service:
         return await sessions_of(service, name)
 
 
 async def _token(crowd: People) -> str:
-    async with open_service(crowd.running.app._settings) as service:
-        later = instants.now() + 3_600_000_000  # by the clock that goes on, which is the one that documents are asked for by
+    async with crowd.service() as service:
+        later = crowd.clock() + 3_600_000_000
         token, record = issue(Access("tests", "tests", "system/AuditEvent.rs", later))
         await service.commit(record)
         return token

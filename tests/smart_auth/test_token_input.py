@@ -34,7 +34,7 @@ VALUES = ANY | st.sampled_from(
 )
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     form=st.lists(st.tuples(NAMES | ANY, VALUES), max_size=8),
     grant=st.sampled_from(["authorization_code", "refresh_token", "client_credentials", ""]),
