@@ -54,6 +54,14 @@ def hang(process: int) -> None:
         time.sleep(0.01)
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Return once the condition holds; fail if it does not within a minute."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+
+
 async def outcome(store: MongoStore, id: str) -> Written | StoreUnavailable:
     try:
         return (await store.commit([change(id, expect=ABSENT)], events=[EVENT]))[0]
@@ -87,7 +95,7 @@ def test_a_server_killed_and_started_again_has_lost_no_answered_write(
 
             writing = [asyncio.create_task(write(f"w{n}")) for n in range(8)]
             try:
-                await asyncio.sleep(1.0)
+                await until(lambda: len(answered) >= 20)
                 walk = store.scan(["Patient"], until=await store.position())
                 walked = await anext(walk)
                 await asyncio.to_thread(server.kill)
@@ -96,16 +104,12 @@ def test_a_server_killed_and_started_again_has_lost_no_answered_write(
                 began = time.monotonic()
                 with pytest.raises(StoreUnavailable, match="cannot be reached"):
                     await store.read("Patient", "w0-1")
-                assert time.monotonic() - began < 8
+                assert time.monotonic() - began < 20
                 await asyncio.to_thread(server.start)
-                for _ in range(600):
-                    if len(answered) >= before + 20:
-                        break
-                    await asyncio.sleep(0.05)
+                await until(lambda: len(answered) >= before + 20)
             finally:
                 running = False
                 await asyncio.gather(*writing)
-            assert len(answered) >= before + 20
             found = await store.read_many([Key("Patient", w.version.id) for w in answered])
             assert found == [w.version for w in answered]
             walked += [version async for part in walk for version in part]
@@ -132,12 +136,13 @@ def test_a_server_that_hangs_is_given_up_after_some_seconds(driver: Any, tmp_pat
                     began = time.monotonic()
                     with pytest.raises(StoreUnavailable):
                         await attempt
-                    assert time.monotonic() - began < 16
+                    assert time.monotonic() - began < 40
             finally:
                 os.kill(process, signal.SIGCONT)
-            for number in range(100):
-                if isinstance(await outcome(store, f"later-{number}"), Written):
-                    break
+            number, deadline = 0, time.monotonic() + 60
+            while not isinstance(await outcome(store, f"later-{number}"), Written):
+                assert time.monotonic() < deadline, "it takes no writes again"
+                number += 1
                 await asyncio.sleep(0.1)
             assert await store.read("Patient", "1") is not None
 

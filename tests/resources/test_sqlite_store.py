@@ -104,7 +104,7 @@ def test_processes_that_write_one_file_lose_and_double_nothing(tmp_path: Path) -
     """Every commit of three processes is there, and the resource they all write has counted each of them."""
     path = tmp_path / "a.sqlite"
     writers = [writer(path, name, 50) for name in "abc"]
-    answered = [line.strip() for process in writers for line in process.communicate(timeout=60)[0].splitlines()]
+    answered = [line.strip() for process in writers for line in process.communicate(timeout=300)[0].splitlines()]
     assert [process.returncode for process in writers] == [0, 0, 0]
     ids, version, events = asyncio.run(contents(path))
     assert ids == set(answered)
@@ -145,11 +145,11 @@ def test_who_follows_another_process_s_commits_misses_none(tmp_path: Path) -> No
         try:
             seen: list[int] = []
             end = time.monotonic() + 2
-            while time.monotonic() < end:
+            while len(seen) <= 1_000 or time.monotonic() < end:
                 async for part in store.outbox(after=seen[-1] if seen else 0):
                     seen += [version.position for version in part]
+                assert time.monotonic() < end + 120, "it writes no more"
             assert seen == list(range(1, len(seen) + 1))
-            assert len(seen) > 1_000
         finally:
             await store.close()
             process.kill()
@@ -277,7 +277,7 @@ def test_the_write_ahead_log_stays_small_under_steady_writes(tmp_path: Path, mon
         store = SqliteStore(path, participant=index, synchronous="NORMAL")
         await store.open()
         pages = restarts = 0
-        until = time.monotonic() + 20
+        until = time.monotonic() + 120
         while restarts < 3 and time.monotonic() < until:
             await store.commit([change(os.urandom(8).hex(), os.urandom(1500).hex())], events=[EVENT] * 20)
             restarts += 0 < store.log_pages < pages
