@@ -12,6 +12,7 @@ from access.worlds import Ask, World, everything
 from fhir_server.access import following
 from resources.stores.sqlite import SqliteStore
 from search.indexes.sqlite.index import SqliteIndex
+from smart_auth import tokens
 
 WATCHED = (
     *((SqliteStore, name) for name in ("read", "read_version", "read_many", "history", "count_history", "commit", "record")),
@@ -22,7 +23,7 @@ WATCHED = (
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Both patients."""
-    made = World(tmp_path_factory.mktemp("paths"), everything())
+    made = World(tmp_path_factory.mktemp("paths"), everything(), audit_checkpoint_seconds=86_400)
     yield made
     made.close()
 
@@ -31,7 +32,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is called on the store and the index, while the test runs."""
     seen: list[str] = []
-    monkeypatch.setattr(following, "CHECKED", 3_600.0)  # what looks for new Consents now and then does so for any request
+    # what looks for new Consents, and tokens up again, now and then does so for any request
+    monkeypatch.setattr(following, "CHECKED", 3_600.0)
+    monkeypatch.setattr(tokens, "KEPT", 3_600_000_000)
     for owner, name in WATCHED:
         monkeypatch.setattr(owner, name, _recording(getattr(owner, name), f"{owner.__name__}.{name}", seen))
     return seen
