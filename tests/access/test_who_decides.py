@@ -231,7 +231,8 @@ def test_relatives_cannot_end_what_keeps_them_away(world: World) -> None:
     actor = {"role": {"text": "relative"}, "reference": _to("RelatedPerson/of-own")}
     kept = {"type": "deny", "actor": [actor], "class": [{"system": "http://hl7.org/fhir/resource-types", "code": "Observation"}]}
     consent = _consent("kept", kept)
-    assert world.ask("patient", Ask("", "POST", "Consent", consent)).status == 201
+    made = world.ask("patient", Ask("", "POST", "Consent", consent))
+    assert made.status == 201
     assert world.ask("everything", Ask("", "PUT", "Consent/kept", consent)).status == 201
     for caller in ("related", "by person"):
         assert world.get(caller, "Observation/lab").status == 404
@@ -241,6 +242,8 @@ def test_relatives_cannot_end_what_keeps_them_away(world: World) -> None:
     assert world.get("everything", "Consent/kept").status == 200
     assert world.get("related", "Observation/lab").status == 404
     assert world.get("still", "Observation/lab").status == 200
+    for id in ("kept", made.json()["id"]):
+        assert world.ask("everything", Ask("", "DELETE", f"Consent/{id}")).status == 204
 
 
 def test_a_person_is_every_one_of_those_it_links_to(world: World) -> None:
