@@ -56,8 +56,8 @@ def observation(id: str, patient: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """Two patients with observations, and a doctor, a patient and another who looked at them."""
-    patients = [{"resourceType": "Patient", "id": id} for id in ("1", "2")]
+    """Two patients with observations, and a doctor, a patient and another who looked at them; two more patients."""
+    patients = [{"resourceType": "Patient", "id": id} for id in ("1", "2", "3", "4")]
     doctor = {"resourceType": "Practitioner", "id": "1", "name": [{"family": "Anna"}]}
     content = [*patients, doctor, observation("a", "1"), observation("b", "2"), observation("c", "1")]
     world = World(tmp_path_factory.mktemp("log"), content, CALLERS)
@@ -181,13 +181,13 @@ def test_nobody_else_is_named_by_what_clients_recorded(reference: str) -> None:
 
 def test_a_document_that_left_the_record_shows(world: World) -> None:
     """A doctor who moves an Observation from one patient to another stands in both logs, whatever the doctor may see."""
-    for patient in ("1", "2"):
+    for patient in ("3", "4"):
         assert world.ask("doctor", Ask("", "PUT", "Observation/moved", observation("moved", patient))).status in (200, 201)
-    for patient in ("1", "2"):
+    for patient in ("3", "4"):
         found = events(world.get("auditor", f"Patient/{patient}/$access-log?_count=5"))
         newest = next(event for event in found if event["subtype"][0]["code"] == "update")
         named = {entity["what"]["reference"] for entity in newest["entity"] if "reference" in entity.get("what", {})}
-        assert named == {"Observation/moved", "Patient/1", "Patient/2"}
+        assert named == {"Observation/moved", "Patient/3", "Patient/4"}
 
 
 def test_it_is_paged_and_narrowed_by_date(world: World) -> None:
