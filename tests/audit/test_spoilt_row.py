@@ -10,13 +10,15 @@ from typing import Any
 
 import apsw
 import httpx
-from audit.conftest import SECRET, lived, tamper, verified
+from audit.conftest import SECRET, Tamper, lived, tamper, verified
 from robustness.running import Server
 
 EVERY = 2
 """Seconds between two checkpoints."""
 LEFT_OUT = "an AuditEvent cannot be read and is left out of the index"
 JSON_LINE = re.compile(r"\{").match
+SPOIL = "CREATE TRIGGER spoil AFTER INSERT ON log BEGIN UPDATE log SET body = x'00' WHERE seq = NEW.seq; END"
+"""Rows are spoilt in the transaction that writes them: no checkpoint has read one before that."""
 
 
 def test_one_spoilt_row_keeps_nothing_else_from_being_signed(tmp_path: Path) -> None:
@@ -24,10 +26,13 @@ def test_one_spoilt_row_keeps_nothing_else_from_being_signed(tmp_path: Path) -> 
     folder = tmp_path / "data"
     environment = {"FHIR_SECRET": SECRET.decode(), "FHIR_AUDIT_CHECKPOINT_SECONDS": str(EVERY)}
     server = Server(folder, environment=environment)
-    with server, httpx.Client(base_url=server.base) as http:
-        for number in range(3):
+    with server, httpx.Client(base_url=server.base, timeout=60) as http:
+        for number in range(2):
             assert http.get(f"Patient/{number}").status_code == 404
-        position = spoil_newest(folder)
+        tamper(folder, waiting(SPOIL))
+        assert http.get("Patient/spoilt").status_code == 404
+        tamper(folder, waiting("DROP TRIGGER spoil"))
+        position = newest(folder)
         assert http.get("Patient/after").status_code == 404
         [line] = until(lambda: logged(server, "an AuditEvent cannot be read"))
         assert (line["level"], line["event"]) == ("critical", f"event-{position}")
@@ -50,7 +55,7 @@ def test_one_spoilt_row_leaves_searches_and_reads_as_they_are(tmp_path: Path) ->
     asyncio.run(lived(folder, 4))
     position = spoil_newest(folder)
     server = Server(folder, environment={"FHIR_SECRET": SECRET.decode()})
-    with server, httpx.Client(base_url=server.base, timeout=30) as http:
+    with server, httpx.Client(base_url=server.base, timeout=60) as http:
         assert http.put("Patient/p", json={"resourceType": "Patient", "id": "p"}).status_code == 201
         assert http.get("AuditEvent?_summary=count").json()["total"] >= 7
         assert http.get("AuditEvent?_count=50&_sort=-date").status_code == 200
@@ -67,15 +72,26 @@ def test_one_spoilt_row_leaves_searches_and_reads_as_they_are(tmp_path: Path) ->
 
 def spoil_newest(folder: Path) -> int:
     """Make the newest row of events one that nobody can read; its position."""
+    position = newest(folder)
+    tamper(folder, waiting(f"UPDATE log SET body = x'00' WHERE seq = {position}"))
+    return position
+
+
+def newest(folder: Path) -> int:
+    """The position of the newest row of events."""
     found: list[int] = []
+    tamper(folder, lambda connection: found.extend(row for (row,) in connection.execute("SELECT max(seq) FROM log")))
+    return found[0]
+
+
+def waiting(statement: str) -> Tamper:
+    """The statement, once a server that writes at this moment lets it."""
 
     def work(connection: apsw.Connection) -> None:
-        connection.set_busy_timeout(5_000)
-        found.extend(row for (row,) in connection.execute("SELECT max(seq) FROM log"))
-        connection.execute("UPDATE log SET body = x'00' WHERE seq = ?", (found[0],))
+        connection.set_busy_timeout(60_000)
+        connection.execute(statement)
 
-    tamper(folder, work)
-    return found[0]
+    return work
 
 
 def logged(server: Server, message: str) -> list[Any]:
@@ -91,7 +107,7 @@ def signed_behind(server: Server, position: int) -> list[Any]:
 
 def until(work: Callable[[], list[Any]]) -> list[Any]:
     """What `work` comes to as soon as it comes to anything."""
-    end = time.monotonic() + 10 * EVERY
+    end = time.monotonic() + 60
     while not (found := work()):
         assert time.monotonic() < end
         time.sleep(0.05)
