@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from asyncio import StreamReader, StreamWriter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +40,19 @@ def settings_of(folder: Path, url: str, prefix: str) -> Settings:
     asyncio.run(lived(folder, 12))
     chosen = {"data_dir": folder, "audit_archive": folder / "archive", "audit_retention_days": 2, "secret": SECRET.decode()}
     return load_settings(chosen | {"search_url": url, "search_prefix": prefix, "search_wait": 60})
+
+
+class Gate(SlowWay):
+    """A way to Elasticsearch on which no answer comes while it is `closed`."""
+
+    closed = False
+
+    async def _pump(self, reader: StreamReader, writer: StreamWriter, slow: bool) -> None:
+        while piece := await reader.read(65_536):
+            while slow and self.closed:  # noqa: ASYNC110 (another thread opens it)
+                await asyncio.sleep(0.01)
+            writer.write(piece)
+            await writer.drain()
 
 
 async def retaining(ctx: Context) -> Retention:
@@ -82,23 +96,24 @@ def test_a_server_removes_them_from_elasticsearch(tmp_path: Path, prefix: str, m
 
 def test_they_leave_it_later_where_it_is_late(tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where Elasticsearch does not answer in time they are removed from it in the next round, though there is nothing more to archive."""
-    monkeypatch.setattr(retention, "_INDEXED", 0.3)
 
-    async def test(way: SlowWay) -> None:
+    async def test(way: Gate) -> None:
         async with open_context(settings) as ctx:
             before = await indexed(ctx)
             made = await retaining(ctx)
-            way.delay = 1.5
+            way.closed = True
             await ctx.store.commit((), events=[EVENT])
+            monkeypatch.setattr(retention, "_INDEXED", 0.3)
             with pytest.raises(StoreUnavailable):
                 await made.once()
-            way.delay = 0.0
+            monkeypatch.undo()
+            way.closed = False
             left = await stored(ctx)
             assert len(left) < 5
             assert await indexed(ctx) >= before
             await made.once()
             assert await indexed(ctx) == left
 
-    with SlowWay(urlsplit(service("elasticsearch")).port or 0) as way:
+    with Gate(urlsplit(service("elasticsearch")).port or 0) as way:
         settings = settings_of(tmp_path, way.url, prefix)
         asyncio.run(test(way))
