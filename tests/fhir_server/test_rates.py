@@ -96,6 +96,12 @@ async def test_memory_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await counter.hit("caller 999", Rate(1, 3_600), 1) > 0
 
 
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis has as long as it takes to answer."""
+    monkeypatch.setattr(rates, "TIMEOUT", 60.0)
+
+
 @asynccontextmanager
 async def _two(url: str) -> AsyncIterator[tuple[Counter, Counter]]:
     async with aclosing(InRedis(url)) as one, aclosing(InRedis(url)) as other:
@@ -103,6 +109,7 @@ async def _two(url: str) -> AsyncIterator[tuple[Counter, Counter]]:
 
 
 @pytest.mark.anyio
+@pytest.mark.usefixtures("unhurried")
 async def test_processes_share_one_count_in_redis() -> None:
     """Two counters on one Redis allow together what one alone would, and say when to come back."""
     key, limit = uuid4().hex, Rate(20, 3_600)
@@ -115,6 +122,7 @@ async def test_processes_share_one_count_in_redis() -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.usefixtures("unhurried")
 async def test_without_redis_each_process_counts_for_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
