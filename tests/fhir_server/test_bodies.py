@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fhir_server.rest import bodies
@@ -31,6 +31,7 @@ def status(pieces: Iterable[bytes], headers: dict[str, str], limit: int = 1000, 
     return refused.value.status
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=900), st.sampled_from(["", "identity", "gzip", "x-gzip", "zstd"]), st.integers(1, 50))
 def test_what_was_sent_arrives(body: bytes, coding: str, step: int) -> None:
     """Any body within the limit arrives whole, whatever its coding and its pieces."""

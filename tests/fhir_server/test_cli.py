@@ -20,7 +20,7 @@ def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedP
     """The finished command."""
     command = [sys.executable, "-m", "fhir_server", *arguments]
     return subprocess.run(
-        command, cwd=cwd, env=clean_environment(**environment), capture_output=True, text=True, check=False, timeout=60
+        command, cwd=cwd, env=clean_environment(**environment), capture_output=True, text=True, check=False, timeout=300
     )
 
 
@@ -136,7 +136,7 @@ def test_a_broken_database_is_named(tmp_path: Path) -> None:
 def test_serve_stops_when_asked(workers: str, sign: signal.Signals, tmp_path: Path) -> None:
     """SIGTERM and Ctrl+C end it in order, with any number of workers, without a traceback."""
     with Server(tmp_path / "data", "--workers", workers) as server:
-        assert httpx.get(f"{server.base}/metadata").status_code == 200
+        assert httpx.get(f"{server.base}/metadata", timeout=60).status_code == 200
         assert server.process is not None
         os.kill(server.process.pid, sign)
         assert server.wait() in (0, 130, -sign)
@@ -147,12 +147,12 @@ def test_sample_data_come_once_and_only_into_an_empty_store(tmp_path: Path) -> N
     """--sample-data fills an empty store at the first start, leaves it alone at the second, and any other store altogether."""
     for _ in range(2):
         with Server(tmp_path / "data", "--sample-data") as server:
-            assert httpx.get(f"{server.base}/Patient?_summary=count").json()["total"] == 20
+            assert httpx.get(f"{server.base}/Patient?_summary=count", timeout=60).json()["total"] == 20
             server.stop()
     (tmp_path / "own.ndjson").write_text('{"resourceType":"Patient","id":"own"}')
     assert run("load", "own.ndjson", "--data-dir", "other", cwd=tmp_path).returncode == 0
     with Server(tmp_path / "other", "--sample-data") as server:
-        assert httpx.get(f"{server.base}/Patient?_summary=count").json()["total"] == 1
+        assert httpx.get(f"{server.base}/Patient?_summary=count", timeout=60).json()["total"] == 1
 
 
 def test_check_config_shows_what_is_in_effect(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def reindex(data_dir: Path, *types: str, **environment: str) -> tuple[int, Any, 
 
 def found(server: Server) -> int:
     """How many Observations of the Patient 1 of this server there are."""
-    total: int = httpx.get(f"{server.base}/Observation?subject=Patient/1&_total=accurate").json()["total"]
+    total: int = httpx.get(f"{server.base}/Observation?subject=Patient/1&_total=accurate", timeout=60).json()["total"]
     return total
 
 
@@ -41,7 +41,7 @@ def test_the_embedded_index_is_built_anew_once_the_server_is_stopped(tmp_path: P
         "subject": {"reference": "http://new.example/fhir/Patient/1"},
     }
     with Server(data) as server:
-        assert httpx.put(f"{server.base}/Observation/1", json=observation).status_code == 201
+        assert httpx.put(f"{server.base}/Observation/1", json=observation, timeout=60).status_code == 201
         assert found(server) == 0
         old = server.port
         code, result, errors = reindex(data)
@@ -56,7 +56,7 @@ def test_the_embedded_index_is_built_anew_once_the_server_is_stopped(tmp_path: P
     with Server(data, environment=NEW) as server:
         assert found(server) == 1
         assert "were indexed for" not in server.log()
-        trail = httpx.get(f"{server.base}/AuditEvent?entity=Observation/1&subtype=update&_total=accurate").json()
+        trail = httpx.get(f"{server.base}/AuditEvent?entity=Observation/1&subtype=update&_total=accurate", timeout=60).json()
         assert trail["total"] == 1
 
 

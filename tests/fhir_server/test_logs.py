@@ -93,7 +93,7 @@ from fhir_server.observability import configure_logging
 configure_logging("debug")
 server = http.server.HTTPServer(("127.0.0.1", 0), type("Quiet", (http.server.BaseHTTPRequestHandler,), {"log_message": lambda *_: None}))
 threading.Thread(target=server.handle_request).start()
-httpx.get(f"http://127.0.0.1:{server.server_port}/Patient.ndjson?signature=SECRET", headers={"Authorization": "Bearer SECRET"})
+httpx.get(f"http://127.0.0.1:{server.server_port}/Patient.ndjson?signature=SECRET", headers={"Authorization": "Bearer SECRET"}, timeout=60)
 logging.getLogger("fhir_server.sample").debug("of our own")
 logging.getLogger("httpx").warning("of theirs")
 """
@@ -101,5 +101,5 @@ logging.getLogger("httpx").warning("of theirs")
 
 def test_libraries_log_warnings_only() -> None:
     """Also when everything is to be logged: what they tell of each request holds its URL and headers, and those may hold secrets."""
-    told = subprocess.run([sys.executable, "-c", LOGGING], capture_output=True, text=True, timeout=60, check=True).stderr
+    told = subprocess.run([sys.executable, "-c", LOGGING], capture_output=True, text=True, timeout=300, check=True).stderr
     assert [json.loads(line)["message"] for line in told.splitlines()] == ["of our own", "of theirs"]

@@ -33,6 +33,7 @@ def test_a_failing_index_is_told_without_its_own_words(tmp_path: Path) -> None:
 def lose_the_index(database: Path) -> None:
     """Drop every table that a search may ask, as a damaged file would."""
     connection = apsw.Connection(str(database))
+    connection.set_busy_timeout(60_000)
     connection.execute("PRAGMA foreign_keys = OFF")
     names = connection.execute(
         "SELECT name FROM sqlite_schema WHERE type = 'table' AND name IN ('item', 'idx', 'packed')"
