@@ -66,6 +66,17 @@ async def rows(url: str, sql: str) -> list[Any]:
         await connection.close()
 
 
+async def alone(url: str) -> None:
+    """Wait until all other connections to the database have ended: each tells the statistics at its end what it has read."""
+    others = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    )
+    async with asyncio.timeout(60):
+        while (await rows(url, others)) != [(0,)]:
+            await asyncio.sleep(0.01)
+
+
 SPELLINGS = [
     b'{"resourceType":"Observation","valueQuantity":{"value":72.50}}',
     b'{"resourceType":"Observation","z":1,"a":{"y":2,"b":3},"id":"x"}',
@@ -373,8 +384,10 @@ def test_pages_read_what_they_show_and_little_more(url: str, planning: str) -> N
     execute(url, *FILL.replace("BODY", Bodies().pack(b"{}").hex()).split(";"))
     read = {}
     for name, page in PAGES.items():
+        asyncio.run(alone(url))
         execute(url, "SELECT pg_stat_reset()")
         on(f"{url}?plan_cache_mode={planning}", page)
+        asyncio.run(alone(url))
         counted = (
             "SELECT sum(seq_tup_read)::int + (SELECT sum(idx_tup_read)::int FROM pg_stat_user_indexes) FROM pg_stat_user_tables"
         )
