@@ -1,12 +1,14 @@
 """A forgotten password: the link that comes by a real mail server, what it is good for, what a stranger learns."""
 
+import asyncio
 import re
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import pyotp
@@ -15,8 +17,8 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message as Received
 from aiosmtpd.smtp import AuthResult
 from people import PASSWORD, SIGN_IN, Browser, Found, People, people, said
-from robustness.running import free_port
 
+from smart_auth.people import mail as mail_sending
 from smart_auth.people import reset
 from smart_auth.people.delays import FREE
 from smart_auth.settings import SignInSettings
@@ -51,9 +53,17 @@ class Post:
     inbox: Inbox
     seen: int = field(default=0)
 
+    def settled(self) -> int:
+        """How many mails there are once all that was to be sent, beside any answer until now, has been sent."""
+        deadline = time.monotonic() + 60
+        while mail_sending._running:
+            assert time.monotonic() < deadline, "mails are still being sent"
+            time.sleep(0.01)
+        return len(self.inbox.mails)
+
     def next(self) -> Message:
         """The next mail."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while len(self.inbox.mails) <= self.seen:
             assert time.monotonic() < deadline, "no mail came"
             time.sleep(0.01)
@@ -69,18 +79,39 @@ class Post:
         return found.group(1)
 
 
+class MailServer(Controller):
+    """Takes mail at a port of 127.0.0.1 that is its own from the first, in a `with` statement."""
+
+    def __init__(self, inbox: Inbox, **options: Any) -> None:
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        super().__init__(inbox, hostname="127.0.0.1", port=self._listening.getsockname()[1], ready_timeout=60.0, **options)
+
+    def _create_server(self) -> Awaitable[asyncio.AbstractServer]:
+        return self.loop.create_server(self._factory_invoker, sock=self._listening)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
 @pytest.fixture(scope="module")
-def post(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Post]:
-    """A server that sends its mail to a mail server of the test."""
-    inbox, port = Inbox(), free_port()
-    controller = Controller(inbox, hostname="127.0.0.1", port=port)
-    controller.start()
-    settings: dict[str, Any] = {"smtp_url": f"smtp://127.0.0.1:{port}", "mail_from": "Clinic <no-reply@example.org>"}
-    try:
+def posted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Post]:
+    """What `post` gives, for all tests."""
+    with MailServer(inbox := Inbox()) as server:
+        settings: dict[str, Any] = {"smtp_url": f"smtp://127.0.0.1:{server.port}", "mail_from": "Clinic <no-reply@example.org>"}
         with people(tmp_path_factory.mktemp("post"), 40, **settings) as made:
             yield Post(made, inbox)
-    finally:
-        controller.stop()
+
+
+@pytest.fixture
+def post(posted: Post) -> Post:
+    """A server that sends its mail to a mail server of the test. What earlier tests had sent has come."""
+    posted.crowd.clock.catch_up()
+    posted.seen = posted.settled()
+    return posted
 
 
 def ask(browser: Browser, text: str) -> httpx.Response:
@@ -184,8 +215,7 @@ def test_nobody_learns_who_has_an_account(post: Post) -> None:
         answers.append((answer.status_code, answer.text, sorted(browser.cookies())))
     assert all(answer == answers[0] for answer in answers) and answers[0][0] == 200
     post.link()
-    time.sleep(0.2)
-    assert len(post.inbox.mails) == post.seen, [mail["To"] for mail in post.inbox.mails[post.seen :]]
+    assert post.settled() == post.seen, [mail["To"] for mail in post.inbox.mails[post.seen :]]
 
 
 def test_mail_cannot_be_sent_for_ever(post: Post) -> None:
@@ -268,12 +298,14 @@ def test_without_a_mail_server(crowd: People) -> None:
 
 def test_a_mail_server_that_is_down(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The answer is the same, and the log says that mail fails, without saying whose."""
-    with people(tmp_path / "down", 1, needing=0, smtp_url=f"smtp://127.0.0.1:{free_port()}") as made:
-        assert DONE in ask(made.browser(), "user0").text
-        deadline = time.monotonic() + 10
-        while "a mail could not be sent" not in caplog.text:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+    with socket.socket() as nobody:  # has the port, and does not listen
+        nobody.bind(("127.0.0.1", 0))
+        with people(tmp_path / "down", 1, needing=0, smtp_url=f"smtp://127.0.0.1:{nobody.getsockname()[1]}") as made:
+            assert DONE in ask(made.browser(), "user0").text
+            deadline = time.monotonic() + 60
+            while "a mail could not be sent" not in caplog.text:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
     assert "user0" not in caplog.text and PASSWORD not in caplog.text
 
 
@@ -285,16 +317,12 @@ def test_a_mail_server_with_a_password(tmp_path: Path) -> None:
         told.append(data)
         return AuthResult(success=True)
 
-    inbox, port = Inbox(), free_port()
     options = {"auth_require_tls": False, "authenticator": authenticate}
-    controller = Controller(inbox, hostname="127.0.0.1", port=port, **options)
-    controller.start()
-    try:
-        with people(tmp_path / "guarded", 1, needing=0, smtp_url=f"smtp://me%40clinic:p%3Aw@127.0.0.1:{port}") as made:
+    with MailServer(inbox := Inbox(), **options) as server:
+        url = f"smtp://me%40clinic:p%3Aw@127.0.0.1:{server.port}"
+        with people(tmp_path / "guarded", 1, needing=0, smtp_url=url) as made:
             ask(made.browser(), "user0")
             Post(made, inbox).link()
-    finally:
-        controller.stop()
     assert [(each.login, each.password) for each in told] == [(b"me@clinic", b"p:w")]
 
 
