@@ -3,6 +3,7 @@
 import asyncio
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -226,22 +227,29 @@ def test_a_long_search_goes_on_in_a_thread(tmp_path: Path) -> None:
 
 def test_what_was_long_before_begins_in_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A search like one that was long does not hold up the loop again; when one like it proves short, the next is done there."""
-    made = Database(tmp_path / "a.sqlite", budget=0.003)
-    made.update([applied(row, f"Patient/{row}", DOCUMENTS["Patient/1"]) for row in range(100, 4000)])
+    budget = 0.2
+    made = Database(tmp_path / "a.sqlite", budget=budget)
+    made.update([applied(row, f"Patient/{row}", DOCUMENTS["Patient/1"]) for row in range(100, 400)])
     where: list[bool] = []  # of each transaction: whether it is on the loop's thread
-    transaction = Reader.transaction
+    transaction, lasting = Reader.transaction, False
 
     def seen(self: Reader, seconds: float) -> Any:
-        where.append(threading.current_thread() is threading.main_thread())
-        return transaction(self, seconds)
+        here = threading.current_thread() is threading.main_thread()
+        where.append(here)
+        began = time.thread_time()
+        while lasting and not here and time.thread_time() - began < 2 * budget:
+            pass  # as much work as it takes
+        return transaction(self, -1.0 if lasting and here else seconds)
 
     monkeypatch.setattr(Reader, "transaction", seen)
 
     async def run() -> None:
+        nonlocal lasting
         await made.index.open()
         long, short = (asked(f"Patient?_id:not={id}&family={name}&_sort=gender,-family") for id, name in ((1, "m"), (2, "nobody")))
         begun = []
         for query in (long, long, short, short):
+            lasting = query is long
             where.clear()
             await made.index.search(query)
             begun.append(where[0])
@@ -277,9 +285,10 @@ def test_long_searches_wait_in_a_short_queue(tmp_path: Path, monkeypatch: pytest
     free, transaction = threading.Event(), Reader.transaction
 
     def held(self: Reader, seconds: float) -> Any:
-        if threading.current_thread() is not threading.main_thread():
-            free.wait(20)
-        return transaction(self, seconds)
+        if threading.current_thread() is threading.main_thread():
+            return transaction(self, seconds)
+        free.wait(60)
+        return transaction(self, 60.0)  # only those that wait are to run out of time
 
     monkeypatch.setattr(Reader, "transaction", held)
     monkeypatch.setattr("search.indexes.sqlite.index._MOST_WAITING", most)
@@ -422,13 +431,12 @@ def test_words_are_gathered_in_the_background(tmp_path: Path) -> None:
         await database.index.open()
         with pytest.raises(Preparing, match="33 % are done"):
             await database.index.search(query)
-        for _ in range(50):
-            await asyncio.sleep(0.1)
-            with suppress(Preparing):
-                assert (await database.index.search(query)).total == 30
-                break
-        else:
-            pytest.fail("the words were not gathered")
+        async with asyncio.timeout(60):
+            while True:
+                await asyncio.sleep(0.1)
+                with suppress(Preparing):
+                    assert (await database.index.search(query)).total == 30
+                    break
         await database.index.close()
 
     asyncio.run(test())

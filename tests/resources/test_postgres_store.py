@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -72,9 +73,10 @@ async def alone(url: str) -> None:
         "SELECT count(*) FROM pg_stat_activity"
         " WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
     )
-    async with asyncio.timeout(60):
-        while (await rows(url, others)) != [(0,)]:
-            await asyncio.sleep(0.01)
+    deadline = time.monotonic() + 60
+    while await rows(url, others) != [(0,)]:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
 
 
 SPELLINGS = [
