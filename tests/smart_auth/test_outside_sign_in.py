@@ -117,7 +117,7 @@ def test_what_apps_may_do_ends_with_the_role(outside: Outside, claims: dict[str,
     assert browser.read("Patient/bert", token).status_code == 200 and browser.http.get("/account").status_code == 200
     outside.entered(sub=subject, **claims)
     assert browser.http.get("/account").status_code == 303
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while browser.read("Patient/bert", token).status_code != 401:
         assert time.monotonic() < deadline, "the token still counts"
         time.sleep(0.05)
@@ -133,7 +133,7 @@ def test_a_change_that_is_interrupted_is_seen_again(outside: Outside, monkeypatc
         patch.setattr(outside_sign_in, "revoke_all", _ends)
         assert outside.entered(**changed)[1].status_code == 503
     outside.entered(**changed)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while browser.read("Patient/bert", token).status_code != 401:
         assert time.monotonic() < deadline, "the token still counts"
         time.sleep(0.05)
