@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import httpx
 from api.conftest import Running
+from migrating import standing
 from robustness.running import ROOT, clean_environment
 from typer.testing import CliRunner
 
@@ -50,9 +51,20 @@ def imported(folder: Path, *arguments: str, **environment: str) -> Done:
     return Done(result.exit_code, summary, told, " ".join(result.output.split()))
 
 
-def beginning(folder: Path, *arguments: str) -> "subprocess.Popen[bytes]":
-    """An import in a process of its own, to be killed."""
-    command = (sys.executable, "-m", "fhir_server", "import", *arguments, "--data-dir", str(folder), "--report", os.devnull)
+def beginning(folder: Path, what: str, count: int, *arguments: str) -> "subprocess.Popen[bytes]":
+    """An import in a process of its own, which stands still once so much is done (standing.py), to be killed."""
+    command = (
+        sys.executable,
+        standing.__file__,
+        what,
+        str(count),
+        "import",
+        *arguments,
+        "--data-dir",
+        str(folder),
+        "--report",
+        os.devnull,
+    )
     quiet = subprocess.DEVNULL
     return subprocess.Popen(command, cwd=ROOT, env=clean_environment(FHIR_PORT="1"), stdout=quiet, stderr=quiet)
 

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -36,7 +37,8 @@ def mapping(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def filled(mapping: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store into which the rows were imported, by a process that was killed, and one that was not."""
     folder = Path(tmp_path_factory.mktemp("filled")) / "data"
-    _killed(folder, lambda: _written(folder) > 800, "csv", str(mapping))
+    _killed(folder, "written", 800, "csv", str(mapping))
+    assert 800 < _written(folder) < 2 * ROWS
     done = imported(folder, "csv", str(mapping))
     assert done.code == 0, done.said
     assert done.of("received") == done.of("verified") == done.of("written") == COUNTS and done.of("unchanged") == {}
@@ -59,10 +61,10 @@ def test_rows(source: httpx.Client) -> None:
 def test_pages(source: httpx.Client, tmp_path: Path) -> None:
     """Killed while pages are fetched, and while they are written."""
     folder, command = tmp_path / "data", ("server", str(source.base_url), "--by", "pages", "--type", "Patient", "--count", "100")
-    _killed(folder, lambda: _fetched(folder) > 20_000, *command)
+    _killed(folder, "fetched", 20_000, *command)
     pages = _fetched(folder)
     assert pages > 20_000 and _written(folder) == 0
-    _killed(folder, lambda: _written(folder) > 400, *command)
+    _killed(folder, "written", 400, *command)
     assert 400 < _written(folder) < ROWS
     done = imported(folder, *command)
     assert done.code == 0, done.said
@@ -73,11 +75,9 @@ def test_pages(source: httpx.Client, tmp_path: Path) -> None:
 
 def test_two_at_a_time(mapping: Path, tmp_path: Path) -> None:
     """The same import a second time beside the first one is refused."""
-    process = beginning(tmp_path / "data", "csv", str(mapping))
+    process = beginning(tmp_path / "data", "written", 0, "csv", str(mapping))
     try:
-        while not _written(tmp_path / "data"):
-            assert process.poll() is None
-            time.sleep(0.01)
+        _wait(process, lambda: _written(tmp_path / "data") > 0)
         done = imported(tmp_path / "data", "csv", str(mapping))
         assert done.code == 2 and "the same import is under way in another process" in done.said
     finally:
@@ -88,24 +88,35 @@ def test_two_at_a_time(mapping: Path, tmp_path: Path) -> None:
 def test_an_export(source: httpx.Client, tmp_path: Path) -> None:
     """Killed while it waits, and while files are written; the source is asked for one export only."""
     folder, command = tmp_path / "data", ("server", str(source.base_url), "--by", "export")
-    _killed(folder, lambda: any(folder.glob("import/*/export.json")), *command)
+    _killed(folder, "export", 0, *command)
     first = _export(folder)
-    _killed(folder, lambda: _written(folder) > 400, *command)
+    _killed(folder, "written", 400, *command)
+    assert 400 < _written(folder) < 2 * ROWS
     assert _export(folder) == first
     done = imported(folder, *command)
     assert done.code == 0, done.said
     assert done.of("source") == done.of("written") == done.of("verified") == COUNTS
 
 
-def _killed(folder: Path, when: Callable[[], bool], *command: str) -> None:
-    """Begin the command, and kill it as soon as that holds."""
-    process = beginning(folder, *command)
-    deadline = time.monotonic() + 60
-    while not when():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.005)
+def _killed(folder: Path, what: str, count: int, *command: str) -> None:
+    """Begin the command, and kill it where it stands still, when more than that is done."""
+    done: dict[str, Callable[[], bool]] = {
+        "written": lambda: _written(folder) > count,
+        "fetched": lambda: _fetched(folder) > count,
+        "export": lambda: any(folder.glob("import/*/export.json")),
+    }
+    process = beginning(folder, what, count, *command)
+    _wait(process, done[what])
     process.kill()
     assert process.wait() == -9
+
+
+def _wait(process: "subprocess.Popen[bytes]", met: Callable[[], bool]) -> None:
+    """Until that holds."""
+    deadline = time.monotonic() + 60
+    while not met():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def _written(folder: Path) -> int:
