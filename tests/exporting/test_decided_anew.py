@@ -63,7 +63,7 @@ def server(tmp_path: Path, gate: Gate) -> Iterator[OAuth]:
 def _begun(server: OAuth, client: httpx.Client, gate: Gate, files: int) -> str:
     """An export of Patients of which some files are there."""
     gate.left = files
-    url, deadline = begin(client, "$export?_type=Patient"), time.monotonic() + 30
+    url, deadline = begin(client, "$export?_type=Patient"), time.monotonic() + 60
     while gate.left:
         assert client.get(url).status_code == 202 and time.monotonic() < deadline
     return url
@@ -100,7 +100,7 @@ def test_rights_that_end_between_files(server: OAuth, gate: Gate, ending: str, t
         asyncio.run(_end(server, ending))
         gate.left = 1_000
         assert text in refused(finished(client, url), 403)
-        folder, deadline = Path(server.settings.data_dir) / "files", time.monotonic() + 10
+        folder, deadline = Path(server.settings.data_dir) / "files", time.monotonic() + 60
         while list(folder.rglob("*.ndjson")):
             assert time.monotonic() < deadline
 

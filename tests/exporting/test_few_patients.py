@@ -51,18 +51,19 @@ def _made(random: random.Random, number: int) -> Json:
 
 
 class World:
-    """A server, and what is written into it by chance. While it is `stepping` an export goes on a step each time that it is allowed to."""
+    """A server, and what is written into it by chance. While it is `stepping` an export `waits` before each step until it is allowed to do
+    it; the first is behind the moment of which it is."""
 
     def __init__(self, client: httpx.Client, files: Path) -> None:
         self.client, self.files = client, files
-        self.stepping, self.allowed = False, 0
+        self.stepping, self.waits = False, False
         self.random = random.Random(1)
 
     async def step(self) -> None:
         """In the server: wait until the next step may be done."""
         if self.stepping:
-            await until(lambda: self.allowed > 0 or not self.stepping, 60)
-            self.allowed -= 1
+            self.waits = True
+            await until(lambda: not (self.waits and self.stepping), 60)
 
     def write(self) -> None:
         """Write or delete something."""
@@ -76,12 +77,13 @@ class World:
     def job(self, path: str, *, disturbed: bool = False) -> tuple[dict[str, list[bytes]], bool]:
         """The bytes of an export's files by list and type, and whether its documents were found by the index. `disturbed`: something is
         written between all of its steps."""
-        self.stepping, self.allowed = disturbed, 0
+        self.stepping, self.waits = disturbed, False
         url = begin(self.client, path)
         while disturbed and self.client.get(url).status_code == 202:
-            self.write()
-            self.allowed += 1
-            time.sleep(0.02)
+            if self.waits:
+                self.write()
+                self.waits = False
+            time.sleep(0.005)
         self.stepping = False
         told, found = ended(self.client, url), dict[str, list[bytes]]()
         for role in ("output", "deleted", "error"):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -20,19 +21,26 @@ from fhir_server.exporting import plan
 from fhir_server.exporting.writing import output
 from fhir_server.files.contract import FileMissing, FilesUnavailable
 from fhir_server.files.folder import Folder
-from fhir_server.jobs import runner
-from resources import structure
+from fhir_server.jobs import ending, runner
+from resources import instants, structure
 from resources.documents import decode
 
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 
+async def _never(self: runner.Runner) -> bool:
+    """In place of a round: nobody works."""
+    return False
+
+
 @pytest.mark.parametrize("path", ["$export", "Patient/$export", "Group/g/$export"])
-def test_a_job_from_beginning_to_end(service: httpx.Client, path: str) -> None:
+def test_a_job_from_beginning_to_end(service: httpx.Client, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     """[I19, I20, I21, I22, I34] 202 with progress and whole seconds at first, then 200 and the manifest as plain JSON, with all of its
     members; files are not empty, and live until Expires."""
-    url = begin(service, path)
-    at_once = service.get(url, headers={"Accept": "application/json"})
+    with monkeypatch.context() as resting:
+        resting.setattr(runner.Runner, "_round", _never)
+        url = begin(service, path)
+        at_once = service.get(url, headers={"Accept": "application/json"})
     assert at_once.status_code == 202 and 0 < len(at_once.headers["x-progress"]) < 100
     assert int(at_once.headers["retry-after"]) > 0
     answer = finished(service, url)
@@ -118,8 +126,9 @@ def small(tmp_path: Path) -> Iterator[httpx.Client]:
         yield client
 
 
-def test_too_many_jobs_and_questions(small: httpx.Client) -> None:
+def test_too_many_jobs_and_questions(small: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """[I32] 429 with Retry-After and an OperationOutcome: more jobs at a time than are allowed, and questions too often."""
+    monkeypatch.setattr(runner.Runner, "_round", _never)
     url = begin(small)
     for answer in (small.get("$export", headers=KICK_OFF), *[small.get(url) for _ in range(4)][3:]):
         assert answer.status_code == 429 and int(answer.headers["retry-after"]) > 0
@@ -157,19 +166,23 @@ def test_files_of_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert partial["output"]
 
 
-def test_what_has_expired_is_gone(tmp_path: Path) -> None:
+def test_what_has_expired_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """[I34] After the hours that the results of jobs are kept it is 404, and its files are deleted."""
-    running = Running(tmp_path, jobs_kept=1.2 / 3600, rate_limit_polls="off")
+    now, ahead = instants.now, 0
+    monkeypatch.setattr(instants, "now", lambda: now() + ahead)
+    monkeypatch.setattr(ending, "CLEAR", 0.0)
+    running = Running(tmp_path, jobs_kept=2, rate_limit_polls="off")
     running.start()
     with httpx.Client(base_url=f"{running.root}/fhir/", timeout=30) as client:
         client.put("Patient/a", json=patient("a")).raise_for_status()
         url = begin(client)
         [item] = ended(client, url)["output"]
-        while client.get(url).status_code == 200:
-            pass
-        assert client.get(item["url"]).status_code == 404
-        for _ in range(100):
-            if not list((tmp_path / "files").rglob("*.ndjson")):
-                break
-            client.get("metadata")
+        ahead = 7_100_000_000
+        assert client.get(url).status_code == client.get(item["url"]).status_code == 200
+        ahead = 7_300_000_000
+        assert client.get(url).status_code == client.get(item["url"]).status_code == 404
+        deadline = time.monotonic() + 60
+        while list((tmp_path / "files").rglob("*.ndjson")):
+            assert time.monotonic() < deadline, "its files stay"
+            time.sleep(0.05)
         running.stop()

@@ -204,4 +204,4 @@ def test_provenance(bulk: httpx.Client) -> None:
     ]
     unknown = "$export?includeAssociatedData=_everything"
     refused(bulk.get(unknown, headers=KICK_OFF), 400)
-    assert begin(bulk, unknown, lenient=True)
+    assert ended(bulk, begin(bulk, unknown, lenient=True))["error"]

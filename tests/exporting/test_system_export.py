@@ -1,5 +1,6 @@
 """Everything is exported: once, as it is stored, of one moment."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         made.put("Patient/p3", json={"resourceType": "Patient", "id": "p3", "active": True}).raise_for_status()
         made.delete("Patient/p4").raise_for_status()
         made.put("Organization/o", json={"resourceType": "Organization", "id": "o", "name": "Ward"}).raise_for_status()
+        time.sleep(0.01)  # what is stored tells milliseconds, and `_since` counts from the beginning of one
         yield made
     server.stop()
 
