@@ -136,7 +136,7 @@ class RemoteKeys:
             return read_published(body), _seconds(cache_control)
         except UnusableKeys as unusable:
             raise Unreachable(str(unusable)) from None
-        except TimeoutError:
+        except (TimeoutError, httpx.TimeoutException):  # both have the same limit: either may be first
             raise Unreachable(f"it did not answer within {SECONDS:.0f} seconds") from None
         except (OSError, ValueError, httpx.HTTPError, httpx.InvalidURL) as failure:
             raise Unreachable(str(failure) or type(failure).__name__) from None

@@ -72,7 +72,7 @@ async def fetched(
                 body += part
                 if len(body) > LARGEST:
                     raise unavailable(f"{host} answers more than {LARGEST} bytes")
-    except TimeoutError:
+    except (TimeoutError, httpx.TimeoutException):  # both have the same limit: either may be first
         raise unavailable(f"{host} did not answer within {SECONDS:.0f} seconds") from None
     except (OSError, ValueError, httpx.HTTPError, httpx.InvalidURL) as failure:
         raise unavailable(f"{host} cannot be reached: {type(failure).__name__}") from None

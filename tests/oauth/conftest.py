@@ -7,6 +7,7 @@ import pytest
 from oauth.world import OAuth
 
 from resources.store import RecordChange
+from smart_auth.client_keys import jwks_uri
 from smart_auth.happenings import Happening
 from smart_auth.service import Service
 
@@ -16,6 +17,14 @@ def oauth(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OAuth]:
     one = OAuth(tmp_path_factory.mktemp("oauth"), registration="open")
     yield one
     one.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def patient() -> Iterator[None]:
+    """The server waits for keys longer than this machine may be busy with something else."""
+    with pytest.MonkeyPatch.context() as waiting:
+        waiting.setattr(jwks_uri, "SECONDS", 60.0)
+        yield
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def publishing(tls: ssl.SSLContext | None = None) -> Iterator[Publisher]:
         def do_GET(self) -> None:
             publisher.hosts.append(self.headers["Host"])
             if publisher.wait is not None:
-                publisher.wait.wait(20)
+                publisher.wait.wait(120)
             body = publisher.body if isinstance(publisher.body, bytes) else json.dumps(publisher.body).encode()
             self.send_response(publisher.status)
             for name, value in publisher.headers.items():
