@@ -236,6 +236,11 @@ def answered(answer: httpx.Response) -> dict[str, str]:
     return dict(parse_qsl(urlsplit(answer.headers["location"]).query))
 
 
+def shows(page: httpx.Response) -> str:
+    """The page without its hidden fields: random as they are, any word may stand in them."""
+    return re.sub(r'<input type="hidden"[^>]*>', "", page.text)
+
+
 def scopes(tokens: dict[str, Any]) -> set[str]:
     """What was granted."""
     return set(tokens["scope"].split(" "))
