@@ -108,7 +108,7 @@ def exported(world: World, caller: str, asks: list[Ask]) -> list[list[Told]]:
 
 
 def _rest(world: World, caller: str, told: Told) -> Iterator[Told]:
-    url, deadline = told.headers["content-location"], time.monotonic() + 60
+    url, deadline = told.headers["content-location"], time.monotonic() + 300  # all the others may go first
     while (ended := world.get(caller, path_of(url))).status == 202:
         assert time.monotonic() < deadline, "the job does not end"
         time.sleep(0.02)

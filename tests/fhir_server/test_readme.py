@@ -47,7 +47,7 @@ def carry_out(command: str, url: str) -> httpx.Response:
         else:
             assert word.startswith(BASE), word
             address = url + word.removeprefix(BASE)
-    return httpx.request(method, address, headers=headers, content=body, timeout=30)
+    return httpx.request(method, address, headers=headers, content=body, timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -74,15 +74,20 @@ def test_the_tour_shows_something(server: Server) -> None:
     assert modes.count("match") == 5 and "include" in modes
 
 
-def test_the_request_files_name_what_exists(server: Server) -> None:
+def test_the_request_files_name_what_exists(tmp_path: Path) -> None:
     """Each request of docs/requests/*.http gets an answer that is no error of the server, and no 404."""
+    with Server(tmp_path / "data") as server:
+        _send_all(server)
+
+
+def _send_all(server: Server) -> None:
     for path in (ROOT / "docs" / "requests").glob("*.http"):
         for request in re.split(r"^###.*\n", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
             head, _, body = request.strip().partition("\n\n")
             first, *rest = head.splitlines()
             method, address = first.split(" ", 1)
             headers = dict(line.split(": ", 1) for line in rest)
-            answer = httpx.request(method, address.replace(BASE, server.url), headers=headers, content=body or None, timeout=30)
+            answer = httpx.request(method, address.replace(BASE, server.url), headers=headers, content=body or None, timeout=60)
             assert answer.status_code < 500 and answer.status_code != 404, f"{first}: {answer.status_code} {answer.text[:500]}"
 
 
