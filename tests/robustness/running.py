@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,17 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from services.running import free_port as free_port
+
 ROOT = Path(__file__).resolve().parents[2]
-START = 20.0
+START = 120.0
 """Seconds that a start may take on a busy machine before a test gives up."""
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def clean_environment(**more: str) -> dict[str, str]:
@@ -94,14 +87,14 @@ class Server:
         assert self.process is not None
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(60)
 
     def terminate(self) -> None:
         """SIGTERM to the main process, as every process manager does."""
         assert self.process is not None
         self.process.terminate()
 
-    def wait(self, seconds: float = 20) -> int:
+    def wait(self, seconds: float = 60) -> int:
         """Its exit code. Raises AssertionError if it does not end."""
         assert self.process is not None
         try:

@@ -20,6 +20,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,9 @@ _RUN = "FHIRTEST_RUN"
 INSTALL, START = 1_500.0, 120.0
 """Seconds that a server's installation and its start may take."""
 NONE: Mapping[str, str] = {}
+HELD = 100
+"""Ports that are held at once, the latest of this process."""
+_held = deque[socket.socket]()
 
 
 class Unavailable(Exception):
@@ -116,10 +120,15 @@ def own_server(name: str, folder: Path, **options: str) -> Iterator[Restartable]
 
 
 def free_port() -> int:
-    """A port on 127.0.0.1 that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port on 127.0.0.1 that nobody uses. It stays taken for all who look for a free one, also while a server of this port starts or
+    is down; only servers that name it may listen there (SO_REUSEADDR, which all set)."""
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    _held.append(holder)
+    if len(_held) > HELD:
+        _held.popleft().close()
+    return int(holder.getsockname()[1])
 
 
 def _named(name: str) -> str | None:
