@@ -14,8 +14,10 @@ import pytest
 import uvicorn
 
 from fhir_server.app import Application, create_app
+from fhir_server.cli.serve import KEEP_ALIVE
 from fhir_server.config import Settings
 from fhir_server.rest.protocol import HttpProtocol
+from search.indexes.sqlite.index import SqliteIndex
 
 FHIR = {"Content-Type": "application/fhir+json"}
 
@@ -37,20 +39,24 @@ class Running:
             log_config=None,
             proxy_headers=False,
             server_header=False,
+            timeout_keep_alive=KEEP_ALIVE,
         )
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.listening]}, daemon=True)
 
     def start(self) -> None:
         self.thread.start()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not self.server.started:
             assert self.thread.is_alive() and time.monotonic() < deadline, "the server did not start"
             time.sleep(0.01)
+        index = self.app._ctx.index
+        if isinstance(index, SqliteIndex):
+            index._wait = 60.0  # instead of a second: a busy machine may stand still for longer
 
     def stop(self) -> None:
         self.server.should_exit = True
-        self.thread.join(20)
+        self.thread.join(60)
         self.listening.close()
 
     @property
@@ -82,7 +88,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 @pytest.fixture(scope="session")
 def api(running: Running) -> Iterator[httpx.Client]:
     """A client whose relative URLs begin at the FHIR base."""
-    with httpx.Client(base_url=f"{running.root}/fhir/", timeout=30) as client:
+    with httpx.Client(base_url=f"{running.root}/fhir/", timeout=60) as client:
         yield client
 
 
