@@ -11,12 +11,16 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or ""
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
              "--disable-component-update", "--disable-sync")  # fmt: skip
 APP = Path(__file__).parent / "app"
+
+PATIENCE = 60_000
+"""Milliseconds: what does not come within them never comes."""
+expect.set_options(timeout=PATIENCE)
 
 needs_chromium = pytest.mark.skipif(
     "CI" not in os.environ and not CHROMIUM, reason="Chromium is not installed (apt-get install chromium)"
@@ -27,15 +31,18 @@ needs_chromium = pytest.mark.skipif(
 def chromium() -> Iterator[Browser]:
     """One browser for the tests of a file: while it is there, nothing else can run an event loop in this thread."""
     assert CHROMIUM, "Chromium is not installed: apt-get install chromium"
-    with sync_playwright() as tools, tools.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS)) as browser:
+    with (
+        sync_playwright() as tools,
+        tools.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS), timeout=2 * PATIENCE) as browser,
+    ):
         yield browser
 
 
 @pytest.fixture
 def browser_context(chromium: Browser) -> Iterator[BrowserContext]:
-    """A browser without cookies; what does not come within 15 s never comes."""
+    """A browser without cookies."""
     with chromium.new_context() as context:
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(PATIENCE)
         yield context
 
 

@@ -47,7 +47,7 @@ def command(server: Server, *arguments: str, input: str = "") -> str:
     environment = clean_environment(FHIR_DATA_DIR=str(server.data_dir), FHIR_PORT=str(server.port), **_paths())
     done = subprocess.run(
         [sys.executable, "-m", "fhir_server", *arguments], cwd=ROOT, env=environment, input=input, capture_output=True, text=True,
-        timeout=60, check=False,
+        timeout=180, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

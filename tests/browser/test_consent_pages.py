@@ -7,16 +7,13 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import msgspec
 import pytest
-from browser.conftest import needs_chromium
+from browser.conftest import PATIENCE, needs_chromium
 from granting import APPS, PASSWORD, granting
 from playwright.sync_api import Browser, Page, expect
 
 pytestmark = needs_chromium
 
 ASKED = "launch/patient launch/encounter offline_access patient/Patient.rs patient/Observation.rs"
-
-PATIENCE = 30_000
-"""Milliseconds: on a busy machine a page takes long."""
 
 
 class _App(BaseHTTPRequestHandler):
@@ -85,7 +82,7 @@ def test_a_doctor_picks_a_patient_and_grants_a_part(visitor: Visitor) -> None:
     visitor.begin(ASKED, "doc")
     page.get_by_label("Name, birth date").fill("smith")
     page.get_by_role("button", name="Search").click()
-    expect(page.get_by_role("row")).to_have_count(3, timeout=PATIENCE)
+    expect(page.get_by_role("row")).to_have_count(3)
     page.get_by_role("button", name="Choose Anna Smith").click()
     page.get_by_role("row", name="Check-up").get_by_role("button").click()
     expect(page.get_by_text("Anna Smith, born 1980-02-03")).to_be_visible(timeout=PATIENCE)

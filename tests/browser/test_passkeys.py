@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from browser.conftest import needs_chromium
+from browser.conftest import PATIENCE, needs_chromium
 from people import PASSWORD, People, people
 from playwright.sync_api import BrowserContext, CDPSession, Page, expect
 
@@ -102,6 +102,7 @@ def test_without_scripts(here: People, page: Page, browser_context: BrowserConte
     browser = browser_context.browser
     assert browser is not None
     with browser.new_context(java_script_enabled=False) as plain:
+        plain.set_default_timeout(PATIENCE)
         page = plain.new_page()
         sign_in(here, page, name)
         expect(page.get_by_text("Passkeys need JavaScript, which is off in this browser.")).to_be_visible()

@@ -63,6 +63,7 @@ def test_a_patient_starts_the_app_and_takes_access_away(page: Page, app: str, gu
     account = page.context.new_page()
     account.goto(f"{guarded.server.url}/account")
     account.get_by_role("button", name="End the access of Heart Diary").click()
+    expect(account.get_by_role("button", name="End the access of Heart Diary")).to_have_count(0)
     page.get_by_role("button", name="Read again").click()
     expect(page.locator("#done")).to_have_text("401")
     page.get_by_role("button", name="Refresh").click()
