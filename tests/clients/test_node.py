@@ -1,5 +1,6 @@
 """fhir-kit-client (https://github.com/Vermonster/fhir-kit-client) drives the server from Node.js; the steps are in node/check.mjs."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -17,10 +18,12 @@ MISSING = "Node.js 18 or newer with npm is not installed (apt-get install nodejs
 def install() -> None:
     """The packages of the lock file, once. Skips where they cannot be had, except in continuous integration."""
     lock, ready = FOLDER / "package-lock.json", FOLDER / "node_modules" / ".package-lock.json"
-    if ready.exists() and ready.stat().st_mtime >= lock.stat().st_mtime:
-        return
-    command = ["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"]
-    done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, timeout=300, check=False)
+    with lock.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # of several processes that test, one installs
+        if ready.exists() and ready.stat().st_mtime >= lock.stat().st_mtime:
+            return
+        command = ["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"]
+        done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode and "CI" not in os.environ:
         pytest.skip(f"npm ci failed: {done.stderr.strip()[:300]}")
     assert done.returncode == 0, done.stderr
