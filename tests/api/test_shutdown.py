@@ -17,12 +17,13 @@ def test_running_requests_finish(tmp_path: Path) -> None:
     assert len(BODY) == 40
     first = Running(tmp_path)
     first.start()
-    with socket.create_connection(("127.0.0.1", first.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", first.port), timeout=60) as client:
         client.sendall(HEAD + BODY[:10])
         while not first.server.server_state.tasks:
             time.sleep(0.01)
         first.server.should_exit = True
-        time.sleep(0.3)
+        while first.listening.fileno() != -1:  # until it lets nobody in any more
+            time.sleep(0.01)
         client.sendall(BODY[10:])
         assert client.recv(100).startswith(b"HTTP/1.1 201 ")
     first.stop()
