@@ -13,20 +13,20 @@ import sys
 import typer
 
 from fhir_server.cli.auditing.commands import audit
+from fhir_server.cli.authorization.clients import client
+from fhir_server.cli.authorization.keys import keys
+from fhir_server.cli.authorization.token import token
+from fhir_server.cli.authorization.users import user
 from fhir_server.cli.bulk.deidentify import deidentify
 from fhir_server.cli.bulk.sql import sql
 from fhir_server.cli.bulk.worker import worker
 from fhir_server.cli.check_config import check_config
-from fhir_server.cli.clients.commands import client
 from fhir_server.cli.importing.commands import import_
-from fhir_server.cli.keys import keys
 from fhir_server.cli.load import load
 from fhir_server.cli.move import move_command
 from fhir_server.cli.reindex import reindex
 from fhir_server.cli.serve import serve
 from fhir_server.cli.show import fail
-from fhir_server.cli.token import token
-from fhir_server.cli.user import user
 from fhir_server.cli.verify_index import verify_index
 from fhir_server.cli.version import version
 from fhir_server.config import SettingsError

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from fhir_server.cli.options import DataDir
 from fhir_server.cli.show import REFUSED, WRONG, err, escaped, fail, out
 from fhir_server.config import Settings, load_settings
 from fhir_server.data_folder import prepare
@@ -33,7 +34,7 @@ def load(
         str | None, typer.Option(help="Post to the FHIR server at this base URL instead of writing to the store.")
     ] = None,
     header: Annotated[list[str] | None, typer.Option(help="With --url: send this header ('Name: value'); may be repeated.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder for all data (FHIR_DATA_DIR).", show_default="./data")] = None,
+    data_dir: DataDir = None,
     processes: Annotated[
         int | None, typer.Option(help="Load processes; with --url, requests at a time.", min=1, max=64, show_default="one a core")
     ] = None,

@@ -3,20 +3,20 @@
 import asyncio
 import json
 from collections import Counter
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fhir_server.cli.of_index import fed
+from fhir_server.cli.options import DataDir
 from fhir_server.cli.show import WRONG, err, fail, out
 from fhir_server.config import Settings, load_settings
 
 
 def reindex(
     types: Annotated[list[str] | None, typer.Argument(help="Resource types; all if none is named.", metavar="[TYPE]...")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder for all data (FHIR_DATA_DIR).", show_default="./data")] = None,
+    data_dir: DataDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Build the search index anew.

@@ -5,11 +5,13 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fhir_server.cli.advice import advice
+from fhir_server.cli.options import DataDir
 from fhir_server.cli.show import err, escaped, fail
 from fhir_server.config import Settings, load_settings, variable
 from fhir_server.data_folder import prepare
@@ -34,7 +36,7 @@ def serve(
         int | None, typer.Option(help="Port to listen on; 0 takes a free one (FHIR_PORT).", show_default="8000")
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Server processes (FHIR_WORKERS).", show_default="1")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder for all data (FHIR_DATA_DIR).", show_default="./data")] = None,
+    data_dir: DataDir = None,
     auth: Annotated[
         str | None,
         typer.Option(help="smart, or off on loopback addresses (FHIR_AUTH).", show_default="smart", metavar="[smart|off]"),
@@ -146,8 +148,10 @@ def _welcome(settings: Settings) -> None:
     ]
     if settings.auth == "smart":
         lines[1] += " -H 'Authorization: Bearer TOKEN'"
-        where = f"FHIR_DATA_DIR={escaped(str(settings.data_dir))} " if settings.store == "sqlite" and not settings.store_url else ""
-        token = f"  TOKEN: {where}fhir-server token --scope 'system/*.rs' (docs/smart.md: users, apps and services)"
+        where = (
+            f" --data-dir {escaped(quote(str(settings.data_dir)))}" if settings.store == "sqlite" and not settings.store_url else ""
+        )
+        token = f"  TOKEN: fhir-server token --scope 'system/*.rs'{where} (docs/smart.md: users, apps and services)"
         lines.insert(2, "  TOKEN: of your authorization server" if settings.auth_issuer else token)
     if settings.auth == "off":
         lines.insert(1, f"  [yellow]sign-in is off: everybody who reaches {escaped(settings.host)} reads and writes everything[/]")

@@ -3,13 +3,13 @@
 import asyncio
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from fhir_server.cli.of_index import PATIENCE, fed
+from fhir_server.cli.options import DataDir
 from fhir_server.cli.show import WRONG, fail, out
 from fhir_server.config import Settings, load_settings
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # both bring Elasticsearch's client along, which other comman
 def verify_index(
     types: Annotated[list[str] | None, typer.Argument(help="Resource types; all if none is named.", metavar="[TYPE]...")] = None,
     repair: Annotated[bool, typer.Option(help="Write what is missing or differs, delete what is too much.")] = True,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder for all data (FHIR_DATA_DIR).", show_default="./data")] = None,
+    data_dir: DataDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Compare the store with the search index in Elasticsearch, document by document, and repair what differs.

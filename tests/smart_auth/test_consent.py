@@ -13,7 +13,7 @@ import pytest
 from api.conftest import Running
 from granting import BACK, Browser, Form, answered, granting, scopes
 
-from fhir_server.cli.clients.adding import Asked, new_client
+from fhir_server.cli.authorization.adding import Asked, new_client
 from smart_auth.client_keys.addresses import Allowed
 
 ASKED = "openid fhirUser launch/patient offline_access patient/Patient.rs patient/Observation.rs patient/Condition.rs"

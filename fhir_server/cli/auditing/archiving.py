@@ -13,7 +13,8 @@ from fhir_server.auditing.archive import ArchiveProblem, Archiver, Manifest
 from fhir_server.auditing.keys import KeyProblem, public_keys, read_key, signing_key
 from fhir_server.auditing.statements import BadSignature
 from fhir_server.auditing.staying import staying
-from fhir_server.cli.auditing.opening import DataDir, moment, opened
+from fhir_server.cli.auditing.opening import moment, opened
+from fhir_server.cli.options import DataDir
 from fhir_server.cli.show import err, escaped, fail, out
 from fhir_server.config import Settings, load_settings
 from fhir_server.data_folder import secret

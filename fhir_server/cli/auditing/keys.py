@@ -7,7 +7,8 @@ import typer
 
 from fhir_server.audit import Audit
 from fhir_server.auditing.keys import public_keys, rotate
-from fhir_server.cli.auditing.opening import DataDir, opened
+from fhir_server.cli.auditing.opening import opened
+from fhir_server.cli.options import DataDir
 from fhir_server.cli.show import err, escaped, fail, out
 from fhir_server.config import Settings, load_settings
 from fhir_server.data_folder import secret

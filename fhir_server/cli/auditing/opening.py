@@ -3,16 +3,10 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from fhir_server.cli.show import fail
 from fhir_server.config import Settings
 from resources.store import ResourceStore
-
-DataDir = Annotated[Path | None, typer.Option(help="Folder for all data (FHIR_DATA_DIR).", show_default="./data")]
 
 
 @asynccontextmanager

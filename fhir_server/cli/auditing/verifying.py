@@ -14,7 +14,8 @@ from fhir_server.auditing.findings import Finding, Report
 from fhir_server.auditing.keys import KeyProblem, public_keys, read_key
 from fhir_server.auditing.verify import Verifier, anchors_in
 from fhir_server.auditing.verify_archive import manifests, verify_files
-from fhir_server.cli.auditing.opening import DataDir, moment, opened
+from fhir_server.cli.auditing.opening import moment, opened
+from fhir_server.cli.options import DataDir
 from fhir_server.cli.show import WRONG, err, escaped, fail, out
 from fhir_server.config import Settings, load_settings
 from fhir_server.data_folder import secret

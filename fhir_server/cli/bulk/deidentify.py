@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from fhir_server.cli.options import DataDir
 from fhir_server.cli.show import WRONG, err, escaped, fail, out
 from fhir_server.config import load_settings
 from fhir_server.deidentifying.dates import Dates
@@ -40,6 +41,7 @@ def deidentify(
     ] = None,
     displays: Annotated[bool, typer.Option("--displays", help="Keep the displays of codes: text that nobody has checked.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    data_dir: DataDir = None,
 ) -> None:
     """De-identify FHIR documents by the rules of docs/bulk.md: what is not known to be harmless goes.
 
@@ -48,7 +50,7 @@ def deidentify(
 
     Exit code 0: all done. 1: some lines came to nothing. 2: nothing was written.
     """
-    settings = load_settings()
+    settings = load_settings({"data_dir": data_dir})
     path = secret_file or settings.data_dir / "deidentifying-secret"
     if path.absolute().is_relative_to(folder.absolute()):
         fail(f"the secret {path} would lie among the de-identified files: name another place with --secret-file")

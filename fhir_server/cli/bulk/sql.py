@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
-from fhir_server.cli.auditing.opening import DataDir, opened
+from fhir_server.cli.auditing.opening import opened
+from fhir_server.cli.options import DataDir
 from fhir_server.cli.show import err, escaped, fail, out
 from fhir_server.config import Settings, load_settings
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from fhir_server.cli.options import DataDir
 from fhir_server.cli.show import err, escaped, fail
 from fhir_server.config import Settings, load_settings
 from fhir_server.data_folder import prepare
@@ -22,6 +23,7 @@ def worker(
     log_level: Annotated[
         str | None, typer.Option(help="debug, info, warning or error (FHIR_LOG_LEVEL).", show_default="info")
     ] = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Work on exports, imports and other jobs until stopped (Ctrl+C or SIGTERM), in place of the server.
 
@@ -29,7 +31,7 @@ def worker(
     FHIR_JOBS=workers and FHIR_REDIS_URL. What a worker leaves undone when it is stopped, another one goes on with at once; when
     it is killed, within half a minute.
     """
-    settings = load_settings({"worker_parts": parts, "worker_port": port, "log_level": log_level})
+    settings = load_settings({"worker_parts": parts, "worker_port": port, "log_level": log_level, "data_dir": data_dir})
     if settings.jobs != "workers":
         fail("FHIR_JOBS=server: the server works on jobs itself; give FHIR_JOBS=workers to it and to workers, and FHIR_REDIS_URL")
     prepare(settings)

@@ -8,6 +8,7 @@ import typer
 
 from fhir_server.cli.importing.carrying_out import carry_out
 from fhir_server.cli.importing.server import REPORT
+from fhir_server.cli.options import DataDir
 from fhir_server.cli.show import REFUSED, err, escaped, fail
 from fhir_server.config import load_settings
 from fhir_server.migrating.contract import Stopped
@@ -21,7 +22,7 @@ def import_csv(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and check everything, write nothing.")] = False,
     anew: Annotated[bool, typer.Option("--anew", help="Forget how far an interrupted import has come.")] = False,
     report: Annotated[Path, typer.Option(help="File for what was wrong, as OperationOutcomes.")] = REPORT,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder for all data (FHIR_DATA_DIR).", show_default="./data")] = None,
+    data_dir: DataDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Import CSV files by a mapping that says which column goes where (docs/migration.md).

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from fhir_server.cli.importing.carrying_out import carry_out
+from fhir_server.cli.options import DataDir
 from fhir_server.cli.show import err, escaped, fail
 from fhir_server.config import load_settings
 from fhir_server.migrating.contract import Source, Stopped
@@ -48,7 +49,7 @@ def import_server(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Fetch and check everything, write nothing.")] = False,
     anew: Annotated[bool, typer.Option("--anew", help="Forget what an interrupted import has fetched.")] = False,
     report: Annotated[Path, typer.Option(help="File for what was wrong, as OperationOutcomes.")] = REPORT,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder for all data (FHIR_DATA_DIR).", show_default="./data")] = None,
+    data_dir: DataDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Import all of another FHIR server, by its own bulk export or page by page.

@@ -3,11 +3,13 @@
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 import msgspec
 import typer
 
+from fhir_server.cli.options import DataDir
 from fhir_server.cli.show import escaped, fail, out
 from fhir_server.config import load_settings
 from smart_auth.errors import OAuthError
@@ -37,11 +39,12 @@ def add(
     display: Annotated[str, typer.Option(help="What pages call the user.")] = "",
     password_stdin: PasswordStdin = False,
     as_json: Json = False,
+    data_dir: DataDir = None,
 ) -> None:
     """Add a user. Without --password-stdin it has no password until `user reset` gives one."""
     password = _password() if password_stdin else ""
     wanted = User(name, role, fhir_user, display[:200], email)
-    added = _run(lambda service: administration.add(service, wanted, password, BY))
+    added = _run(lambda service: administration.add(service, wanted, password, BY), data_dir)
     _say(added, f"added {added.name}", as_json)
 
 
@@ -53,17 +56,18 @@ def change(
     email: Annotated[str | None, typer.Option(help="Where password resets are sent; '' for nowhere.")] = None,
     display: Annotated[str | None, typer.Option(help="What pages call the user.")] = None,
     as_json: Json = False,
+    data_dir: DataDir = None,
 ) -> None:
     """Change what is known of a user, and end all sessions; with another role or person the access of apps too."""
     given = {"role": role, "fhir_user": fhir_user, "email": email, "display": display and display[:200]}
     changes = {field: value for field, value in given.items() if value is not None}
     if not changes:
         fail("say what to change: --role, --fhir-user, --email or --display")
-    _say(_run(lambda service: administration.change(service, name, BY, **changes)), f"changed {name}", as_json)
+    _say(_run(lambda service: administration.change(service, name, BY, **changes), data_dir), f"changed {name}", as_json)
 
 
 @user.command("list")
-def list_users(as_json: Json = False) -> None:
+def list_users(as_json: Json = False, data_dir: DataDir = None) -> None:
     """Show all users."""
 
     async def all_users(service: Service) -> list[User]:
@@ -72,7 +76,7 @@ def list_users(as_json: Json = False) -> None:
             found += page
         return found
 
-    found = _run(all_users)
+    found = _run(all_users, data_dir)
     if as_json:
         typer.echo(msgspec.json.encode([_shown(each) for each in found]).decode())
         return
@@ -82,14 +86,14 @@ def list_users(as_json: Json = False) -> None:
 
 
 @user.command()
-def reset(name: Name, password_stdin: PasswordStdin = False, as_json: Json = False) -> None:
+def reset(name: Name, password_stdin: PasswordStdin = False, as_json: Json = False, data_dir: DataDir = None) -> None:
     """End a user's sessions and print a link that sets a new password, good once and for a day; or set the password that is given."""
     if password_stdin:
         password = _password()
-        _run(lambda service: administration.set_password(service, name, password, BY))
+        _run(lambda service: administration.set_password(service, name, password, BY), data_dir)
         out.print(f"{escaped(name)} has a new password; all sessions have ended")
         return
-    link = _run(lambda service: administration.reset_link(service, name, BY))
+    link = _run(lambda service: administration.reset_link(service, name, BY), data_dir)
     typer.echo(msgspec.json.encode({"link": link}).decode() if as_json else link)
 
 
@@ -98,6 +102,7 @@ def mfa(
     name: Name,
     remove: Annotated[bool, typer.Option("--remove", help="Forget the second factors, for whoever has lost them.")] = False,
     require: Annotated[bool, typer.Option("--require", help="Have one set up at the next sign-in.")] = False,
+    data_dir: DataDir = None,
 ) -> None:
     """Remove a user's second factors, require one, or both (a fresh start)."""
     if not (remove or require):
@@ -109,29 +114,29 @@ def mfa(
         if require:
             await administration.require_second_factor(service, name, BY)
 
-    _run(change)
+    _run(change, data_dir)
     done = [text for asked, text in ((remove, "second factors removed"), (require, "second factor required")) if asked]
     out.print(f"{escaped(name)}: {', '.join(done)}; all sessions have ended")
 
 
 @user.command("remove")
-def remove_user(name: Name) -> None:
+def remove_user(name: Name, data_dir: DataDir = None) -> None:
     """Remove a user."""
-    _run(lambda service: administration.remove(service, name, BY))
+    _run(lambda service: administration.remove(service, name, BY), data_dir)
     out.print(f"removed {escaped(name)}")
 
 
 @user.command()
-def disable(name: Name) -> None:
+def disable(name: Name, data_dir: DataDir = None) -> None:
     """Keep a user from signing in, and end all sessions."""
-    _run(lambda service: administration.disable(service, name, BY))
+    _run(lambda service: administration.disable(service, name, BY), data_dir)
     out.print(f"disabled {escaped(name)}")
 
 
 @user.command()
-def enable(name: Name) -> None:
+def enable(name: Name, data_dir: DataDir = None) -> None:
     """Let a user sign in again."""
-    _run(lambda service: administration.disable(service, name, BY, disabled=False))
+    _run(lambda service: administration.disable(service, name, BY, disabled=False), data_dir)
     out.print(f"enabled {escaped(name)}")
 
 
@@ -145,11 +150,11 @@ def _password() -> str:
 Result = TypeVar("Result")
 
 
-def _run(work: Callable[[Service], Awaitable[Result]]) -> Result:
+def _run(work: Callable[[Service], Awaitable[Result]], data_dir: Path | None) -> Result:
     async def run() -> Result:
         from fhir_server.app import open_service
 
-        async with open_service(load_settings()) as service:
+        async with open_service(load_settings({"data_dir": data_dir})) as service:
             return await work(service)
 
     try:

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 import typer
 
-from fhir_server.cli.clients.adding import Asked, new_client, with_keys
+from fhir_server.cli.authorization.adding import Asked, new_client, with_keys
+from fhir_server.cli.options import DataDir
 from fhir_server.cli.show import fail
 from fhir_server.config import Settings, load_settings
 from resources.store import Conflict, RecordChange
@@ -66,12 +67,13 @@ def add(
         ),
     ] = False,
     as_json: AsJson = False,
+    data_dir: DataDir = None,
 ) -> None:
     """Add a client and print its client_id and, once, its client_secret if it has one (it is not kept in a form that can be read)."""
     asked = Asked(
         name, type, scope, tuple(redirect_uri or ()), launch_uri, jwks, jwks_uri, skip_consent, fhir_context_as, deidentified
     )
-    made, secret = _run(_add(load_settings(), asked))
+    made, secret = _run(_add(load_settings({"data_dir": data_dir}), asked))
     found = {"client_id": made.id} | ({"client_secret": secret} if secret else {})
     if as_json:
         typer.echo(json.dumps({**found, **_shown(made)}))
@@ -81,9 +83,9 @@ def add(
 
 
 @client.command(name="list")
-def list_clients(as_json: AsJson = False) -> None:
+def list_clients(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """List all clients."""
-    found = _run(_list(load_settings()))
+    found = _run(_list(load_settings({"data_dir": data_dir})))
     if as_json:
         typer.echo(json.dumps([_shown(each) for each in found]))
         return
@@ -92,9 +94,9 @@ def list_clients(as_json: AsJson = False) -> None:
 
 
 @client.command()
-def show(id: Id, as_json: AsJson = False) -> None:
+def show(id: Id, as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """Show what is kept of a client, but for its secret."""
-    shown = _shown(_run(_show(load_settings(), id)))
+    shown = _shown(_run(_show(load_settings({"data_dir": data_dir}), id)))
     if as_json:
         typer.echo(json.dumps(shown))
         return
@@ -109,33 +111,34 @@ def rotate(
     jwks: Annotated[Path | None, typer.Option(help="File with the new public keys, a JWK Set.")] = None,
     jwks_uri: Annotated[str, typer.Option(help="Where the client publishes its public keys from now on.")] = "",
     as_json: AsJson = False,
+    data_dir: DataDir = None,
 ) -> None:
     """Give a client a new client_secret and print it, once; or give it other keys (--jwks, --jwks-uri), which count at once."""
     if jwks is not None or jwks_uri:
-        changed = _run(_change_keys(load_settings(), id, jwks, jwks_uri))
+        changed = _run(_change_keys(load_settings({"data_dir": data_dir}), id, jwks, jwks_uri))
         if as_json:
             typer.echo(json.dumps(_shown(changed)))
         return
-    secret = _run(_rotate(load_settings(), id, keep_old * HOUR))
+    secret = _run(_rotate(load_settings({"data_dir": data_dir}), id, keep_old * HOUR))
     typer.echo(json.dumps({"client_id": id, "client_secret": secret}) if as_json else f"client_secret: {secret}")
 
 
 @client.command()
-def disable(id: Id) -> None:
+def disable(id: Id, data_dir: DataDir = None) -> None:
     """Let a client do nothing any more, and end its tokens; `enable` brings it back."""
-    _run(_switch(load_settings(), id, disabled=True))
+    _run(_switch(load_settings({"data_dir": data_dir}), id, disabled=True))
 
 
 @client.command()
-def enable(id: Id) -> None:
+def enable(id: Id, data_dir: DataDir = None) -> None:
     """Let a client that was disabled ask for tokens again."""
-    _run(_switch(load_settings(), id, disabled=False))
+    _run(_switch(load_settings({"data_dir": data_dir}), id, disabled=False))
 
 
 @client.command()
-def remove(id: Id) -> None:
+def remove(id: Id, data_dir: DataDir = None) -> None:
     """Forget a client and end all its tokens."""
-    _run(_remove(load_settings(), id))
+    _run(_remove(load_settings({"data_dir": data_dir}), id))
 
 
 def _run(work: Coroutine[Any, Any, _T]) -> _T:

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 import msgspec
 import typer
 
+from fhir_server.cli.options import DataDir
 from fhir_server.cli.show import escaped, out
 from fhir_server.config import load_settings
 from resources.instants import instant_text
@@ -21,9 +23,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @keys.command("list")
-def list_keys(as_json: Json = False) -> None:
+def list_keys(as_json: Json = False, data_dir: DataDir = None) -> None:
     """Show the keys: those in use, and those that are only told until their last token has expired."""
-    found = _run(stored_keys)
+    found = _run(stored_keys, data_dir)
     if as_json:
         typer.echo(msgspec.json.encode([_shown(algorithm, key) for algorithm, key in found]).decode())
         return
@@ -40,6 +42,7 @@ def rotate_keys(
         Algorithm | None, typer.Option(help="Which one; all that have a key (RS256 at least) where it is not given.")
     ] = None,
     as_json: Json = False,
+    data_dir: DataDir = None,
 ) -> None:
     """Sign with new keys from now on. The old ones are told until their last token has expired.
 
@@ -51,7 +54,7 @@ def rotate_keys(
         wanted = [algorithm] if algorithm is not None else [name for name in ALGORITHMS if name in kept]
         return [(name, await rotate(service, name, BY)) for name in wanted]
 
-    made = _run(work)
+    made = _run(work, data_dir)
     if as_json:
         typer.echo(msgspec.json.encode([_shown(name, key) for name, key in made]).decode())
         return
@@ -62,11 +65,11 @@ def rotate_keys(
 Result = TypeVar("Result")
 
 
-def _run(work: Callable[[Service], Awaitable[Result]]) -> Result:
+def _run(work: Callable[[Service], Awaitable[Result]], data_dir: Path | None) -> Result:
     async def run() -> Result:
         from fhir_server.app import open_service
 
-        async with open_service(load_settings()) as service:
+        async with open_service(load_settings({"data_dir": data_dir})) as service:
             return await work(service)
 
     return asyncio.run(run())

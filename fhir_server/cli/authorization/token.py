@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from fhir_server.cli.options import DataDir
 from fhir_server.cli.show import fail
 from fhir_server.config import Settings, load_settings
 from resources.store import ResourceStore
@@ -18,6 +19,7 @@ def token(
     scope: Annotated[str, typer.Option(help="SMART scopes, separated by blanks, such as 'system/*.cruds'.")] = "system/*.rs",
     ttl: Annotated[int, typer.Option(help="Seconds for which the token is good.", min=1)] = 3600,
     patient: Annotated[str, typer.Option(help="The id of the patient that scopes beginning with patient/ are about.")] = "",
+    data_dir: DataDir = None,
 ) -> None:
     """Print an access token, for whoever can read the data folder or the store."""
     read = parse_scopes(scope)
@@ -32,7 +34,7 @@ def token(
     if any(each.level == "patient" for each in read.resources) and not patient:
         fail("scopes that begin with patient/ are about one patient: name it with --patient ID")
     _check(read)
-    settings = load_settings()
+    settings = load_settings({"data_dir": data_dir})
     if settings.auth_issuer:
         fail(f"this server takes the access tokens of {settings.auth_issuer} (FHIR_AUTH_ISSUER) and none of its own: get one there")
     typer.echo(asyncio.run(_token(settings, read.text, ttl, patient)))

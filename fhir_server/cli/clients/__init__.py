@@ -1,1 +1,0 @@
-"""`fhir-server client …`: the apps and services that may ask for tokens."""
