@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -51,13 +52,13 @@ class Process:
         """SIGKILL: nothing is finished, nothing is released."""
         assert self._process is not None
         self._process.send_signal(signal.SIGKILL)
-        self._process.wait(20)
+        self._process.wait(60)
 
     def stop(self) -> None:
         """End it, if it runs."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
-            self._process.wait(40)
+            self._process.wait(90)
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run another command with the same settings."""
@@ -102,12 +103,12 @@ class SlowWay:
 
     def __enter__(self) -> "SlowWay":
         self._thread.start()
-        self._ready.wait(10)
+        self._ready.wait(60)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join(20)
+        self._thread.join(60)
 
     @property
     def url(self) -> str:
@@ -133,9 +134,32 @@ class SlowWay:
         for each in (writer, back):
             each.close()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, slow: bool) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answers: bool) -> None:
         while piece := await reader.read(65_536):
-            if slow and self.delay:
+            if answers and self.delay:
                 await asyncio.sleep(self.delay)
+            if not answers:
+                await self._asked(piece)
             writer.write(piece)
             await writer.drain()
+
+    async def _asked(self, piece: bytes) -> None:
+        """Return once what the server is asked may go on."""
+
+
+class Gate(SlowWay):
+    """A TCP relay that lets no more documents pass once an index has been told how far the values of an added parameter are gathered, in
+    the midst of it; all else passes, so leases are kept. They pass again when it is opened."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(port)
+        self._shut, self._opened = False, asyncio.Event()
+
+    def open(self) -> None:
+        """Let all pass from now on."""
+        self._loop.call_soon_threadsafe(self._opened.set)
+
+    async def _asked(self, piece: bytes) -> None:
+        if self._shut and b"/_bulk" in piece:
+            await self._opened.wait()
+        self._shut = self._shut or re.search(rb'"added":{"[^"]+":{[^}]*"scanned":[1-9]', piece) is not None

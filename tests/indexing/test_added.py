@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from indexing.feed_harness import PARAMETERS, Place, Process, delete, place, put, sweep, until
-from indexing.serving import FHIR, SlowWay, processes
+from indexing.serving import FHIR, Gate, processes
 from indexing.serving import Process as Server
 from services.running import service
 
@@ -207,9 +207,11 @@ def progress(url: str, prefix: str) -> tuple[int, bool]:
 def test_the_feeder_is_killed_while_it_gathers(tmp_path: Path, transactions: int, size: int) -> None:
     """kill -9 in the midst of it: the other process goes on, says until the end that it is not done, and then finds everything."""
     url, prefix = service("elasticsearch"), f"added{secrets.token_hex(4)}"
-    with SlowWay(urlsplit(url).port or 0) as way:
-        feeder = Server(tmp_path, FHIR_SEARCH_URL=way.url, FHIR_SEARCH_PREFIX=prefix, FHIR_SEARCH_WAIT="30")
-        other = Server(tmp_path, FHIR_SEARCH_URL=url, FHIR_SEARCH_PREFIX=prefix, FHIR_SEARCH_WAIT="0.2")
+    with Gate(
+        urlsplit(url).port or 0
+    ) as gate:  # gathering stops in the midst of it, whoever does it and however quick the machine is
+        settings = {"FHIR_SEARCH_URL": gate.url, "FHIR_SEARCH_PREFIX": prefix, "FHIR_SEARCH_WAIT": "30"}
+        feeder, other = Server(tmp_path, **settings), Server(tmp_path, **settings)
 
         def asked() -> httpx.Response:
             return other.client.get("Patient?nick=kim 3&_summary=count")
@@ -219,19 +221,22 @@ def test_the_feeder_is_killed_while_it_gathers(tmp_path: Path, transactions: int
                 feeder.client.post("", json=bundle(n * size, size), headers=FHIR, timeout=60).raise_for_status()
             assert feeder.total("Patient?_summary=count") == transactions * size
             with processes(other):
-                way.delay = 0.3  # gathering takes seconds however quick the machine is, and the feeder's lease of three is kept
                 feeder.client.put(
                     "SearchParameter/nick", json={"resourceType": "SearchParameter", "id": "nick", **NICK}, headers=FHIR
                 )
+                deadline = time.monotonic() + 60
                 while (reached := progress(url, prefix)) == (0, False):
+                    assert time.monotonic() < deadline, "nothing is gathered"
                     time.sleep(0.005)
-                early = asked()
+                while (early := asked()).status_code == 400:
+                    assert time.monotonic() < deadline, "the other process does not learn of the definition"
                 feeder.kill()
                 assert reached[1] is False, "it was done before it could be killed"
                 assert early.status_code == 503, early.text
+                gate.open()
                 deadline = time.monotonic() + 60
                 while (answer := asked()).status_code != 200:
-                    assert time.monotonic() < deadline, answer.text
+                    assert answer.status_code == 503 and time.monotonic() < deadline, answer.text
                     time.sleep(0.2)
                 assert answer.json()["total"] == len(range(3, transactions * size, 7))
                 assert other.total("Patient?nick=kim&_summary=count") == transactions * size

@@ -94,11 +94,15 @@ async def leads(process: InProcess) -> bool:
     return "fhir_index_feeder 1" in await process.feed.metrics()
 
 
+async def failing(process: InProcess) -> bool:
+    return process.feed.failing
+
+
 async def confirmed(there: Place, process: InProcess) -> bool:
     return await there.store.confirmed(process.feed.name) >= await there.store.position()
 
 
-def test_the_next_feeder_knows_what_is_held_up() -> None:
+def test_the_next_feeder_knows_what_is_held_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """It goes on with the other types where the one before it was, and with the blocked one once that takes writes."""
 
     async def test(there: Place) -> None:
@@ -111,6 +115,7 @@ def test_the_next_feeder_knows_what_is_held_up() -> None:
         await put(there.store, "Patient", "a")
         await put(there.store, "Organization", "b")
         assert await first.found("Organization") == ["b", "before"]
+        monkeypatch.setattr(feed, "HICCUP", 2.0)
         second = await there.process()
         await first.die()
         await put(there.store, "Practitioner", "c")
@@ -239,7 +244,7 @@ def test_a_feed_that_cannot_note_anything_says_so(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(feed, "HICCUP", 0.3)
         names = f"{process.layout.prefix}-*"
         await block(process, names, "read_only_allow_delete", on=True)
-        await asyncio.sleep(1.5)
+        await until(lambda: failing(process))
         await put(there.store, "Patient", "b")
         assert "cluster_block_exception" in await refusal(process, "Patient")
         await block(process, names, "read_only_allow_delete", on=False)
@@ -251,7 +256,7 @@ def test_a_feed_that_cannot_note_anything_says_so(monkeypatch: pytest.MonkeyPatc
 def test_over_http(tmp_path: Path) -> None:
     """503 with Retry-After and the cause for the blocked type, also where a chain leads to it; 200 for the others; writes go on."""
     url, prefix = service("elasticsearch"), f"block{secrets.token_hex(4)}"
-    process = Process(tmp_path, FHIR_SEARCH_URL=url, FHIR_SEARCH_PREFIX=prefix)
+    process = Process(tmp_path, FHIR_SEARCH_URL=url, FHIR_SEARCH_PREFIX=prefix, FHIR_SEARCH_WAIT="30")
     with processes(process):
         process.put("a")
         assert process.total("Patient") == 1
@@ -268,7 +273,7 @@ def test_over_http(tmp_path: Path) -> None:
             assert "no writes to the search index of Patient" in answer.json()["issue"][0]["details"]["text"]
         assert client.get("Patient/b").status_code == 200
         assert httpx.put(settings, json={"index.blocks.write": None}).is_success
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while (answer := client.get("Patient")).status_code == 503 and time.monotonic() < deadline:
             time.sleep(0.2)
         assert answer.json()["total"] == 2

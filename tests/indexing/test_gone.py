@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from indexing.feed_harness import BASE, PARAMETERS, Place, Process, place, put
+from indexing.feed_harness import BASE, PARAMETERS, Place, Process, place, put, until
 from services.running import service
 
 from fhir_server.indexing import feed
@@ -92,6 +92,7 @@ def test_where_nobody_builds_it(monkeypatch: pytest.MonkeyPatch) -> None:
         assert await searched(feeder, "Observation?subject:Patient.gender=male") == ["o"]
         await feeder.die()
         await other.feed.stop()
+        await until(lambda: other.index.caught_up(("Observation", "Practitioner")))
         await lose(feeder, "Patient")
         for text in CHAINS:
             with pytest.raises(Preparing, match="index of Patient is being built"):

@@ -138,7 +138,7 @@ def _conditionally(one: Process, other: Process) -> None:
 
 def _back(process: Process, text: str) -> None:
     """Wait until a request is answered."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while (answer := process.client.get(text)).status_code != 200:
         assert answer.status_code == 503 and time.monotonic() < deadline, answer.text
         time.sleep(0.1)
