@@ -142,6 +142,8 @@ def test_everything_has_all_that_is_referred_to(small: httpx.Client) -> None:
     performers = [{"reference": f"Practitioner/{id}"} for id in doctors]
     small.put("Observation/in-many", json=observation("in-many", "Patient/in-3", performer=performers))
     bundles = list(pages(small, "Patient/in-3/$everything"))
+    for place in ("Observation/in-many", *(f"Practitioner/{id}" for id in doctors)):
+        small.delete(place)
     matches = [id for page in bundles for id in shown(page, "match")]
     assert sorted(matches) == ["in-3", "in-many"]
     assert sorted(id for page in bundles for id in shown(page, "include")) == doctors

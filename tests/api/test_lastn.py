@@ -33,7 +33,7 @@ def observations(api: httpx.Client) -> None:
             code["coding"] = [{"system": system, "code": value} for system, value in codes]
         document = {"resourceType": "Observation", "id": f"ln-{id}", "status": "final", "code": code}
         document |= {"subject": {"reference": "Patient/ln-1"}} | ({"effectiveDateTime": when} if when else {})
-        assert api.put(f"Observation/ln-{id}", json=document).status_code == 201
+        assert api.put(f"Observation/ln-{id}", json=document).is_success
     other = {"resourceType": "Observation", "id": "ln-o", "status": "final", "code": {"coding": [{"system": LOINC, "code": "bp"}]}}
     api.put("Observation/ln-o", json=other | {"subject": {"reference": "Patient/ln-2"}, "effectiveDateTime": "2026-02-01"})
 

@@ -54,7 +54,7 @@ def documents(api: httpx.Client) -> None:
         made.append({"resourceType": "List", "id": id, "status": "current", "mode": "changes", "entry": entries})
     for document in made:
         document["meta"] = {"tag": [SEEN]}
-        assert api.put(f"{document['resourceType']}/{document['id']}", json=document).status_code == 201
+        assert api.put(f"{document['resourceType']}/{document['id']}", json=document).is_success
 
 
 @pytest.mark.parametrize(

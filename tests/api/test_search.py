@@ -27,7 +27,7 @@ def people(api: httpx.Client) -> None:
     observation = {"resourceType": "Observation", "status": "final", "code": {"text": "x"}} | refers
     entries += [observation | {"id": f"se-o{n}"} for n in range(5)]
     for entry in entries:
-        assert api.put(f"{entry['resourceType']}/{entry['id']}", json=entry).status_code == 201
+        assert api.put(f"{entry['resourceType']}/{entry['id']}", json=entry).is_success
 
 
 def ids(bundle: dict[str, Any], mode: str = "match") -> list[str]:

@@ -31,7 +31,7 @@ def documents(api: httpx.Client) -> None:
     made += [observation | {"id": "ac-o9", "device": {"reference": "Device/ac-d"}}]
     made += [{"resourceType": "Patient", "id": f"ac-p{n}"} for n in range(3)]
     for document in made:
-        assert api.put(f"{document['resourceType']}/{document['id']}", json=document | {"meta": META}).status_code == 201
+        assert api.put(f"{document['resourceType']}/{document['id']}", json=document | {"meta": META}).is_success
 
 
 def found(bundle: dict[str, Any], mode: str = "match") -> list[str]:

@@ -49,7 +49,7 @@ def documents(api: httpx.Client) -> None:
         },
     ]
     for document in made:
-        assert api.put(f"{document['resourceType']}/{document['id']}", json=document | {"meta": TAG}).status_code == 201
+        assert api.put(f"{document['resourceType']}/{document['id']}", json=document | {"meta": TAG}).is_success
 
 
 @pytest.mark.parametrize(
