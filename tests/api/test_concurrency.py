@@ -45,14 +45,14 @@ def together(server: Server, work: Work, clients: int = CLIENTS) -> list[Any]:
 
 
 def get(server: Server, url: str, **query: str) -> Json:
-    document: Json = httpx.get(f"{server.base}/{url}", params=query or None, timeout=30, verify=TLS).json()
+    document: Json = httpx.get(f"{server.base}/{url}", params=query or None, timeout=120, verify=TLS).json()
     return document
 
 
 def put(server: Server, resource: Json) -> None:
     """Store a resource under its own id."""
     url = f"{server.base}/{resource['resourceType']}/{resource['id']}"
-    assert httpx.put(url, content=json.dumps(resource), headers=FHIR, timeout=30, verify=TLS).status_code == 201
+    assert httpx.put(url, content=json.dumps(resource), headers=FHIR, timeout=120, verify=TLS).status_code == 201
 
 
 def total(server: Server, type: str, **query: str) -> int:

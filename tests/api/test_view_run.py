@@ -215,7 +215,7 @@ COSTLY = {
 def test_views_keep_nobody_waiting(api: httpx.Client, path: str, status: int) -> None:
     """A view that would keep the server busy without end is refused, or ends."""
     view = {**VIEW, "select": [{"column": [{"name": "a", "path": path}]}]}
-    answer = api.post("ViewDefinition/$run", json=parameters(viewResource=view), timeout=20)
+    answer = api.post("ViewDefinition/$run", json=parameters(viewResource=view), timeout=60)
     assert answer.status_code == status, answer.text
     if status == 422:
         assert answer.json()["issue"][0]["code"] == "too-costly"
@@ -227,7 +227,7 @@ def test_views_of_all_types_within_each_other_are_stored_at_once(api: httpx.Clie
     for _ in range(15):
         select = {"forEach": "extension.value", "select": [select]}
     stored = api.put(
-        "ViewDefinition/deep", json={**VIEW, "id": "deep", "url": "http://example.org/deep", "select": [select]}, timeout=20
+        "ViewDefinition/deep", json={**VIEW, "id": "deep", "url": "http://example.org/deep", "select": [select]}, timeout=60
     )
     assert stored.status_code == 201, stored.text
     assert api.get("ViewDefinition/deep/$run").json() == []

@@ -45,7 +45,7 @@ def _sign_in(server: Server, user: str, password: str) -> httpx.Response:
 
 
 def _raw(port: int, request: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(request)
         while connection.recv(4096):
             pass
