@@ -31,13 +31,13 @@ running() {
 started() {
   local process=$1 port=$2
   echo "$process" >"$run/pid"
-  for _ in $(seq 300); do
+  for _ in $(seq 900); do
     kill -0 "$process" 2>/dev/null || { tail -n 5 "$run/log" >&2; fail "the server ended at once"; }
     if answers "$port"; then return; fi
     sleep 0.1
   done
   kill -KILL "$process"
-  fail "no answer within 30 s: see $run/log"
+  fail "no answer within 90 s: see $run/log"
 }
 
 stop() {

@@ -49,7 +49,7 @@ start() {
     unprivileged "$bin/initdb" -D "$data" -U postgres -A trust -E UTF8 --locale=C -N >"$run/initdb.log" 2>&1 || { tail -n 3 "$run/initdb.log" >&2; fail "initdb failed"; }
   fi
   launch "$bin" "$port" "$data"
-  for _ in $(seq 300); do
+  for _ in $(seq 900); do
     if "$bin/pg_isready" -q -h 127.0.0.1 -p "$port" -U postgres -d postgres; then
       head -n 1 "$data/postmaster.pid" >"$run/pid"
       echo "postgresql://postgres@127.0.0.1:$port/postgres"
@@ -60,7 +60,7 @@ start() {
     sleep 0.1
   done
   tail -n 3 "$run/log" >&2
-  fail "no answer within 30 s: see $run/log"
+  fail "no answer within 90 s: see $run/log"
 }
 
 launch() {
