@@ -17,6 +17,7 @@ from typing import Self
 import httpx
 from exporting.asking import KICK_OFF
 from exporting.people import observation, of, patient
+from jobs.standing import before, close
 from robustness.running import ROOT, clean_environment, free_port
 
 TYPES = ("Condition", "Observation", "Patient")
@@ -26,16 +27,17 @@ Files = list[tuple[str, int, str]]
 
 
 class Process:
-    """`fhir-server serve` or `fhir-server worker` in `folder`; `environment` are its settings. Use it in a `with` statement."""
+    """`fhir-server serve` or `fhir-server worker` in `folder`, which stands still while there is a `gate` (standing.py); `environment` are
+    its settings. Use it in a `with` statement."""
 
     def __init__(self, folder: Path, *command: str, **environment: str) -> None:
-        self.folder, self.settings = folder, environment
+        self.folder, self.settings, self.gate = folder, environment, folder / "gate"
         self.port = free_port()
         self.root = f"http://127.0.0.1:{self.port}"
         name = "FHIR_WORKER_PORT" if command[0] == "worker" else "FHIR_PORT"
         given = {"FHIR_AUTH": "off", "FHIR_SYNCHRONOUS": "NORMAL", "FHIR_DATA_DIR": str(folder / "data"), name: str(self.port)}
         self._environment = clean_environment(**given | environment)
-        self._command = (sys.executable, "-m", "fhir_server", *command)
+        self._command = (*before(self.gate), sys.executable, "-m", "fhir_server", *command)
         self._log = folder / f"log-{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -144,7 +146,7 @@ def begin(client: httpx.Client) -> str:
     return answer.headers["content-location"]
 
 
-def ended(client: httpx.Client, url: str, seconds: float = 60.0) -> bool:
+def ended(client: httpx.Client, url: str, seconds: float = 120.0) -> bool:
     """Whether the job ends in time; it must not fail."""
     deadline = time.monotonic() + seconds
     while (answer := client.get(url)).status_code in (202, 429):
@@ -161,25 +163,19 @@ def files_of(client: httpx.Client, url: str) -> Files:
     return [(item["url"].rpartition("/")[2], item["count"], sha256(client.get(item["url"]).content).hexdigest()) for item in told]
 
 
-def caught(client: httpx.Client, processes: list[Process], number: int) -> tuple[str, float, Process]:
-    """Send a signal to one of them in the middle of a new export; the export's address, when that was, and the process."""
-    for _ in range(30):
+def caught(client: httpx.Client, processes: list[Process], number: int) -> tuple[str, Process]:
+    """Send a signal to one of them in the middle of a new export; the export's address, and the process. All have the same gate."""
+    close(processes[0].gate)
+    try:
         url = begin(client)
-        victim = None
-        while victim is None and client.get(url).status_code == 202:
-            victim = next((each for each in processes if each.metric("fhir_job_parts_running")), None)
-        if victim is None:
-            continue
+        victim = working(processes)
         victim.signal(number)
-        when = time.monotonic()
-        if client.get(url).status_code == 202:
-            return url, when, victim
-        victim.wait()
-        victim.start()
-    raise AssertionError("each export had ended before the signal arrived")
+    finally:
+        processes[0].gate.unlink()
+    return url, victim
 
 
-def working(processes: list[Process], seconds: float = 20.0) -> Process:
+def working(processes: list[Process], seconds: float = 60.0) -> Process:
     """The first of them that is seen working on a part."""
     deadline = time.monotonic() + seconds
     while True:

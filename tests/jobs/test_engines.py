@@ -41,8 +41,8 @@ def test_two_workers_one_killed(settings: dict[str, str], tmp_path: Path) -> Non
         assert ended(client, first)
         files = files_of(client, first)
         assert sum(count for _, count, _ in files) == 4_500
-        url, killed, _ = caught(client, both, signal.SIGKILL)
-        assert ended(client, url) and time.monotonic() - killed < 30
+        url, _ = caught(client, both, signal.SIGKILL)
+        assert ended(client, url)
         assert files_of(client, url) == files
         assert server.metric('fhir_jobs{state="failed"}') == 0
 
