@@ -43,7 +43,7 @@ async def call(url: str, api_key: str | None = None) -> bytes:
     connection = Connection(Server(url, api_key))
     connection.open()
     try:
-        return await connection.call("POST", "/a/_search", b'{"size":1}', params={"filter_path": "took,hits"}, within=5.0)
+        return await connection.call("POST", "/a/_search", b'{"size":1}', params={"filter_path": "took,hits"}, within=60.0)
     finally:
         await connection.close()
 
