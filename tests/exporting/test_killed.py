@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import httpx
 from exporting.asking import begin, documents, ended, manifests
 from exporting.people import observation, of, patient
+from jobs.standing import before, close
 from robustness.running import Server
 
 TYPES = ("Basic", "Flag", "Observation", "Patient")
@@ -47,18 +47,23 @@ def test_what_a_killed_server_began_is_finished(tmp_path: Path) -> None:
     paths = [f"$export?_type={','.join(TYPES)}{form}" for form in FORMS]
     paths.append("Patient/$export?_type=Patient,Observation,Practitioner&_deidentify=safe-harbor")
     paths.append(f"Patient/$export?patient={','.join(f'Patient/p{number}' for number in range(20))}")
+    gate = tmp_path / "gate"
     with (
-        Server(tmp_path / "data", environment={"FHIR_RATE_LIMIT_POLLS": "off"}) as server,
+        Server(tmp_path / "data", prefix=before(gate), environment={"FHIR_RATE_LIMIT_POLLS": "off"}) as server,
         httpx.Client(base_url=f"{server.base}/", timeout=60) as client,
     ):
         _fill(client, 1_000)
         undisturbed = [_files(client, told) for told in manifests(client, *paths)]
-        urls = [begin(client, path) for path in paths]
-        _wait_for_a_file([tmp_path / "data" / "files" / url.rpartition("/")[2] for url in urls])
+        close(gate, "Flag")  # the first job stands still behind its first file, and the others behind it
+        urls = [begin(client, paths[0])]
+        _wait_for_a_file(tmp_path / "data" / "files" / urls[0].rpartition("/")[2])
+        urls += [begin(client, path) for path in paths[1:]]
         server.kill()
+        close(gate)
         server.start()
         states = [client.get(url) for url in urls]
         assert [state.status_code for state in states] == [202] * 5, "they were finished before the server was killed"
+        gate.unlink()
         for url in urls:  # what is written from now on is behind the snapshot of each
             while client.get(url).headers.get("x-progress") in ("waiting for its turn", "being planned"):
                 time.sleep(0.1)
@@ -76,9 +81,9 @@ def _files(client: httpx.Client, told: dict[str, Any]) -> list[tuple[str | None,
     return [(item.get("type"), item["count"], sha256(client.get(item["url"]).content).hexdigest()) for item in told["output"]]
 
 
-def _wait_for_a_file(folders: Sequence[Path]) -> None:
-    """Until something of one of the jobs has been written."""
-    deadline = time.monotonic() + 20
-    while not any(folder.exists() and any(folder.iterdir()) for folder in folders):
+def _wait_for_a_file(folder: Path) -> None:
+    """Until something of the job has been written."""
+    deadline = time.monotonic() + 60
+    while not (folder.exists() and any(folder.iterdir())):
         assert time.monotonic() < deadline
         time.sleep(0.0005)

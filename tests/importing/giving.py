@@ -1,6 +1,7 @@
 """A server of files on this machine, as those who give data out have them: whole, in ranges, packed, cut off, endless, wrong."""
 
 import gzip
+import re
 import ssl
 import threading
 import time
@@ -17,7 +18,8 @@ KICK_OFF = {"Accept": "application/fhir+json", "Prefer": "respond-async", "Conte
 
 class Giving:
     """`files` by path, `cuts`: path -> how often it is cut off in the middle (those in `changing` are other files then); `streams` never
-    end by themselves; `pauses`: seconds before each line of a file; `busy`: how often 503 is said in place of a file.
+    end by themselves; `pauses`: seconds before each line of a file; `busy`: how often 503 is said in place of a file. The
+    second halves of those in `held` are given once `more` is set.
     `asked` tells the Range of each request ("" for none)."""
 
     def __init__(self, port: int) -> None:
@@ -32,6 +34,8 @@ class Giving:
         self.streams: dict[str, Iterable[bytes]] = {}
         self.pauses: dict[str, float] = {}
         self.busy: dict[str, int] = {}
+        self.held: set[str] = set()
+        self.more = threading.Event()
         self.asked: list[tuple[str, str]] = []
         self.sent = 0
 
@@ -99,7 +103,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self.told.tags[name] = self.told.tags.get(name, 1) + 1
             self.close_connection = True
             return
-        self._give(content[start:end], self.told.pauses.get(name, 0.0))
+        half = max(start, len(content) // 2) if name in self.told.held and end > len(content) // 2 else end
+        self._give(content[start:half], self.told.pauses.get(name, 0.0))
+        if half < end and not self.close_connection:
+            self.told.more.wait(60)
+            self._give(content[half:end], self.told.pauses.get(name, 0.0))
 
     def _give(self, content: bytes, pause: float) -> None:
         try:
@@ -152,3 +160,9 @@ def imported(client: httpx.Client, inputs: list[tuple[str, str]], **more: Any) -
     response = begin(client, inputs, **more)
     assert response.status_code == 202, response.text
     return finished(client, response.headers["content-location"])
+
+
+def lines_told(response: httpx.Response) -> int:
+    """How many lines have been imported, as `X-Progress` tells."""
+    found = re.search(r"(\d+) lines", response.headers.get("x-progress", ""))
+    return int(found.group(1)) if found else 0

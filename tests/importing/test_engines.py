@@ -9,7 +9,7 @@ from uuid import uuid4
 import httpx
 import pytest
 from exporting.asking import finished
-from importing.giving import begin, giving, ndjson, patients
+from importing.giving import begin, giving, lines_told, ndjson, patients
 from jobs.processes import Process, talking, working
 from services import running
 from services.mongo.database import database as mongo
@@ -37,15 +37,20 @@ def test_one_of_two_workers_is_killed(settings: dict[str, str], tmp_path: Path) 
         settings |= {"FHIR_IMPORT_SOURCES": f"{source.root}/"}
         wrong = b'{"resourceType":"Patient","id":"w","birthDate":"x"}\n'
         source.files |= {"first": ndjson(patients(0, 4_000)) + wrong, "second": wrong + ndjson(patients(4_000, 4_000))}
+        source.held.update(source.files)
         begun = [Process(tmp_path, command, **settings).begin() for command in ("serve", "worker", "worker")]
         server, *both = [stack.enter_context(process) for process in begun]
         client = stack.enter_context(talking(server))
         inputs = [("Patient", f"{source.root}/{name}") for name in ("first", "second")]
         url = begin(client, inputs).headers["content-location"]
+        deadline = time.monotonic() + 60
+        while not lines_told(client.get(url)):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         victim = working(both)
-        time.sleep(0.3)
         assert client.get(url).status_code == 202, "the import had ended before the worker was killed"
         victim.kill()
+        source.more.set()
         told = finished(client, url, 120).json()
         assert [each["extension"] for each in told["output"]] == [{"written": 4_000, "unchanged": 0}] * 2
         lines = ["".join(client.get(each["url"]).text.splitlines()) for each in told["error"]]

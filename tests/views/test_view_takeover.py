@@ -142,7 +142,7 @@ def _files(client: httpx.Client, url: str) -> list[str]:
 
 
 def _wait_for_a_file(folders: Sequence[Path]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not any(folder.exists() and any(folder.iterdir()) for folder in folders):
         assert time.monotonic() < deadline
         time.sleep(0.0005)
