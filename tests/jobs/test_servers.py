@@ -55,12 +55,12 @@ def _caught(processes: list[Process], number: int) -> tuple[Process, str]:
 
 
 def test_who_is_killed_is_followed(filled: tuple[Path, Files]) -> None:
-    """With the settings that are the default, and the files are the same to the byte."""
+    """With the settings that are the default: within 30 s (a lease is half of that), and the files are the same to the byte."""
     folder, files = filled
     with two(folder, SETTINGS) as processes:
         other, url = _caught(processes, signal.SIGKILL)
         with talking(other) as client:
-            assert ended(client, url)
+            assert ended(client, url, seconds=30)
             assert files_of(client, url) == files
 
 
