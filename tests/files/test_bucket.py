@@ -60,7 +60,7 @@ def test_a_link_ends() -> None:
         return str(await place.link("a/file", 1))
 
     url = asyncio.run(run())
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while (status := httpx.get(url).status_code) == 200 and time.monotonic() < end:
         time.sleep(0.2)
     assert status == 403

@@ -104,15 +104,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         half = max(start, len(content) // 2) if name in self.told.held and end > len(content) // 2 else end
-        self._give(content[start:half], self.told.pauses.get(name, 0.0))
+        self._give(name, content[start:half])
         if half < end and not self.close_connection:
             self.told.more.wait(60)
-            self._give(content[half:end], self.told.pauses.get(name, 0.0))
+            self._give(name, content[half:end])
 
-    def _give(self, content: bytes, pause: float) -> None:
+    def _give(self, name: str, content: bytes) -> None:
+        pauses = self.told.pauses
         try:
-            for line in content.splitlines(keepends=True) if pause else [content]:
-                time.sleep(pause)
+            for line in content.splitlines(keepends=True) if name in pauses else [content]:
+                time.sleep(pauses.get(name, 0.0))
                 self.wfile.write(line)
         except OSError:
             self.close_connection = True

@@ -4,7 +4,7 @@ twice, and memory does not grow."""
 import asyncio
 import gzip
 import ssl
-import time
+import threading
 import tracemalloc
 import zlib
 from collections.abc import Iterator
@@ -197,14 +197,17 @@ def test_what_changes_between_portions(client: httpx.Client, source: Giving, tag
 def test_a_source_that_falls_silent(client: httpx.Client, source: Giving, monkeypatch: pytest.MonkeyPatch) -> None:
     """It counts as cut off, and is asked again for the rest."""
 
+    over = threading.Event()
+
     class Stalled:
         def __iter__(self) -> Iterator[bytes]:
             yield ndjson(patients(40_000, 3))
-            time.sleep(3)
+            over.wait(120)
 
     monkeypatch.setattr(fetching, "SILENCE", 0.3)
     source.streams["silent"] = Stalled()
     _, code, text = refused(client, source, "silent")
+    over.set()
     assert code == "incomplete" and "behind line 3" in text
 
 

@@ -57,7 +57,7 @@ def test_an_export_does_not_wait_for_a_slow_import(client: httpx.Client, source:
     url = begin(client, _slow(source, "slow", 0, 5_000)).headers["content-location"]
     while not _lines(client, url):
         time.sleep(0.02)
-    ended(client, export(client, "$export"), 20)
+    ended(client, export(client, "$export"))
     before = _lines(client, url)
     assert 0 < before < 5_000
     while _lines(client, url) == before:
@@ -67,12 +67,16 @@ def test_an_export_does_not_wait_for_a_slow_import(client: httpx.Client, source:
 
 def test_slow_imports_take_turns(client: httpx.Client, source: Giving) -> None:
     """Each goes on where it was, by a range, and everything is written once."""
-    inputs = [_slow(source, "one", 0, 80), _slow(source, "two", 1_000, 80)]
+    inputs = [_slow(source, "one", 0, 1_000), _slow(source, "two", 1_000, 1_000)]
     urls = [begin(client, each).headers["content-location"] for each in inputs]
+    deadline = time.monotonic() + 60
+    while sum(asked.startswith("bytes=") and asked != "bytes=0-3" for _, asked in source.asked) < 2:
+        assert time.monotonic() < deadline, "they take no turns"
+        time.sleep(0.02)
+    source.pauses.clear()
     for url in urls:
-        assert finished(client, url).json()["output"][0]["extension"] == {"written": 80, "unchanged": 0}
-    assert client.get("Patient/_history?_summary=count").json()["total"] == 160
-    assert sum(asked.startswith("bytes=") and asked != "bytes=0-3" for _, asked in source.asked) > 1
+        assert finished(client, url).json()["output"][0]["extension"] == {"written": 1_000, "unchanged": 0}
+    assert client.get("Patient/_history?_summary=count").json()["total"] == 2_000
 
 
 def test_a_source_that_gives_next_to_nothing(client: httpx.Client, source: Giving, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,13 +123,13 @@ def test_a_client_that_is_disabled_imports_no_more(source: Giving, tmp_path: Pat
     server = OAuth(tmp_path, import_sources=f"{source.root}/", rate_limit_polls="off")
     token = server.service_token("writer", scope="system/*.cruds").json()["access_token"]
     with httpx.Client(base_url=f"{server.root}/fhir/", timeout=30, headers={"Authorization": f"Bearer {token}"}) as client:
-        url = begin(client, _slow(source, "slow", 0, 500)).headers["content-location"]
+        url = begin(client, _slow(source, "slow", 0, 5_000)).headers["content-location"]
         while not _lines(client, url):
             time.sleep(0.02)
         asyncio.run(_disable(server))
         answer = finished(client, url)
         assert answer.status_code == 403 and "client was disabled" in answer.json()["issue"][0]["details"]["text"]
-        assert client.get("Patient?_summary=count").json()["total"] < 400
+        assert client.get("Patient?_summary=count").json()["total"] < 4_000
     server.close()
 
 

@@ -17,6 +17,7 @@ from fhir_server.jobs import runner
 from fhir_server.jobs.board import Board, Kept
 from fhir_server.jobs.job import Job, Part
 from fhir_server.jobs.work import Kind, Plan, Task, raw
+from resources import instants
 
 LINES = 5
 
@@ -56,10 +57,28 @@ class Stage:
 @asynccontextmanager
 async def opened(folder: Path, skew: float = 0.0, **settings: Any) -> AsyncIterator[Context]:
     """A process's view of the store in a folder; its clock is `skew` seconds ahead."""
-    chosen: dict[str, Any] = {"data_dir": folder, "auth": "off", "synchronous": "NORMAL", "jobs_lease": 1.0} | settings
+    chosen: dict[str, Any] = {"data_dir": folder, "auth": "off", "synchronous": "NORMAL", "jobs_lease": 300.0} | settings
     async with open_context(Settings(**chosen)) as ctx:
         clock = ctx.clock
         yield replace(ctx, clock=lambda: clock() + int(skew * 1e6))
+
+
+@asynccontextmanager
+async def steady() -> AsyncIterator[Callable[[], int]]:
+    """A clock that goes only as the event loop does: where the machine stands still nobody's lease ends."""
+    now, step = instants.now(), 0.01
+
+    async def go() -> None:
+        nonlocal now
+        while True:
+            await asyncio.sleep(step)
+            now += int(step * 1e6)
+
+    going = asyncio.create_task(go())
+    try:
+        yield lambda: now
+    finally:
+        going.cancel()
 
 
 @asynccontextmanager
@@ -88,7 +107,7 @@ async def job_of(ctx: Context, id: str = "a") -> Kept:
     return kept
 
 
-async def until(met: Callable[[], Any], seconds: float = 15.0) -> None:
+async def until(met: Callable[[], Any], seconds: float = 60.0) -> None:
     """Wait until something is so; `met` may be a coroutine function."""
     async with asyncio.timeout(seconds):
         while True:
@@ -98,7 +117,7 @@ async def until(met: Callable[[], Any], seconds: float = 15.0) -> None:
             await asyncio.sleep(0.01)
 
 
-async def ended(ctx: Context, id: str = "a", seconds: float = 15.0) -> Job:
+async def ended(ctx: Context, id: str = "a", seconds: float = 60.0) -> Job:
     """The job, once it is no longer under way."""
 
     async def over() -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from jobs.stage import Stage, begin, ended, job_of, lines, opened, running, until, whole
+from jobs.stage import Stage, begin, ended, job_of, lines, opened, running, steady, until, whole
 
 from fhir_server.context import Context
 from fhir_server.files.contract import FilesUnavailable
@@ -181,7 +181,7 @@ def test_a_stop_gives_the_part_back(tmp_path: Path) -> None:
             assert (await _part(ctx, 1)).part.tries == 0
             assert msgspec.json.decode((await _part(ctx, 1)).part.place) == 3
             async with running(ctx, stage):
-                assert (await ended(ctx, seconds=5)).state == "done"
+                assert (await ended(ctx)).state == "done"
             assert await lines(ctx) == whole(1)
 
     asyncio.run(run())
@@ -392,12 +392,12 @@ def test_a_job_that_is_called_off(tmp_path: Path) -> None:
                 await asyncio.sleep(60)
 
         stage.before = stuck
-        async with opened(tmp_path) as ctx:
+        async with opened(tmp_path, jobs_lease=1.0) as ctx:
             await begin(ctx)
             async with running(ctx, stage, slots=2) as one:
                 await there.wait()
                 await Board(ctx.store).close(await job_of(ctx), state="cancelled", now=ctx.clock())
-                await until(lambda: one.counts.under_way == 0, 2)
+                await until(lambda: one.counts.under_way == 0, 50)
                 stage.before = Stage().before
                 await begin(ctx, "b")
                 assert (await ended(ctx, "b")).state == "done"
@@ -481,14 +481,15 @@ def test_signs_of_life(tmp_path: Path) -> None:
 
     async def run() -> None:
         stage = Stage(parts=1)
+        async with steady() as clock, opened(tmp_path, jobs_lease=1.0) as one, opened(tmp_path, jobs_lease=1.0) as other:
 
-        async def slow(part: int, line: int) -> None:
-            await asyncio.sleep(1.6 if line == 1 else 0)
+            async def slow(part: int, line: int) -> None:
+                end = clock() + 1_600_000 * (line == 1)
+                await until(lambda: clock() >= end)
 
-        stage.before = slow
-        async with opened(tmp_path) as one, opened(tmp_path) as other:
+            stage.before = slow
             await begin(one)
-            async with running(one, stage), running(other, stage):
+            async with running(replace(one, clock=clock), stage), running(replace(other, clock=clock), stage):
                 assert (await ended(one)).state == "done"
         assert stage.begun == [("a", 0), ("a", 1)] and lease.BEATS > 2
 
