@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from deidentifying.documents import BASE, OTHER, SECRET, TODAY, deidentifier, made, population, values
 from hypothesis import given as generated
+from hypothesis import settings
 from hypothesis import strategies as some
 
 from conformance.load import definitions
@@ -24,6 +25,7 @@ def shown(text: str, *patients: str, **options: Any) -> str | None:
     return made("Observation", {"effectiveDateTime": text}, *patients, **options).get("effectiveDateTime")
 
 
+@settings(deadline=None)
 @generated(patient=some.text(min_size=1, max_size=64), when=some.dates(date(1940, 1, 1), date(2030, 1, 1)))
 def test_a_shift_is_one_to_365_days_back(patient: str, when: date) -> None:
     """Never nothing, and the same for each date of the patient."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from deidentifying.documents import EXPORTED, OTHER, Filling, Given, deidentifier, examples, given, made, population, texts, values
 from hypothesis import given as generated
+from hypothesis import settings
 from hypothesis import strategies as some
 
 from conformance.load import definitions
@@ -32,6 +33,8 @@ PUBLISHED = ("http://hl7.org/", "http://www.hl7.org/", "http://terminology.hl7.o
 PLACES = re.compile(r"Address\.(state|country)")
 YEAR = re.compile(r"\d{4}(-\d\d)?")
 LINK = re.compile(r"[A-Za-z]?[\d./-]+")
+PSEUDONYM = re.compile(r"\b([0-9a-f]{32}|urn:uuid:[0-9a-f-]{36})\b")
+"""May have six letters of a text among theirs by chance."""
 
 
 def secrets_of(document: dict[str, Any]) -> set[str]:
@@ -150,6 +153,7 @@ def test_another_secret_shares_nothing() -> None:
 TEXT = some.text(some.characters(min_codepoint=33, max_codepoint=0x2FF), min_size=6, max_size=20)
 
 
+@settings(deadline=None)
 @generated(type=some.sampled_from(EXPORTED), text=TEXT, dates=some.sampled_from(("shift", "year")))
 def test_no_text_of_any_kind_comes_out(type: str, text: str, dates: Any) -> None:
     """Whatever stands in the texts, addresses and codes of a document, no string of it is in the output."""
@@ -158,7 +162,8 @@ def test_no_text_of_any_kind_comes_out(type: str, text: str, dates: Any) -> None
     assert out is not None
     usual = set(texts(deidentifier(dates=dates).document(type, Filling().filled(type), ("p",))))
     loose = {v.value for v in values(document) if v.type == "code" or (v.path.endswith("linkId") and LINK.fullmatch(v.value))}
-    assert [found for found in texts(out) if text in found and found not in usual | loose] == []
+    shown = (PSEUDONYM.sub("", found) for found in texts(out) if found not in usual | loose)
+    assert [found for found in shown if text in found] == []
 
 
 NAMES = sorted({name for type in definitions().types.values() for element in type.elements.values() for name in element.json})
@@ -169,6 +174,7 @@ JSON = some.recursive(
 )
 
 
+@settings(deadline=None)
 @generated(type=some.sampled_from(EXPORTED), document=some.dictionaries(some.sampled_from(NAMES), JSON, max_size=8))
 def test_what_is_no_fhir_goes_too(type: str, document: dict[str, Any]) -> None:
     """Of JSON that has FHIR's names but not its types no text comes out, and nothing fails."""

@@ -140,7 +140,8 @@ def test_nothing_of_the_population_leaks(real: httpx.Client) -> None:
         if len(text) > 5 and text in told  # shorter ones, zip codes, as words above
     }
     assert len(named) > 300
-    assert {text for text in named if text in whole} == set()
+    plain = re.sub(r"\b[0-9a-f]{32}\b", "", whole)  # pseudonyms may have the nine digits of a zip code among theirs
+    assert {text for text in named if text in plain} == set()
     assert set(re.findall(r"(?:19|20)\d\d-\d\d-\d\d", whole)) == {"2020-01-01"}  # `_since`, in the manifest's `request`
     for text in ("Unmistakable", "forgotten", "photographed", "UE5HIHBob3Rv", "VW5taXN0YWthYmxl", "all-of-us/"):
         assert text not in re.sub(r"Group/all-of-us/\$export|/%24export", "", whole), text

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fhir_server.migrating.digest import digest
@@ -47,6 +47,7 @@ _VALUES: Any = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(_NAMES, _VALUES, max_size=4), st.booleans())
 def test_what_is_stored_has_the_hash_of_what_came(members: dict[str, Any], spaced: bool) -> None:
     """Whatever is in a document: the store puts version and instant in, and nothing else changes."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -136,6 +136,7 @@ def test_what_a_spreadsheet_would_carry_out_stays_what_it_is(text: str) -> None:
     assert line == [text]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), st.text("ab,\"\r\n'"))))
 def test_whatever_is_in_it(found: list[tuple[str, str]]) -> None:
     """Any text comes back from each format as it was."""
