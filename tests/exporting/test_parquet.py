@@ -53,3 +53,16 @@ def test_columns_follow_from_the_definitions() -> None:
     assert observation.field("valueBoolean").type == pa.bool_() and observation.field("_valueBoolean").type == pa.string()
     assert patient.field("birthDate").type == pa.string() and patient.field("birthDate").metadata == {b"fhir:type": b"date"}
     assert {"meta", "contained", "extension", "text", "_id"} <= set(patient.names)
+
+
+def test_what_is_large_is_not_told_twice(bulk: httpx.Client) -> None:
+    """The least and the greatest value are told of plain columns, so that readers pass over what they do not look for, and not of JSON:
+    there they would be whole documents."""
+    bulk.put("Observation/odd", json=ODD).raise_for_status()
+    [manifest] = manifests(bulk, "$export?_type=Observation&_outputFormat=application/vnd.apache.parquet")
+    for item in manifest["output"]:
+        with parquet.ParquetFile(io.BytesIO(bulk.get(item["url"]).content)) as file:
+            group = file.metadata.row_group(0)
+            told = {(column := group.column(n)).path_in_schema: column.is_stats_set for n in range(group.num_columns)}
+        assert (told["id"], told["status"], told["code"], told["component"], told["_status"]) == (True, True, False, False, False)
+    bulk.delete("Observation/odd").raise_for_status()

@@ -55,9 +55,10 @@ class Columns:
 
     def __init__(self, file: Writer, type: str) -> None:
         self._file, self._schema = file, schema_of(type)
-        self._readers = {field.name: _reader(type, field) for field in self._schema}
+        self._readers = {field.name: _reader(field) for field in self._schema}
         self._drain = Drain()
-        self._writer = parquet.ParquetWriter(self._drain, self._schema, compression="zstd")
+        bounded = [field.name for field in self._schema if _is_primitive(field)]
+        self._writer = parquet.ParquetWriter(self._drain, self._schema, compression="zstd", write_statistics=bounded)
         self._rows: list[bytes] = []
         self._batches: list[Any] = []
         self._count = self._bytes = 0
@@ -95,14 +96,24 @@ class Columns:
             await self._file.write(self._drain.take())
 
 
-def _reader(type: str, field: Any) -> Any:
+def _reader(field: Any) -> Any:
     """What turns the raw JSON of a member into the value of a column."""
     if field.type == pa.bool_():
         return lambda raw: bytes(raw) == b"true"
     if field.type == pa.int32():
         return lambda raw: int(bytes(raw))
-    told = field.metadata[b"fhir:type"].decode()
-    primitive = field.name == "resourceType" or (told in definitions().types and definitions().types[told].kind == "primitive")
-    if primitive and told != "decimal":
+    if _is_primitive(field) and _told(field) != "decimal":
         return _text
     return lambda raw: bytes(raw).decode()
+
+
+def _told(field: Any) -> str:
+    name: str = field.metadata[b"fhir:type"].decode()
+    return name
+
+
+def _is_primitive(field: Any) -> bool:
+    """Whether it has one plain value: the least and the greatest of it are worth to be told. Of JSON they are not, and a writer holds
+    them, a large document several times over, until the file ends."""
+    told = _told(field)
+    return told in definitions().types and definitions().types[told].kind == "primitive"
