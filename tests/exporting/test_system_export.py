@@ -40,6 +40,7 @@ def test_types_and_changes_since(client: httpx.Client) -> None:
     client.put("Patient/late", json={"resourceType": "Patient", "id": "late"}).raise_for_status()
     second = manifest(client, f"$export?_since={first['transactionTime']}")
     assert [each["id"] for each in documents(client, second)] == ["late"]
+    client.delete("Patient/late").raise_for_status()
 
 
 def test_what_is_called_off_is_gone(client: httpx.Client) -> None:

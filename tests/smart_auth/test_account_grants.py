@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -14,9 +15,10 @@ from fhir_server.access.following import CHECKED
 LABORATORY = "patient/Observation.rs?category=http://terminology.hl7.org/CodeSystem/observation-category|laboratory"
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with granting(tmp_path_factory.mktemp("grants")) as running:
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    """A server on which nothing has been granted yet."""
+    with granting(tmp_path) as running:
         yield running
 
 
