@@ -588,7 +588,7 @@ func main() {
 		maxC = max(maxC, n)
 	}
 	client = &http.Client{Timeout: 120 * time.Second, Transport: &http.Transport{
-		MaxIdleConnsPerHost: maxC, MaxConnsPerHost: maxC, DisableCompression: true, IdleConnTimeout: 90 * time.Second}}
+		MaxIdleConnsPerHost: maxC, MaxConnsPerHost: maxC, DisableCompression: true, IdleConnTimeout: 60 * time.Second}}
 	watch := map[string]int{}
 	for _, s := range strings.Split(*watchS, ",") {
 		if k, v, ok := strings.Cut(s, "="); ok {
