@@ -2,7 +2,8 @@
 
 RFC 6749 (4.1.1), RFC 7636, OpenID Connect Core 1.0 (3.1.2), and
 https://hl7.org/fhir/smart-app-launch/STU2.2/app-launch.html#obtain-authorization-code. Nobody is sent to an address that is
-not the app's own: while it is not known to be one, an error is a page.
+not the app's own: while it is not known to be one, an error is a page. So it is where an app registered itself, before the user has
+decided anything.
 """
 
 from typing import Final
@@ -51,6 +52,8 @@ async def authorize(service: Service, request: WebRequest) -> WebResponse:
         asked = request.single(of=pairs)
         return await _checked(service, request, client, redirect_uri, asked)
     except OAuthError as refusal:
+        if client.opened:  # whoever registers an address could lead people there by a link of ours (RFC 9700, 4.11.2)
+            raise
         answer = {"error": refusal.error, "error_description": refusal.description, "state": state}
         return redirect(with_answer(service, redirect_uri, **answer))
 

@@ -77,6 +77,31 @@ def test_an_app_starts_to_sign_in(oauth: OAuth) -> None:
     assert wrong.status_code == 400
 
 
+MISTAKES = {
+    "unsupported_response_type": {"response_type": "token"},
+    "invalid_request": {"code_challenge": "short"},
+    "invalid_scope": {"scope": "nothing"},
+    "login_required": {"prompt": "none"},
+}
+
+
+@pytest.mark.parametrize("error", MISTAKES)
+def test_nobody_is_led_to_an_address_that_anybody_registered(oauth: OAuth, error: str) -> None:
+    """Of an app that registered itself a wrong request is a page: no link to this server leads elsewhere by itself (RFC 9700, 4.11.2). An
+    app that somebody answers for is told of its mistake."""
+    told = {}
+    for token in ("", "command line"):
+        made = asked(oauth, APP | {"token_endpoint_auth_method": "none"}, token).json()
+        asked_for = {
+            "response_type": "code", "client_id": made["client_id"], "scope": "patient/*.rs", "state": "s", "aud": f"{oauth.root}/fhir",
+            "code_challenge": "x" * 43, "code_challenge_method": "S256", "redirect_uri": "https://diary.example/back",
+        }  # fmt: skip
+        told[token] = oauth.http.get("/oauth/authorize", params=asked_for | MISTAKES[error])
+    assert told[""].status_code == 400 and "location" not in told[""].headers
+    assert "text/html" in told[""].headers["content-type"] and "https://diary.example" not in told[""].text
+    assert told["command line"].headers["location"].startswith(f"https://diary.example/back?error={error}&")
+
+
 GOOD_URIS = (
     "https://diary.example/back?x=1", "http://127.0.0.1:8080/back", "http://[::1]/back", "http://localhost:3000/",
     "org.example.diary:/back",     "com.example.app:/oauth2redirect/x", "com.example.app://callback",
