@@ -54,7 +54,7 @@ def test_what_a_killed_server_began_is_finished(tmp_path: Path) -> None:
     ):
         _fill(client, 1_000)
         undisturbed = [_files(client, told) for told in manifests(client, *paths)]
-        close(gate, "Flag")  # the first job stands still behind its first file, and the others behind it
+        close(gate, after=1)  # the first job stands still behind its first file, and the others behind it
         urls = [begin(client, paths[0])]
         _wait_for_a_file(tmp_path / "data" / "files" / urls[0].rpartition("/")[2])
         urls += [begin(client, path) for path in paths[1:]]

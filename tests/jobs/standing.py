@@ -1,9 +1,9 @@
 """`python standing.py GATE PYTHON -m fhir_server COMMAND…`: that command, but while there is a file GATE, whoever has written a file of a
-job (whose name the regular expression in it finds) stands still before that is published: so it is in the middle of a part for as long
-as a test wants it to be, however quick the machine is. It is put before the command, as `prlimit` would be."""
+job stands still before that is published (as soon as so many files of the job are there as GATE says): so it is in the middle of a part
+for as long as a test wants it to be, however quick the machine is, and whichever part chance took first. It is put before the command,
+as `prlimit` would be."""
 
 import asyncio
-import re
 import runpy
 import sys
 from collections.abc import AsyncIterator
@@ -21,16 +21,14 @@ def stand(gate: Path) -> None:
     async def writing(self: Folder, name: str, content_type: str) -> AsyncIterator[FolderWriter]:
         async with whole(self, name, content_type) as writer:
             yield writer
-            await _through(gate, name)
+            await _through(gate, (self._root / name).parent)
 
     Folder.writing = writing  # type: ignore[method-assign]
 
 
-async def _through(gate: Path, name: str) -> None:
+async def _through(gate: Path, job: Path) -> None:
     with suppress(FileNotFoundError):  # then it is open
-        while True:
-            if not re.search(gate.read_text("utf-8"), name):
-                return
+        while (len(list(job.iterdir())) if job.exists() else 0) >= int(gate.read_text("ascii")):
             await asyncio.sleep(0.01)
 
 
@@ -39,10 +37,10 @@ def before(gate: Path) -> tuple[str, ...]:
     return (sys.executable, __file__, str(gate))
 
 
-def close(gate: Path, names: str = ".") -> None:
-    """Who writes such files stands still from now on."""
+def close(gate: Path, after: int = 0) -> None:
+    """Whoever writes a file of a job that has `after` of them stands still from now on."""
     draft = gate.with_suffix(".new")
-    draft.write_text(names, "utf-8")
+    draft.write_text(str(after), "ascii")
     draft.replace(gate)
 
 
