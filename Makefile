@@ -1,6 +1,8 @@
 # `make run` and `make test` need Python 3.11+ and make, nothing else.
 PYTHON ?= python3
 BIN := .venv/bin
+# Where this is set, each of the hundreds of processes that the tests start would compile the code anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check fmt bench docs smart-table lock

@@ -28,7 +28,9 @@ def stand(gate: Path) -> None:
 
 async def _through(gate: Path, job: Path) -> None:
     with suppress(FileNotFoundError):  # then it is open
-        while (len(list(job.iterdir())) if job.exists() else 0) >= int(gate.read_text("ascii")):
+        while True:
+            if (len(list(job.iterdir())) if job.exists() else 0) < int(gate.read_text("ascii")):
+                return
             await asyncio.sleep(0.01)
 
 
