@@ -5,7 +5,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check fmt bench docs smart-table lock
+.PHONY: help setup run test services check fmt bench docs smart-table lock
 
 help:  ## show what there is
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -24,8 +24,14 @@ setup: .venv/.ready  ## make .venv from the locked requirements and compile the 
 run: setup  ## serve http://127.0.0.1:8000 with sample data on the first start
 	@$(BIN)/fhir-server serve --auth off --sample-data
 
-test: check  ## everything: check, then the whole test suite
+test: check services  ## everything: check, then the whole test suite
 	$(BIN)/pytest -n auto --dist worksteal
+
+services:  ## fetch or build the servers that the tests use (not while they run: it takes all there is of the machine)
+	@for script in tests/services/*/*.sh; do \
+	  if printenv "TEST_$$(basename "$$script" .sh | tr a-z A-Z)_URL" >/dev/null; then continue; fi; \
+	  bash "$$script" install || echo "$$script: tests that need this server are skipped, in CI they fail" >&2; \
+	done
 
 check: setup  ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +27,12 @@ SHOWN = 20
 IN_FLIGHT = 4
 """Requests under way at a time with --url."""
 
+ENOUGH = 1_000_000
+"""Bytes of documents that are loaded in about the time that one more load process takes to start."""
+
+PACKED = 10
+"""How many times as large what is in a .gz file is, about."""
+
 
 def load(
     paths: Annotated[list[str], typer.Argument(help="Files, folders, or - for standard input.", metavar="PATH")],
@@ -36,7 +42,13 @@ def load(
     header: Annotated[list[str] | None, typer.Option(help="With --url: send this header ('Name: value'); may be repeated.")] = None,
     data_dir: DataDir = None,
     processes: Annotated[
-        int | None, typer.Option(help="Load processes; with --url, requests at a time.", min=1, max=64, show_default="one a core")
+        int | None,
+        typer.Option(
+            help="Load processes; with --url, requests at a time.",
+            min=1,
+            max=64,
+            show_default="one a core, fewer where there is little",
+        ),
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Load also what this data folder has loaded before.")] = False,
     first: Annotated[
@@ -68,7 +80,7 @@ def load(
         sources = find(paths)
         if url is None:
             prepare(settings)
-        count = processes or (IN_FLIGHT if url else len(os.sched_getaffinity(0)))
+        count = processes or (IN_FLIGHT if url else _worth(sources))
         started = time.monotonic()
         position = store_position(settings) if url is None else None
         totals = _with_progress(target, settings, count, sources, again=again, position=position, first=first)
@@ -82,6 +94,15 @@ def load(
         _write_errors(errors, totals)
     _report(totals, time.monotonic() - started, as_json)
     raise typer.Exit(WRONG if totals.failed else 0)
+
+
+def _worth(sources: Sequence[Source]) -> int:
+    """How many load processes are of use: one a core, but for so little that it is done before they have started."""
+    cores = len(os.sched_getaffinity(0))
+    if any(source.path is None or not source.path.is_file() for source in sources):
+        return cores
+    size = sum(source.size * (PACKED if source.name.endswith(".gz") else 1) for source in sources)
+    return min(cores, 1 + size // ENOUGH)
 
 
 def load_sample(settings: Settings, folder: Path) -> Totals | None:
